@@ -1,0 +1,1 @@
+"""From MLflow to the paper's figures: load, estimate, draw."""

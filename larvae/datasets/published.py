@@ -1,0 +1,114 @@
+"""Reads the published dSprites files, `.npz` and HDF5, in slices and without unpickling anything."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from larvae.datasets import store
+from larvae.datasets.store import IMAGE_SIZE
+from larvae.errors import InvalidInputError
+
+CHECKSUMS = {
+    ".npz": ("md5", "7da33b31b13a06f4b04a70402ce90c2e"),
+    ".hdf5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
+    ".h5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
+}
+"""Digest of each published variant, by the file's suffix."""
+
+_SLICE = 4096  # images read at a time: 16 MiB
+
+
+def verify(path: Path, checksums: dict[str, tuple[str, str]] = CHECKSUMS) -> str:
+    """Check that a file is one of the published ones; return its digest.
+
+    Raises InvalidInputError when it is missing, of an unknown kind, truncated or altered.
+    """
+    if path.suffix not in checksums:
+        raise InvalidInputError(f"a dSprites file must end in one of {', '.join(checksums)}, got `{path}`")
+    algorithm, expected = checksums[path.suffix]
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"the dSprites file must be readable, got `{path}`: {error.strerror}") from None
+    if digest != expected:
+        raise InvalidInputError(
+            f"`{path}` must have {algorithm} {expected}, got {digest}: truncated or not the published file"
+        )
+    return digest
+
+
+def convert(path: Path, target: Path, num_images: int, *, progress: bool = True) -> None:
+    """Pack the images of a verified file into `target`.
+
+    Raises InvalidInputError unless `imgs` is uint8 (num_images, 64, 64) in {0, 1}.
+    """
+    slices = _npz_slices if path.suffix == ".npz" else _hdf5_slices
+    try:
+        with store.writing(target, num_images) as packed, _progress_bar(num_images, path, progress) as bar:
+            start = 0
+            for images in slices(path, num_images):
+                packed[start : start + len(images)] = store.pack(_require_binary(images, path))
+                start += len(images)
+                bar.update(len(images))
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"`{path}` must be a whole dSprites file with an array `imgs`, but: {error}") from None
+
+
+def _hdf5_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
+    with h5py.File(path) as file:
+        images = file["imgs"]
+        _require_layout(path, images.shape, images.dtype, num_images)
+        for start in range(0, num_images, _SLICE):
+            yield images[start : start + _SLICE]
+
+
+def _npz_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
+    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
+        shape, fortran_order, dtype = _npy_header(path, file)
+        _require_layout(path, shape, dtype, num_images)
+        if fortran_order:
+            raise InvalidInputError(f"`imgs` in `{path}` must be in C order, got Fortran order")
+        for start in range(0, num_images, _SLICE):
+            count = min(_SLICE, num_images - start)
+            data = file.read(count * IMAGE_SIZE * IMAGE_SIZE)
+            if len(data) < count * IMAGE_SIZE * IMAGE_SIZE:
+                raise EOFError(f"it ends within image {start + len(data) // IMAGE_SIZE**2}")
+            yield np.frombuffer(data, np.uint8).reshape(count, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def _npy_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)
+    except ValueError as error:
+        raise InvalidInputError(f"`imgs` in `{path}` must be a NumPy array, but: {error}") from None
+
+
+def _require_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int) -> None:
+    expected = (num_images, IMAGE_SIZE, IMAGE_SIZE)
+    if tuple(shape) != expected or dtype != np.uint8:
+        raise InvalidInputError(f"`imgs` in `{path}` must be uint8 {expected}, got {dtype} {tuple(shape)}")
+
+
+def _require_binary(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    if images.max(initial=0) > 1:
+        raise InvalidInputError(f"`imgs` in `{path}` must lie in {{0, 1}}, got {images.max()}")
+    return images
+
+
+@contextlib.contextmanager
+def _progress_bar(total: int, path: Path, progress: bool) -> Iterator[Any]:
+    with tqdm(total=total, desc=f"packing {path.name}", unit="image", unit_scale=True, disable=not progress) as bar:
+        yield bar

@@ -1,0 +1,128 @@
+"""A member's life on disk: trained in rows, checkpointed, resumed, finished or failed.
+
+A row is a plain dictionary: `iteration`, the mean of each loss term since the row before,
+`seconds_per_iteration`, and metrics where the member was evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from larvae.checkpoint import load_checkpoint, save_checkpoint, save_json
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import Dataset
+from larvae.errors import InvalidInputError
+from larvae.evaluation import evaluate
+from larvae.training import Trainer
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDirectory:
+    """The files of one member."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    def read_result(self) -> dict[str, Any] | None:
+        """`status` (finished or failed), `reason`, `config`, `history` and more; None before the end."""
+        try:
+            result: dict[str, Any] = json.loads(self.result.read_text())
+            return result
+        except FileNotFoundError:
+            return None
+
+    def write_result(
+        self, config: MemberConfig, status: str, history: list[Row], reason: str = "", **more: object
+    ) -> None:
+        """Write the member's end, whole and atomically."""
+        result = {"status": status, "reason": reason, "config": config.to_dict(), "history": history, **more}
+        save_json(self.result, result)
+
+    def last_evaluation(self, iterations: int) -> Row | None:
+        """The final row of a member that finished at least `iterations`; None otherwise."""
+        result = self.read_result()
+        if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
+            row: Row = result["history"][-1]
+            return row
+        return None
+
+
+def train_member(
+    config: MemberConfig,
+    schedule: Schedule,
+    dataset: Dataset,
+    directory: MemberDirectory,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+) -> Iterator[Row]:
+    """Train a member to the schedule's end, yielding rows; the first ones are those of its checkpoint.
+
+    Whatever kills the process, the next call goes on from the last checkpoint and yields the same
+    rows. Raises NonFiniteLossError, InvalidInputError; writes `result.json` when finished.
+    """
+    trainer = Trainer(config, dataset, device=device, compiled=compiled)
+    history: list[Row] = []
+    if directory.checkpoint.exists():
+        history = _resume(trainer, directory.checkpoint)
+        yield from history
+    saved_at = time.monotonic()
+    while trainer.iteration < schedule.iterations:
+        history.append(_next_row(trainer, schedule))
+        finished = trainer.iteration >= schedule.iterations
+        if finished or time.monotonic() - saved_at >= schedule.checkpoint_seconds:
+            state = {"config": config.to_dict(), "fingerprint": dataset.store.fingerprint, "history": history}
+            save_checkpoint(directory.checkpoint, state | {"trainer": trainer.state_dict()})
+            saved_at = time.monotonic()
+        if finished:
+            directory.write_result(config, "finished", history, environment=environment(device, compiled))
+        yield history[-1]
+
+
+def environment(device: str, compiled: bool) -> dict[str, str | bool]:
+    """What a member ran on."""
+    name = (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    )
+    return {"torch": torch.__version__, "python": platform.python_version(), "device": name, "compiled": compiled}
+
+
+def _next_row(trainer: Trainer, schedule: Schedule) -> Row:
+    """Train to the next row's iteration (a multiple of `log_every`, or the end) and describe it."""
+    start = trainer.iteration
+    stop = min(start - start % schedule.log_every + schedule.log_every, schedule.iterations)
+    started = time.perf_counter()
+    losses = trainer.train(stop - start)
+    seconds = (time.perf_counter() - started) / (stop - start)
+    metrics: Row = {}
+    if stop == schedule.iterations or stop % schedule.evaluate_every == 0:
+        metrics = evaluate(trainer, schedule.evaluation_size)
+    return {"iteration": stop, "seconds_per_iteration": seconds, **losses, **metrics}
+
+
+def _resume(trainer: Trainer, checkpoint: Path) -> list[Row]:
+    """Take over a checkpoint's state; return its history."""
+    state = load_checkpoint(checkpoint)
+    for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.store.fingerprint)):
+        if state[name] != ours:
+            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state[name]}")
+    trainer.load_state_dict(state["trainer"])
+    history: list[Row] = state["history"]
+    return history

@@ -1,0 +1,1 @@
+"""Metrics of disentanglement: one a file, arrays in, floats out."""

@@ -1,0 +1,16 @@
+"""ℓ2: how far inferred labels are from the true ones (Section 5.1 of the paper)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def label_distance(inferred: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """Mean Euclidean distance of inferred to true labels, both (n, k) in [0, 1] units."""
+    return float(np.linalg.norm(inferred - labels, axis=1).mean())
+
+
+def root_mean_square_errors(inferred: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.float64]:
+    """RMSE of each factor's inferred label, (k,), in [0, 1] units."""
+    return np.sqrt(np.square(inferred - labels).mean(0))

@@ -1,0 +1,117 @@
+"""Encoder and decoder of Table D.2, for 64×64 images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from larvae import streams
+from larvae.distributions import Gaussian
+from larvae.streams import Stream
+
+
+class InstanceNormReLU(nn.Module):
+    """ReLU of each channel of each image standardised over its pixels; no affine parameters.
+
+    Written as mean and variance rather than `F.instance_norm`, which takes the way through batch
+    norm and cannot be fused by a compiler.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean((2, 3), keepdim=True)
+        variance = centred.square().mean((2, 3), keepdim=True)
+        return torch.relu(centred * torch.rsqrt(variance + 1e-5))
+
+
+class PatchConv2d(nn.Conv2d):
+    """A convolution of few channels, no bias, as patches times a matrix.
+
+    Same parameters and result as its base; a CPU library's own gradient is an order slower here.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = (size // self.stride[0] for size in x.shape[2:])
+        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
+        return (self.weight.flatten(1) @ patches).unflatten(2, (height, width))
+
+
+class PatchConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution to few channels as a matrix product whose columns are laid over each other."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        size = tuple(size * self.stride[0] for size in x.shape[2:])
+        columns = self.weight.flatten(1).T @ x.flatten(2)
+        return (
+            F.fold(columns, size, self.kernel_size, padding=self.padding, stride=self.stride) + self.bias[:, None, None]
+        )  # type: ignore[arg-type,index]
+
+
+class Encoder(nn.Sequential):
+    """Images (B, C, 64, 64) to posterior means and log-variances side by side, (B, 2·D).
+
+    Convolutions have no bias: the norm that follows each would take it away again.
+    """
+
+    def __init__(self, channels: int, num_latents: int) -> None:
+        super().__init__(
+            PatchConv2d(channels, 32, 4, stride=2, padding=1, bias=False),
+            InstanceNormReLU(),
+            nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False),
+            InstanceNormReLU(),
+            nn.Conv2d(32, 64, 2, stride=2, bias=False),
+            InstanceNormReLU(),
+            nn.Conv2d(64, 64, 2, stride=2, bias=False),
+            InstanceNormReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2 * num_latents),
+        )
+
+
+class Decoder(nn.Sequential):
+    """Latents (B, D) to logits of pixels (B, C, 64, 64)."""
+
+    def __init__(self, channels: int, num_latents: int) -> None:
+        super().__init__(
+            nn.Linear(num_latents, 256),
+            nn.ReLU(),
+            nn.Linear(256, 1024),
+            nn.ReLU(),
+            nn.Unflatten(1, (64, 4, 4)),
+            nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1, bias=False),
+            InstanceNormReLU(),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False),
+            InstanceNormReLU(),
+            nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False),
+            InstanceNormReLU(),
+            PatchConvTranspose2d(32, channels, 4, stride=2, padding=1),
+        )
+
+
+class VariationalAutoencoder(nn.Module):
+    """Encoder and decoder over D = |y| + |z| latents, the label y first."""
+
+    def __init__(self, channels: int, num_latents: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, num_latents)
+        self.decoder = Decoder(channels, num_latents)
+
+    def encode(self, images: Tensor) -> Gaussian:
+        """Images (B, C, 64, 64) to q(y, z | x), each (B, D)."""
+        return Gaussian(*self.encoder(images).chunk(2, dim=1))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, D) to logits (B, C, 64, 64)."""
+        return self.decoder(latents)
+
+
+def initialise(channels: int, num_latents: int, seed: int) -> VariationalAutoencoder:
+    """A freshly initialised model (PyTorch's defaults), the same for the same seed.
+
+    PyTorch's initialisers draw from its global stream, so that is set aside meanwhile.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(streams.generator(seed, Stream.INITIALISATION).integers(2**63)))
+        return VariationalAutoencoder(channels, num_latents)

@@ -1,0 +1,1 @@
+"""What is run, on Ray Tune: studies of many members, scheduled, tracked and resumed."""
