@@ -1,7 +1,8 @@
 """A member's life on disk: trained in rows, checkpointed, resumed, finished or failed.
 
-A row is a plain dictionary: `iteration`, the mean of each loss term since the row before,
-`seconds_per_iteration`, and metrics where the member was evaluated.
+A row is a plain dictionary: `iteration`, the mean of each loss term since the row before, metrics
+where the member was evaluated, `seconds` since the row before, evaluation included,
+`seconds_per_iteration` of training alone, and the `timestamp` in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -43,8 +44,7 @@ class MemberDirectory:
     def read_result(self) -> dict[str, Any] | None:
         """`status` (finished or failed), `reason`, `config`, `history` and more; None before the end."""
         try:
-            result: dict[str, Any] = json.loads(self.result.read_text())
-            return result
+            return json.loads(self.result.read_text())
         except FileNotFoundError:
             return None
 
@@ -59,8 +59,7 @@ class MemberDirectory:
         """The final row of a member that finished at least `iterations`; None otherwise."""
         result = self.read_result()
         if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
-            row: Row = result["history"][-1]
-            return row
+            return result["history"][-1]
         return None
 
 
@@ -110,11 +109,16 @@ def _next_row(trainer: Trainer, schedule: Schedule) -> Row:
     stop = min(start - start % schedule.log_every + schedule.log_every, schedule.iterations)
     started = time.perf_counter()
     losses = trainer.train(stop - start)
-    seconds = (time.perf_counter() - started) / (stop - start)
+    training_seconds = time.perf_counter() - started
     metrics: Row = {}
     if stop == schedule.iterations or stop % schedule.evaluate_every == 0:
         metrics = evaluate(trainer, schedule.evaluation_size)
-    return {"iteration": stop, "seconds_per_iteration": seconds, **losses, **metrics}
+    seconds = {
+        "seconds": time.perf_counter() - started,
+        "seconds_per_iteration": training_seconds / (stop - start),
+        "timestamp": time.time(),
+    }
+    return {"iteration": stop} | seconds | losses | metrics
 
 
 def _resume(trainer: Trainer, checkpoint: Path) -> list[Row]:
@@ -124,5 +128,4 @@ def _resume(trainer: Trainer, checkpoint: Path) -> list[Row]:
         if state[name] != ours:
             raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state[name]}")
     trainer.load_state_dict(state["trainer"])
-    history: list[Row] = state["history"]
-    return history
+    return state["history"]

@@ -25,26 +25,31 @@ class InstanceNormReLU(nn.Module):
 
 
 class PatchConv2d(nn.Conv2d):
-    """A convolution of few channels, no bias, as patches times a matrix.
+    """A 4×4 convolution of stride 2 and padding 1, without bias, as a matrix times patches.
 
-    Same parameters and result as its base; a CPU library's own gradient is an order slower here.
+    Parameters and result are its base's; for few channels a CPU library's gradient is far slower.
     """
 
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+
     def forward(self, x: Tensor) -> Tensor:
-        height, width = (size // self.stride[0] for size in x.shape[2:])
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
-        return (self.weight.flatten(1) @ patches).unflatten(2, (height, width))
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        patches = F.unfold(x, kernel_size=4, padding=1, stride=2)
+        return (self.weight.flatten(1) @ patches).view(len(x), -1, height, width)
 
 
 class PatchConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution to few channels as a matrix product whose columns are laid over each other."""
+    """A transposed 4×4 convolution of stride 2 and padding 1: a matrix product laid over as patches."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        size = tuple(size * self.stride[0] for size in x.shape[2:])
-        columns = self.weight.flatten(1).T @ x.flatten(2)
-        return (
-            F.fold(columns, size, self.kernel_size, padding=self.padding, stride=self.stride) + self.bias[:, None, None]
-        )  # type: ignore[arg-type,index]
+        assert self.bias is not None
+        height, width = 2 * x.shape[2], 2 * x.shape[3]
+        patches = self.weight.flatten(1).T @ x.flatten(2)
+        return F.fold(patches, (height, width), kernel_size=4, padding=1, stride=2) + self.bias[:, None, None]
 
 
 class Encoder(nn.Sequential):
@@ -55,7 +60,7 @@ class Encoder(nn.Sequential):
 
     def __init__(self, channels: int, num_latents: int) -> None:
         super().__init__(
-            PatchConv2d(channels, 32, 4, stride=2, padding=1, bias=False),
+            PatchConv2d(channels, 32),
             InstanceNormReLU(),
             nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False),
             InstanceNormReLU(),
@@ -86,7 +91,7 @@ class Decoder(nn.Sequential):
             InstanceNormReLU(),
             nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False),
             InstanceNormReLU(),
-            PatchConvTranspose2d(32, channels, 4, stride=2, padding=1),
+            PatchConvTranspose2d(32, channels),
         )
 
 

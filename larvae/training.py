@@ -6,7 +6,7 @@ import functools
 import math
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from larvae.networks import VariationalAutoencoder, initialise
 from larvae.objectives import Batch, Noise, Weights, larvae_objective
 from larvae.streams import Stream
 
-Objective = Callable[[dict[str, Tensor], Batch, Noise, Weights], dict[str, Tensor]]
+Objective = Callable[[Mapping[str, Tensor], Batch, Noise, Weights], dict[str, Tensor]]
 
 
 class Trainer:
@@ -126,7 +126,7 @@ def _objective(
     with torch.device("meta"):
         skeleton = VariationalAutoencoder(channels, num_latents)
 
-    def objective(parameters: dict[str, Tensor], batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+    def objective(parameters: Mapping[str, Tensor], batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
         return larvae_objective(
             _FunctionalModel(skeleton, parameters),
             batch,
@@ -146,7 +146,7 @@ def _objective(
 class _FunctionalModel:
     """An autoencoder whose parameters are passed in, as `torch.func` and the compiler want it."""
 
-    def __init__(self, skeleton: VariationalAutoencoder, parameters: dict[str, Tensor]) -> None:
+    def __init__(self, skeleton: VariationalAutoencoder, parameters: Mapping[str, Tensor]) -> None:
         self.skeleton = skeleton
         self.parts = {
             part: {name.removeprefix(f"{part}."): p for name, p in parameters.items() if name.startswith(part)}
@@ -157,5 +157,4 @@ class _FunctionalModel:
         return Gaussian(*functional_call(self.skeleton.encoder, self.parts["encoder"], (images,)).chunk(2, dim=1))
 
     def decode(self, latents: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))
-        return logits
+        return functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))

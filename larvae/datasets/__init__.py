@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def prepare(name: str, data_file: Path | None = None, *, progress: bool = False)
 def cached_path(name: str, digest: str) -> Path:
     """Where the cache keeps the packed images of a published file with this digest."""
     return store.cache_directory() / f"{name}-{digest[:12]}.npy"
+
+
+def install(file_name: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
+    """Put packed images (n, 512) from elsewhere into this node's cache, unless they are there; return the path."""
+    path = store.cache_directory() / file_name
+    with store.locked(path):
+        if not path.exists():
+            images = fetch()
+            with store.writing(path, len(images)) as packed:
+                packed[:] = images
+    return path
 
 
 def open_dataset(name: str, path: Path) -> Dataset:

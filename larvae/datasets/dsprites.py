@@ -8,7 +8,7 @@ differs in two pixels, both of one heart.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from larvae.datasets import store
 from larvae.datasets.factors import FactorGrid
-from larvae.datasets.store import IMAGE_SIZE, PackedImages
+from larvae.datasets.store import IMAGE_SIZE
 
 GRID = FactorGrid(names=("shape", "scale", "orientation", "position_x", "position_y"), sizes=(3, 6, 40, 32, 32))
 """The five factors that vary; the sixth, colour, is constant and dropped, as in the paper."""
@@ -42,7 +42,7 @@ def _inside_square(u: Array, v: Array) -> NDArray[np.bool_]:
 
 def _inside_ellipse(u: Array, v: Array) -> NDArray[np.bool_]:
     a, b = _ELLIPSE_SEMI_AXES
-    return np.square(u / a) + np.square(v / b) <= 1
+    return np.less_equal(np.square(u / a) + np.square(v / b), 1)
 
 
 def _inside_heart(u: Array, v: Array) -> NDArray[np.bool_]:

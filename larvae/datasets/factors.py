@@ -29,7 +29,8 @@ class FactorGrid:
     @property
     def standard_deviations(self) -> NDArray[np.float64]:
         """Standard deviation of each factor's class index over the grid, (k,)."""
-        return np.sqrt((np.square(np.array(self.sizes, np.float64)) - 1) / 12)
+        sizes = np.array(self.sizes, np.float64)
+        return np.asarray(np.sqrt((sizes * sizes - 1) / 12))
 
     def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
         """Image indices (n,) to class indices (n, k)."""
@@ -37,13 +38,13 @@ class FactorGrid:
 
     def indices(self, classes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Class indices (n, k) to image indices (n,); ValueError outside the grid."""
-        return np.ravel_multi_index(tuple(classes.T), self.sizes).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(classes.T), self.sizes), np.int64)
 
     def standardise(self, classes: NDArray[np.integer]) -> NDArray[np.float32]:
         """Class indices (n, k) to labels (n, k) of mean 0 and variance 1 over the grid."""
         centre = (np.array(self.sizes) - 1) / 2
-        return ((classes - centre) / self.standard_deviations).astype(np.float32)
+        return np.asarray((classes - centre) / self.standard_deviations, np.float32)
 
     def to_unit_interval(self, labels: NDArray[np.floating]) -> NDArray[np.float64]:
         """Standardised labels (n, k) to units in which each factor's classes span [0, 1]."""
-        return 0.5 + labels * (self.standard_deviations / (np.array(self.sizes) - 1))
+        return np.asarray(0.5 + labels * (self.standard_deviations / (np.array(self.sizes) - 1)))

@@ -74,8 +74,8 @@ def writing(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(num_images, BYTES_PER_IMAGE))
         yield array
         array.flush()
-        _sidecar(path).write_text(json.dumps({"sha256": hashlib.sha256(array).hexdigest()}))
-        os.replace(partial, path)
+        _sidecar(path).write_text(json.dumps({"sha256": hashlib.sha256(array.data).hexdigest()}))
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

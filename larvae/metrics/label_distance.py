@@ -13,4 +13,4 @@ def label_distance(inferred: NDArray[np.floating], labels: NDArray[np.floating])
 
 def root_mean_square_errors(inferred: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.float64]:
     """RMSE of each factor's inferred label, (k,), in [0, 1] units."""
-    return np.sqrt(np.square(inferred - labels).mean(0))
+    return np.asarray(np.sqrt(np.square(inferred - labels).mean(0)))

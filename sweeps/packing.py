@@ -1,0 +1,81 @@
+"""What share of a node a trial takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from larvae import datasets
+from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
+from larvae.training import Trainer
+
+ASSUMED_GPU_BYTES = 16 * 10**9
+ASSUMED_TRIAL_BYTES = 2.5 * 10**9
+"""A model under 2 GB and the 0.5 GB that a process's CUDA context costs: six trials on a 16 GB V100."""
+_CONTEXT_BYTES = 0.5 * 10**9
+_MARGIN = 1.2  # room for what the allocator fragments
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResources:
+    """What Ray reserves for one trial."""
+
+    cpus: int
+    gpus: float
+
+    def require_fitting(self) -> None:
+        """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
+            most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
+            raise InvalidInputError(
+                f"a trial must fit on one node, got {self.cpus} CPUs and {self.gpus:g} GPUs where nodes have at most "
+                f"{most['CPU']:g} and {most['GPU']:g}: lower --cpus-per-trial or --gpus-per-trial"
+            )
+
+    def concurrency(self) -> int:
+        """Trials that run at once on the cluster as it is."""
+        total = ray.cluster_resources()
+        by_cpus = total.get("CPU", 0) // self.cpus
+        by_gpus = total.get("GPU", 0) // self.gpus if self.gpus else math.inf
+        return max(1, int(min(by_cpus, by_gpus)))
+
+
+def trial_resources(cpus: int, gpus: float | None, member: MemberConfig) -> TrialResources:
+    """The share as given or, where Ray has GPUs, as a probe of the member measures it."""
+    if gpus is None:
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+        gpus = gpu_fraction(*probe_gpu_memory(member)) if has_gpus else 0.0
+    return TrialResources(cpus, gpus)
+
+
+def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:
+    """One over the number of trials that fit on a GPU; 1/6 where nothing was measured."""
+    needed = (trial_bytes or ASSUMED_TRIAL_BYTES / _MARGIN) * _MARGIN
+    return 1 / max(1, int((gpu_bytes or ASSUMED_GPU_BYTES) // needed))
+
+
+def probe_gpu_memory(member: MemberConfig) -> tuple[float | None, float | None]:
+    """Train a few steps on a GPU of the cluster: bytes that a trial takes, and that the GPU has.
+
+    (None, None) where no step could be trained.
+    """
+    probe = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(_train_few_steps)
+    try:
+        return ray.get(probe.remote(member), timeout=120)
+    except (ray.exceptions.RayError, RuntimeError):
+        return None, None
+
+
+def _train_few_steps(member: MemberConfig) -> tuple[float | None, float | None]:
+    if not torch.cuda.is_available():
+        return None, None
+    dataset = datasets.open_dataset(member.dataset, datasets.prepare(member.dataset))
+    trainer = Trainer(member, dataset, device="cuda")
+    trainer.train(3)
+    trainer.posterior_means(trainer.labelled[:256])
+    return torch.cuda.max_memory_reserved() + _CONTEXT_BYTES, torch.cuda.get_device_properties(0).total_memory

@@ -1,0 +1,137 @@
+"""What a running study looks like on the terminal: bars and an ETA, or plain lines where there is none."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from larvae.member import Row
+
+PLAIN_LINE_SECONDS = 30.0
+
+
+def makespan(remaining_seconds: list[float], slots: int) -> float:
+    """Seconds until the last of some jobs ends when `slots` run at once, in the order given."""
+    ends = [0.0] * max(1, slots)
+    for seconds in remaining_seconds:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+class StudyProgress:
+    """Counts iterations of members and shows them.
+
+    labels: names of the members by hash. iterations: what each trains to.
+    """
+
+    def __init__(self, labels: Mapping[str, str], iterations: int, slots: int, console: Console) -> None:
+        self.labels = labels
+        self.iterations = iterations
+        self.slots = slots
+        self.console = console
+        self.done: dict[str, int] = dict.fromkeys(labels, 0)
+        self.status: dict[str, str] = dict.fromkeys(labels, "waiting")
+        self.latest: dict[str, Row] = {}
+        self._trained_seconds = 0.0
+        self._trained_iterations = 0
+        self._printed_at = time.monotonic()
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=console
+        )
+        self._overall = self._bars.add_task("", total=iterations * len(labels), note="")
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StudyProgress:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, member: str) -> None:
+        """A member has begun."""
+        self.status[member] = "running"
+
+    def update(self, member: str, rows: list[Row]) -> None:
+        """A member has reported rows."""
+        if not rows:
+            return
+        self._trained_seconds += sum(row["seconds"] for row in rows)
+        self._trained_iterations += int(rows[-1]["iteration"]) - self.done[member]
+        self.done[member] = int(rows[-1]["iteration"])
+        for row in rows:
+            self.latest[member] = self.latest.get(member, {}) | row
+        self._show(member)
+
+    def end(self, member: str, status: str) -> None:
+        """A member has finished or failed."""
+        self.status[member] = status
+        if member in self._tasks:
+            self._bars.remove_task(self._tasks.pop(member))
+        self._show_overall()
+        self._print(f"{self.labels[member]} {status}{self._metrics(member)}")
+
+    def seconds_left(self) -> float | None:
+        """Time until the last member ends, running and waiting ones counted; None before it can be told."""
+        if not self._trained_iterations:
+            return None
+        rate = self._trained_seconds / self._trained_iterations
+        order = ("running", "waiting")
+        open_members = [member for status in order for member in self.labels if self.status[member] == status]
+        return makespan([(self.iterations - self.done[member]) * rate for member in open_members], self.slots)
+
+    def _show(self, member: str) -> None:
+        if member not in self._tasks:
+            self._tasks[member] = self._bars.add_task(self.labels[member], total=self.iterations, note="")
+        note = f"{self.done[member]:,} of {self.iterations:,}{self._metrics(member)}"
+        self._bars.update(self._tasks[member], completed=self.done[member], note=note)
+        self._show_overall()
+        if time.monotonic() - self._printed_at > PLAIN_LINE_SECONDS:
+            self._print(self.summary())
+
+    def _show_overall(self) -> None:
+        self._bars.update(self._overall, completed=sum(self.done.values()), description="all", note=self.summary())
+
+    def summary(self) -> str:
+        """One line: share done, members by status, time left."""
+        statuses = list(self.status.values())
+        counts = {status: statuses.count(status) for status in ("finished", "failed", "running", "waiting")}
+        share = sum(self.done.values()) / (self.iterations * len(self.labels))
+        left = self.seconds_left()
+        eta = "" if left is None else f", {duration(left)} left"
+        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta
+
+    def _metrics(self, member: str) -> str:
+        row = self.latest.get(member, {})
+        return f"  MIG {row['mig']:.3f}  l2 {row['l2']:.3f}" if "mig" in row else ""
+
+    def _print(self, line: str) -> None:
+        self._printed_at = time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Row, str]]) -> Table:
+    """The final table, a row a member: status, metrics, speed and reason by hash."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("member", "status", "MIG", "MIG of y", "l2", "s/iteration"):
+        table.add_column(heading, justify="left" if heading in ("member", "status") else "right")
+    for member, label in labels.items():
+        status, row, reason = results[member]
+        numbers = [f"{row[key]:.3f}" if key in row else "" for key in ("mig", "mig_y", "l2", "seconds_per_iteration")]
+        table.add_row(label, f"{status}: {reason}" if reason else status, *numbers)
+    return table

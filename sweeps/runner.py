@@ -1,0 +1,242 @@
+"""Runs a study: checks, connects, trains what is unfinished, and tells what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import tune
+from rich.console import Console
+
+from larvae import datasets
+from larvae.config import MemberConfig
+from larvae.datasets import Dataset
+from larvae.member import Row
+from sweeps import connection  # first: it sets what Ray reads when it is imported
+from sweeps.options import StudyOptions
+from sweeps.packing import TrialResources, trial_resources
+from sweeps.progress import StudyProgress, duration, results_table
+from sweeps.study import Study, StudyDirectory, require_writable
+from sweeps.tracking import Tracker, git_commit, require_reachable
+from sweeps.trainable import MemberTrainable, TrialSettings
+
+INTERRUPTED = 130
+
+
+def default_preset(address: str | None) -> str:
+    """`paper` where Ray will have GPUs, `quick` elsewhere."""
+    if address is not None:
+        connection.connect(address)
+        return "paper" if ray.cluster_resources().get("GPU", 0) > 0 else "quick"
+    import torch
+
+    return "paper" if torch.cuda.is_available() else "quick"
+
+
+def run_study(study: Study, options: StudyOptions) -> int:
+    """Run a study to its end, or go on with it. Returns the exit code: 0, 1 with failed members, 130 interrupted.
+
+    Raises InvalidInputError before anything is written.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    options.require_valid()
+    require_writable("storage_path", options.storage_path)
+    require_reachable(options.tracking_uri)
+    datasets.verify(options.dataset, options.data_file)
+    connection.connect(options.address)
+    packed = datasets.prepare(options.dataset, options.data_file, progress=True)
+    dataset = datasets.open_dataset(options.dataset, packed)
+    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, study.members[0])
+    resources.require_fitting()
+    directory = StudyDirectory((options.storage_path / study.name).absolute())
+    fingerprint = dataset.store.fingerprint
+    directory.require_same_data_and_budget(study, fingerprint)
+    with directory.locked():
+        directory.write_record(study, fingerprint)
+        return _run_locked(study, options, directory, dataset, packed, resources, console)
+
+
+def _run_locked(
+    study: Study,
+    options: StudyOptions,
+    directory: StudyDirectory,
+    dataset: Dataset,
+    packed: Path,
+    resources: TrialResources,
+    console: Console,
+) -> int:
+    tags = {"larvae.fingerprint": dataset.store.fingerprint, "mlflow.source.git.commit": git_commit()}
+    tracker = Tracker(options.tracking_uri, study, directory, tags)
+    todo = directory.unfinished(study)
+    _announce(study, todo, options, resources, console)
+    started = time.monotonic()
+    interrupted = False
+    if todo:
+        labels = {member.content_hash: study.label(member) for member in todo}
+        with StudyProgress(labels, study.schedule.iterations, resources.concurrency(), console) as progress:
+            settings = _settings(options, directory, packed, resources)
+            interrupted = _train(todo, settings, resources, directory, MemberReporter(tracker, progress, directory))
+    failed = _summarise(study, directory, console)
+    status = "stopped" if interrupted else "failed" if failed else "finished"
+    complete = tracker.close(status)
+    console.print(f"\n{duration(time.monotonic() - started)}; results in {directory.path}")
+    if not complete:
+        console.print("MLflow has not received everything: the same command again sends it.")
+    if interrupted:
+        console.print("Stopped. The same command again goes on from the last checkpoints.")
+        return INTERRUPTED
+    _advise(study, options, console)
+    for name, reason in failed.items():
+        print(f"error: member {name} failed: {reason}", file=sys.stderr)
+    return 1 if failed or not complete else 0
+
+
+class MemberReporter(tune.Callback):
+    """Passes on to MLflow and the terminal what trials report."""
+
+    def __init__(self, tracker: Tracker, progress: StudyProgress, directory: StudyDirectory) -> None:
+        self.tracker = tracker
+        self.progress = progress
+        self.directory = directory
+        self.open: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        member = _member_of(trial)
+        self.open.add(member.content_hash)
+        self.tracker.start(member.content_hash)
+        self.progress.start(member.content_hash)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        name = _member_of(trial).content_hash
+        rows: list[Row] = result.get("rows", [])
+        self.tracker.log(name, rows)
+        self.progress.update(name, rows)
+        if result.get("status") in ("finished", "failed"):
+            self._end(name, result["status"], result["reason"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune has given a trial up: its process died again and again."""
+        member = _member_of(trial)
+        reason = "its process died again and again (killed, out of memory or node lost)"
+        self.directory.member(member).write_result(member, "failed", [], reason)
+        self._end(member.content_hash, "failed", reason)
+
+    def stop(self) -> None:
+        """The command ends with members still training."""
+        for name in self.open.copy():
+            self._end(name, "stopped")
+
+    def _end(self, name: str, status: str, reason: str = "") -> None:
+        self.open.discard(name)
+        self.tracker.end(name, status, reason)
+        self.progress.end(name, status)
+
+
+def _member_of(trial: Any) -> MemberConfig:
+    return MemberConfig(**trial.config["member"])
+
+
+def _settings(
+    options: StudyOptions, directory: StudyDirectory, packed: Path, resources: TrialResources
+) -> TrialSettings:
+    sends_data = options.data_file is not None
+    several_nodes = len([node for node in ray.nodes() if node["Alive"]]) > 1 or options.address is not None
+    return TrialSettings(
+        schedule=options.schedule,
+        members_directory=directory.path / "members",
+        dataset=options.dataset,
+        packed_file=packed.name if sends_data else None,
+        packed_images=ray.put(np.load(packed)) if sends_data and several_nodes else None,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+        compile=options.compile,
+    )
+
+
+def _train(
+    todo: list[MemberConfig],
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+) -> bool:
+    """Hand the members to Ray Tune; True if the user stopped it."""
+    trainable = tune.with_parameters(MemberTrainable, settings=settings)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        param_space={"member": tune.grid_search([member.to_dict() for member in todo])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=lambda trial: _member_of(trial).content_hash,
+            trial_dirname_creator=lambda trial: _member_of(trial).content_hash,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(directory.scheduler_files),
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[reporter],
+            verbose=0,
+        ),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        tuner.fit()
+    interrupted = bool(reporter.open) or any(s == "waiting" for s in reporter.progress.status.values())
+    reporter.stop()
+    return interrupted
+
+
+def _announce(
+    study: Study, todo: list[MemberConfig], options: StudyOptions, resources: TrialResources, console: Console
+) -> None:
+    finished = len(study.members) - len(todo)
+    already = f", {finished} of them finished before" if finished else ""
+    share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
+    console.print(
+        f"Study {study.name}: {len(study.members)} members × {study.schedule.iterations:,} iterations{already}; "
+        f"{resources.concurrency()} at once, {share} each"
+    )
+    if url := connection.dashboard_url():
+        console.print(f"Ray dashboard (while this runs): {url}")
+    console.print(f"MLflow UI: {_mlflow_command(options.tracking_uri)}")
+
+
+def _summarise(study: Study, directory: StudyDirectory, console: Console) -> dict[str, str]:
+    """Print the final table; return the failed members' reasons by label."""
+    results: dict[str, tuple[str, Row, str]] = {}
+    for member in study.members:
+        files = directory.member(member)
+        result = files.read_result()
+        if row := files.last_evaluation(study.schedule.iterations):
+            results[member.content_hash] = ("finished", row, "")
+        elif result and result["status"] == "failed":
+            results[member.content_hash] = ("failed", (result["history"] or [{}])[-1], result["reason"])
+        else:
+            results[member.content_hash] = ("unfinished", {}, "")
+    labels = {member.content_hash: study.label(member) for member in study.members}
+    console.print(results_table(labels, results))
+    return {labels[name]: reason for name, (status, _, reason) in results.items() if status == "failed"}
+
+
+def _advise(study: Study, options: StudyOptions, console: Console) -> None:
+    uri = shlex.quote(options.tracking_uri)
+    console.print(f"Figure: python analysis/sensitivity.py --tracking-uri {uri} --study {study.name} --output figures")
+
+
+def _mlflow_command(uri: str) -> str:
+    return (
+        uri
+        if uri.startswith("http")
+        else f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000"
+    )

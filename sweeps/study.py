@@ -1,0 +1,118 @@
+"""A study: members, how long they train, and the folder that remembers them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from larvae.checkpoint import save_json
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import dsprites, labelled_indices
+from larvae.errors import InvalidInputError
+from larvae.member import MemberDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A set of members that train to the same iteration."""
+
+    name: str
+    members: tuple[MemberConfig, ...]
+    schedule: Schedule
+    varied: tuple[str, ...]
+    """Fields that differ between members, in the order in which they name them."""
+
+    def label(self, member: MemberConfig) -> str:
+        """A member's name by its values, such as `tau=1 label_rate=0.01 seed=0`."""
+        return " ".join(f"{name}={getattr(member, name):g}" for name in self.varied)
+
+
+def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:
+    """The study of all combinations of the swept values; the last one varies fastest.
+
+    Raises InvalidInputError when a value breaks its rule or a grid is empty.
+    """
+    for field, values in swept.items():
+        if not values:
+            raise InvalidInputError(f"`{field}` must have at least one value, got none")
+    combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
+    members = tuple(MemberConfig(**fixed, **dict(zip(swept, values, strict=True))) for values in combinations)
+    for label_rate in {member.label_rate for member in members}:
+        labelled_indices(dsprites.GRID.num_images, label_rate, seed=0)  # raises where it leaves no image
+    return Study(name, members, schedule, varied=tuple(sorted(swept, key=lambda field: field == "seed")))
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDirectory:
+    """The study's folder: the only truth about what is finished; MLflow can be rebuilt from it."""
+
+    path: Path
+
+    @property
+    def scheduler_files(self) -> Path:
+        """Where Ray Tune keeps its own records, which nothing here reads back."""
+        return self.path / "ray_tune"
+
+    def member(self, member: MemberConfig) -> MemberDirectory:
+        return MemberDirectory(self.path / "members" / member.content_hash)
+
+    def unfinished(self, study: Study) -> list[MemberConfig]:
+        """Members that still have to train, failed ones among them: a failure may have been the machine's."""
+        return [m for m in study.members if self.member(m).last_evaluation(study.schedule.iterations) is None]
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study; InvalidInputError while another process does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise InvalidInputError(f"one process at a time runs a study, but another runs `{self.path}`") from None
+
+    def require_same_data_and_budget(self, study: Study, fingerprint: str) -> None:
+        """Raise InvalidInputError if the folder's members saw other images or trained for longer."""
+        record = self._record()
+        if record is None:
+            return
+        if record["fingerprint"] != fingerprint:
+            raise InvalidInputError(
+                f"a study keeps its images, but `{self.path}` has fingerprint {record['fingerprint'][:12]}, "
+                f"got {fingerprint[:12]}: give another --study"
+            )
+        if record["schedule"]["iterations"] > study.schedule.iterations:
+            raise InvalidInputError(
+                f"a study's `iterations` can only be raised: `{self.path}` has {record['schedule']['iterations']}, "
+                f"got {study.schedule.iterations}: give another --study"
+            )
+
+    def write_record(self, study: Study, fingerprint: str) -> None:
+        """Remember what the study is."""
+        members = {member.content_hash: study.label(member) for member in study.members}
+        record = {"name": study.name, "schedule": asdict(study.schedule), "fingerprint": fingerprint}
+        save_json(self.path / "study.json", record | {"members": members})
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.path / "study.json").read_text())
+        except FileNotFoundError:
+            return None
+
+
+def require_writable(name: str, folder: Path) -> None:
+    """Raise InvalidInputError unless a file can be made in a folder, or where it would be made."""
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidInputError(f"`{name}` must be a writable folder, got `{folder}`: {reason}") from None

@@ -1,0 +1,240 @@
+"""The only writer to MLflow: an experiment a study, a parent run a study, a child run a member.
+
+Results live in the study's folder; MLflow is the index that people look at. So a server that is
+down stops nothing: what it missed is kept and sent later, in this run or in the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default waits for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
+from larvae.member import Row
+from sweeps.study import Study, StudyDirectory, require_writable
+
+RETRY_SECONDS = 30.0
+_NOT_METRICS = ("iteration", "timestamp", "seconds")
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_UNREACHABLE = (MlflowException, requests.RequestException, OSError)
+
+for noisy in ("alembic", "mlflow"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def require_reachable(uri: str) -> None:
+    """Raise InvalidInputError, within 15 s, unless MLflow can be written there. Writes nothing."""
+    if uri.startswith("sqlite:///"):
+        require_writable("tracking_uri", Path(uri.removeprefix("sqlite:///")).absolute().parent)
+        return
+    if uri.startswith(("http://", "https://")):
+        _require_answering_server(uri)
+        return
+    if uri.split("+")[0].split(":")[0] not in ("postgresql", "mysql", "mssql"):
+        raise InvalidInputError(f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}")
+
+
+def _require_answering_server(uri: str) -> None:
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
+        advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
+        raise InvalidInputError(
+            f"`tracking_uri` must be a running MLflow server, got {uri}: {reason}; {advice}"
+        ) from None
+
+
+class Tracker:
+    """Keeps MLflow in step with a study: made at its start, told of rows and ends, closed at its end."""
+
+    def __init__(self, uri: str, study: Study, directory: StudyDirectory, tags: Mapping[str, str]) -> None:
+        """Make or find the runs, and bring them up to what the study's folder holds."""
+        self.study = study
+        self.directory = directory
+        self._client = MlflowClient(tracking_uri=uri)
+        self._logged: dict[str, int] = {}
+        self._rows: dict[str, list[Row]] = {}
+        self._ends: dict[str, tuple[str, str]] = {}
+        self._offline_until = 0.0
+        self._experiment = self._find_or_make_experiment(uri)
+        runs = self._existing_runs()
+        self._parent = self._find_or_make_parent(runs.pop("study", None), tags)
+        self._runs = {member.content_hash: self._find_or_make_run(member, runs, tags) for member in study.members}
+        self._reconcile(runs)
+
+    def start(self, member: str) -> None:
+        """A member (by content hash) trains now."""
+        self._ends.pop(member, None)
+        self._attempt(lambda: self._client.update_run(self._runs[member], status="RUNNING"))
+
+    def log(self, member: str, rows: list[Row]) -> None:
+        """Log rows with their iterations as steps; those logged before are left out."""
+        self._rows.setdefault(member, []).extend(rows)
+        self._flush()
+
+    def end(self, member: str, status: str, reason: str = "") -> None:
+        """A member has finished, failed or been stopped."""
+        self._ends[member] = (status, reason)
+        self._flush()
+
+    def close(self, status: str) -> bool:
+        """End the study's run; True if MLflow has everything."""
+        self._offline_until = 0.0
+        self._flush()
+        return self._attempt(lambda: self._client.set_terminated(self._parent, _STATUS[status])) and not self._behind
+
+    @property
+    def _behind(self) -> bool:
+        return bool(self._rows or self._ends)
+
+    def _flush(self) -> None:
+        for member in list(self._rows):
+            if self._attempt(lambda member=member: self._send_rows(member, self._rows[member])):
+                del self._rows[member]
+        for member in [m for m in self._ends if m not in self._rows]:
+            if self._attempt(lambda member=member: self._send_end(member, *self._ends[member])):
+                del self._ends[member]
+
+    def _attempt(self, call: Any) -> bool:
+        """Call MLflow, unless it failed moments ago; False if it fails."""
+        if time.monotonic() < self._offline_until:
+            return False
+        try:
+            call()
+        except _UNREACHABLE as error:
+            self._offline_until = time.monotonic() + RETRY_SECONDS
+            print(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later", file=sys.stderr)
+            return False
+        return True
+
+    def _send_rows(self, member: str, rows: Iterable[Row]) -> None:
+        run = self._runs[member]
+        last = self._last_logged(member)
+        new = [row for row in rows if row["iteration"] > last]
+        points = [
+            Metric(name, value, int(row["timestamp"] * 1000), int(row["iteration"]))
+            for row in new
+            for name, value in row.items()
+            if name not in _NOT_METRICS
+        ]
+        for start in range(0, len(points), 1000):  # MLflow's limit of a batch
+            self._client.log_batch(run, metrics=points[start : start + 1000])
+        if new:
+            self._logged[member] = int(new[-1]["iteration"])
+
+    def _last_logged(self, member: str) -> int:
+        """The last step of a run, asked of MLflow once."""
+        if member not in self._logged:
+            history = self._client.get_metric_history(self._runs[member], "loss")
+            self._logged[member] = max((point.step for point in history), default=0)
+        return self._logged[member]
+
+    def _send_end(self, member: str, status: str, reason: str) -> None:
+        run = self._runs[member]
+        tags = [RunTag("larvae.iterations", str(self.study.schedule.iterations)), RunTag("larvae.reason", reason)]
+        self._client.log_batch(run, tags=tags)
+        self._client.set_terminated(run, _STATUS[status])
+
+    def _find_or_make_experiment(self, uri: str) -> str:
+        name = self.study.name
+        if experiment := self._client.get_experiment_by_name(name):
+            return experiment.experiment_id
+        location = None  # a server has its own place for artifacts
+        if uri.startswith("sqlite:///"):
+            location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
+        return self._client.create_experiment(name, artifact_location=location)
+
+    def _existing_runs(self) -> dict[str, Run]:
+        """Runs of the experiment by member's hash; the parent's under `study`."""
+        runs: dict[str, Run] = {}
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            runs |= {run.data.tags.get("larvae.member", "study"): run for run in page}
+            token = page.token
+            if not token:
+                return runs
+
+    def _find_or_make_parent(self, run: Run | None, tags: Mapping[str, str]) -> str:
+        if run is None:
+            all_tags = {"larvae.role": "study", **tags}
+            run = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags)
+        self._client.update_run(run.info.run_id, status="RUNNING")
+        record = {
+            "study": self.study.name,
+            "members": {self.study.label(member): member.to_dict() for member in self.study.members},
+        }
+        self._client.log_dict(run.info.run_id, record, "study.json")
+        self._client.log_dict(run.info.run_id, environment(), "environment.json")
+        return run.info.run_id
+
+    def _find_or_make_run(self, member: MemberConfig, runs: dict[str, Run], tags: Mapping[str, str]) -> str:
+        if existing := runs.get(member.content_hash):
+            return existing.info.run_id
+        all_tags = {
+            "larvae.role": "member",
+            "larvae.member": member.content_hash,
+            "larvae.iterations": str(self.study.schedule.iterations),
+            "mlflow.parentRunId": self._parent,
+            **tags,
+        }
+        run = self._client.create_run(self._experiment, run_name=self.study.label(member), tags=all_tags)
+        run_id = run.info.run_id
+        self._client.log_batch(run_id, params=[Param(k, f"{v}") for k, v in member.to_dict().items()])
+        self._client.log_dict(run_id, member.to_dict(), "config.json")
+        self._client.update_run(run_id, status="SCHEDULED")
+        self._logged[member.content_hash] = 0
+        return run_id
+
+    def _reconcile(self, runs: Mapping[str, Run]) -> None:
+        """Log what the folder has and MLflow has not; no run stays RUNNING that a killed command left so."""
+        unfinished = {member.content_hash for member in self.directory.unfinished(self.study)}
+        for member in self.study.members:
+            name = member.content_hash
+            known = runs[name].info.status if name in runs else "SCHEDULED"
+            result = self.directory.member(member).read_result()
+            if name not in unfinished and result and known != "FINISHED":
+                self.log(name, result["history"])
+                self.end(name, "finished")
+            elif name in unfinished and known == "RUNNING":
+                self.end(name, "stopped")
+
+
+def environment() -> dict[str, Any]:
+    """Where the driver ran: host, Python, and the versions that matter."""
+    from importlib.metadata import version
+
+    packages = ("torch", "ray", "numpy", "optuna", "mlflow", "larvae-sweeps")
+    return {"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()} | {
+        package: version(package) for package in packages
+    }
+
+
+def git_commit() -> str:
+    """The commit of this project's checkout, `+` if it has changes; `unknown` outside one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,36 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from larvae import datasets
+from larvae.datasets import Dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory() -> Iterator[Path]:
+    """A cache of this test session's own: the user's is neither read nor written."""
+    with (
+        tempfile.TemporaryDirectory(prefix="larvae-tests-", ignore_cleanup_errors=True) as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("LARVAE_CACHE_DIR", directory)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> None:
+    """Sums in one order, whatever machine the tests run on; tiny batches gain nothing from threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def dataset(cache_directory: Path) -> Dataset:
+    """All of dSprites, rendered once."""
+    return datasets.open_dataset("dsprites", datasets.prepare("dsprites"))

@@ -1,0 +1,189 @@
+"""The renderer against the closed forms, against real images, and the prepared data set against the renderer."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from larvae import datasets
+from larvae.datasets import Dataset, dsprites
+from larvae.datasets.dsprites import GRID, render
+
+LAST = np.array(GRID.sizes) - 1
+
+
+def literal_square(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (abs(u) <= 9.598) & (abs(v) <= 9.598)
+
+
+def literal_ellipse(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (u / 12.7659) ** 2 + (v / 7.2123) ** 2 <= 1
+
+
+def literal_heart(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def outline(t: NDArray[np.float64]) -> NDArray[np.float64]:
+        curve = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+        return -1.4365 - 0.6622 * curve
+
+    beside = abs(u) > 9.5935
+    t = np.arcsin(np.cbrt(np.where(beside, 0, abs(u)) / 9.5935))
+    ends = np.stack([outline(t), outline(np.pi - t)])
+    return ~beside & (ends.min(0) <= v) & (v <= ends.max(0))
+
+
+LITERAL: tuple[Callable[..., NDArray[np.bool_]], ...] = (literal_square, literal_ellipse, literal_heart)
+
+
+def literal_image(shape: int, scale: int, orientation: int, position_x: int, position_y: int) -> NDArray[np.bool_]:
+    """One image straight from its definition, every pixel of the plane tested."""
+    s = np.linspace(0.5, 1, 6)[scale]
+    theta = np.linspace(0, 2 * np.pi, 40)[orientation]
+    pixel_y, pixel_x = np.mgrid[:64, :64] + 0.5
+    dx = pixel_x - (16 + 32 * position_x / 31)
+    dy = pixel_y - (16 + 32 * position_y / 31)
+    u = (np.cos(theta) * dx - np.sin(theta) * dy) / s
+    v = (np.sin(theta) * dx + np.cos(theta) * dy) / s
+    return LITERAL[shape](u, v)
+
+
+def literal_render(classes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    return np.stack([literal_image(*map(int, row)) for row in classes])
+
+
+def random_classes(count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, GRID.sizes, (count, 5))
+
+
+def test_random_images_follow_the_closed_forms_to_the_pixel() -> None:
+    classes = random_classes(300, seed=0)
+    assert np.array_equal(render(classes), literal_render(classes))
+
+
+def test_extremes_of_every_factor_follow_the_closed_forms_to_the_pixel() -> None:
+    classes = np.array(list(itertools.product(range(3), (0, 5), (0, 39), (0, 31), (0, 31))))
+    assert np.array_equal(render(classes), literal_render(classes))
+
+
+def test_every_orientation_of_the_largest_shapes_follows_the_closed_forms_to_the_pixel() -> None:
+    """A window around the sprite that is too small would cut these off."""
+    classes = np.array(list(itertools.product(range(3), (5,), range(40), (0, 17), (31,))))
+    assert np.array_equal(render(classes), literal_render(classes))
+
+
+def test_images_are_binary_bytes_with_something_on_them() -> None:
+    images = render(random_classes(500, seed=1))
+    assert images.dtype == np.uint8
+    assert images.shape == (500, 64, 64)
+    assert np.array_equal(images.min((1, 2)), np.zeros(500))
+    assert np.array_equal(images.max((1, 2)), np.ones(500))
+
+
+def test_order_and_company_of_images_do_not_matter() -> None:
+    classes = random_classes(200, seed=2)
+    images = render(classes)
+    order = np.random.default_rng(3).permutation(200)
+    assert np.array_equal(render(classes[order]), images[order])
+    assert np.array_equal(render(classes[7:8]), images[7:8])
+
+
+def test_no_classes_give_no_images() -> None:
+    images = render(np.zeros((0, 5), np.int64))
+    assert images.shape == (0, 64, 64)
+    assert images.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", range(3))
+def test_last_orientation_looks_like_the_first(shape: int) -> None:
+    rest = itertools.product(range(6), (0,), range(0, 32, 3), range(0, 32, 3))
+    first = np.array([(shape, *values) for values in rest])
+    last = first.copy()
+    last[:, 2] = 39
+    assert np.array_equal(render(first), render(last))
+
+
+def test_largest_square_repeats_in_orientations_5_and_34() -> None:
+    """Their angles are 46.2° and 43.8° but for quarter turns: some positions show the same pixels, not all."""
+    at = [(0, 5, orientation, x, y) for orientation in (5, 34) for x in (0, 31) for y in (0, 31)]
+    images = render(np.array(at))
+    assert np.array_equal(images[:4], images[4:])
+
+
+@pytest.mark.parametrize("shape", range(3))
+def test_reversed_orientation_and_position_mirror_the_image(shape: int) -> None:
+    classes = random_classes(400, seed=4 + shape)
+    classes[:, 0] = shape
+    mirrored = classes.copy()
+    mirrored[:, [2, 3]] = LAST[[2, 3]] - classes[:, [2, 3]]
+    assert np.array_equal(render(mirrored), render(classes)[:, :, ::-1])
+
+
+def test_position_moves_right_and_down_and_scale_grows() -> None:
+    left, right, top, bottom, small = render(
+        np.array([(0, 5, 0, 0, 16), (0, 5, 0, 31, 16), (0, 5, 0, 16, 0), (0, 5, 0, 16, 31), (0, 0, 0, 16, 0)])
+    )
+    assert left[:, :32].sum() > 0 == left[:, 32:].sum()
+    assert right[:, 32:].sum() > 0 == right[:, :32].sum()
+    assert top[:32].sum() > 0 == top[32:].sum()
+    assert bottom[32:].sum() > 0 == bottom[:32].sum()
+    assert 0 < small.sum() < top.sum()
+
+
+@pytest.mark.parametrize("factor", range(5))
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_classes_outside_the_grid_are_an_error(factor: int, side: str) -> None:
+    classes = np.zeros((2, 5), np.int64)
+    classes[1, factor] = -1 if side == "below" else GRID.sizes[factor]
+    with pytest.raises(ValueError, match=r"`classes` must lie in \[0, \(3, 6, 40, 32, 32\)\), got"):
+        render(classes)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 6), (3, 4), (2, 5, 1)])
+def test_classes_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"`classes` must have shape \(n, 5\), got \("):
+        render(np.zeros(shape, np.int64))
+
+
+def test_real_images_differ_in_two_pixels_at_most() -> None:
+    """Against images of the data set's publisher, which are no part of this repository."""
+    beside_repository = Path(__file__).parents[2] / "../shared/data/dsprites_gif_258.npz"
+    path = Path(os.environ.get("LARVAE_DSPRITES_SAMPLES") or beside_repository)
+    if not path.exists():
+        pytest.skip("real sample images are outside data: name a file in LARVAE_DSPRITES_SAMPLES")
+    samples = np.load(path)
+    classes = samples["latents_classes"][:, 1:]  # the first factor, colour, is constant
+    assert len(classes) > 0
+    assert np.count_nonzero(render(classes) != samples["imgs"]) <= 2
+
+
+def test_prepared_data_set_holds_the_rendered_images(dataset: Dataset) -> None:
+    indices = np.random.default_rng(5).integers(GRID.num_images, size=1000)
+    indices[:2] = 0, GRID.num_images - 1
+    images = dataset.images(indices)
+    assert images.shape == (1000, 1, 64, 64)
+    assert images.dtype == np.uint8
+    assert np.array_equal(images[:, 0], render(GRID.classes(indices)))
+
+
+def test_data_set_knows_its_name_and_size(dataset: Dataset) -> None:
+    assert dataset.name == "dsprites"
+    assert dataset.num_images == 737_280 == len(dataset.store.packed)
+
+
+def test_prepared_file_is_small_and_named_by_its_content(dataset: Dataset, cache_directory: Path) -> None:
+    path = cache_directory / "dsprites-rendered.npy"
+    assert path.stat().st_size <= 400e6
+    assert dataset.store.fingerprint == hashlib.sha256(dataset.store.packed.data).hexdigest()
+
+
+def test_preparing_again_renders_nothing(dataset: Dataset, cache_directory: Path) -> None:
+    path = cache_directory / "dsprites-rendered.npy"
+    before = path.stat()
+    assert datasets.prepare("dsprites") == dsprites.prepare(progress=False) == path
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)

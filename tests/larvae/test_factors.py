@@ -1,0 +1,71 @@
+"""The grid of factors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from larvae.datasets.dsprites import GRID
+from larvae.datasets.factors import FactorGrid
+
+SMALL = FactorGrid(names=("a", "b", "c"), sizes=(2, 3, 5))
+
+
+def test_dsprites_grid_is_the_published_one() -> None:
+    assert GRID.sizes == (3, 6, 40, 32, 32)
+    assert GRID.num_images == 737_280
+    assert GRID.num_factors == len(GRID.names) == 5
+
+
+def test_last_factor_varies_fastest() -> None:
+    expected = [(a, b, c) for a in range(2) for b in range(3) for c in range(5)]
+    assert SMALL.classes(np.arange(SMALL.num_images)).tolist() == [list(row) for row in expected]
+
+
+@pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
+def test_indices_and_classes_are_inverse(grid: FactorGrid) -> None:
+    indices = np.arange(grid.num_images)
+    classes = grid.classes(indices)
+    assert classes.shape == (grid.num_images, grid.num_factors)
+    assert np.array_equal(classes.min(0), np.zeros(grid.num_factors))
+    assert np.array_equal(classes.max(0), np.array(grid.sizes) - 1)
+    assert np.array_equal(grid.indices(classes), indices)
+
+
+@pytest.mark.parametrize("classes", [[[0, 0, 5]], [[2, 0, 0]], [[0, -1, 0]]])
+def test_indices_outside_the_grid_are_an_error(classes: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="invalid entry in coordinates array"):
+        SMALL.indices(np.array(classes))
+
+
+def test_indices_beyond_the_last_image_are_an_error() -> None:
+    with pytest.raises(ValueError, match="out of bounds"):
+        SMALL.classes(np.array([SMALL.num_images]))
+
+
+@pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
+def test_standardised_labels_have_mean_0_and_variance_1(grid: FactorGrid) -> None:
+    labels = grid.standardise(grid.classes(np.arange(grid.num_images)))
+    assert labels.dtype == np.float32
+    assert labels.mean(0, dtype=np.float64) == pytest.approx(0, abs=1e-6)
+    assert labels.var(0, dtype=np.float64) == pytest.approx(1, abs=1e-6)
+
+
+def test_standardised_labels_keep_the_order_of_classes() -> None:
+    classes = np.stack([np.arange(5) % 2, np.arange(5) % 3, np.arange(5)], axis=1)
+    assert np.all(np.diff(SMALL.standardise(classes)[:, 2]) > 0)
+
+
+@pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
+def test_unit_interval_is_index_over_last_index(grid: FactorGrid) -> None:
+    classes = grid.classes(np.arange(grid.num_images))
+    expected = classes / (np.array(grid.sizes) - 1)
+    assert grid.to_unit_interval(grid.standardise(classes)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_unit_interval_goes_on_beyond_the_grid() -> None:
+    """Inferred labels are not clipped: a label twice as far from the centre is twice as far away."""
+    first, last = GRID.standardise(np.array([np.zeros(5, int), np.array(GRID.sizes) - 1]))
+    assert GRID.to_unit_interval(2 * np.stack([first, last])) == pytest.approx(
+        np.array([[-0.5] * 5, [1.5] * 5]), abs=1e-6
+    )
