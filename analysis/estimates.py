@@ -99,6 +99,13 @@ class Sensitivity(NamedTuple):
         """Seeds of the point that has most."""
         return max(estimate.num_seeds for estimate in self.estimates)
 
+    @property
+    def heading(self) -> str:
+        """For example `tau-sweep: dsprites, 4,000 iterations`."""
+        fewest, most = self.iterations[0], self.iterations[-1]
+        budget = f"{most:,} iterations" if fewest == most else f"unequal budgets, {fewest:,} to {most:,} iterations"
+        return f"{self.study}: {self.dataset}, {budget}"
+
     def reference(self, metric: str) -> Reference | None:
         return _REFERENCES.get((self.dataset, metric))
 
@@ -137,7 +144,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     if varied != [parameter.name]:
         rule = f"members of `study` must vary {parameter.name} and, beside label rate and seed, nothing else"
         raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied) or 'nothing'}")
-    has_result = (members["status"] == FINISHED) & np.isfinite(members[list(DRAWN_METRICS)]).all(axis=1)
+    has_result = (members["status"] == FINISHED) & members[list(DRAWN_METRICS)].notna().all(axis=1)
     if not has_result.any():
         counts = ", ".join(f"{count} {status}" for status, count in members["status"].value_counts().items())
         raise InvalidInputError(f"`study` must have a finished member, got {study} with {counts}")
@@ -149,7 +156,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         iterations=tuple(sorted({int(number) for number in members.loc[has_result, "iterations"]})),
         num_members=len(members),
         estimates=tuple(_estimate(cell, parameter, metric) for _, cell in cells for metric in METRICS),
-        missing=tuple(_missing(row, parameter) for row in members[~has_result].to_dict("records")),
+        missing=tuple(_missing(row, parameter) for _, row in members[~has_result].iterrows()),
     )
 
 
@@ -180,7 +187,10 @@ def members_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFrame:
 def means_table(sensitivity: Sensitivity) -> str:
     """A table for the terminal: a line for each label rate and value, mean and interval of MIG and ℓ2."""
     mig, l2 = ([e for e in sensitivity.estimates if e.metric == metric] for metric in DRAWN_METRICS)
-    lines = [f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {'MIG':<22}   {'ℓ2':<22}".rstrip()]
+    lines = [
+        f"{sensitivity.heading}; mean [{100 * CONFIDENCE:g} % t-interval]",
+        f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {'MIG':<22}   ℓ2",
+    ]
     for left, right in zip(mig, l2, strict=True):
         seeds = f"{left.num_seeds}/{left.num_planned}"
         cells = f"{_interval_text(left.interval):<22}   {_interval_text(right.interval)}"
@@ -201,15 +211,9 @@ def _estimate(cell: pd.DataFrame, parameter: Parameter, metric: str) -> Estimate
     )
 
 
-def _missing(row: dict[str, object], parameter: Parameter) -> MissingMember:
+def _missing(row: pd.Series, parameter: Parameter) -> MissingMember:
     reason = row["reason"] or ("no MIG or ℓ2" if row["status"] == FINISHED else "")
-    return MissingMember(
-        value=float(str(row[parameter.name])),
-        label_rate=float(str(row["label_rate"])),
-        seed=int(str(row["seed"])),
-        status=str(row["status"]),
-        reason=str(reason),
-    )
+    return MissingMember(row[parameter.name], row["label_rate"], row["seed"], row["status"], reason)
 
 
 def _interval_text(interval: Interval) -> str:

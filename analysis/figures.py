@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from analysis.estimates import CONFIDENCE, Estimate, Reference, Sensitivity
 
@@ -19,7 +20,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#595959"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -34,8 +35,9 @@ TEXT_WIDTH = 5.5
 """Inches: the text width of the paper's one-column layout."""
 
 _PANEL_HEIGHT = 2.15
-_NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.115, 118
-_SHARE_OF_DATA = 0.4
+_NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
+_SMALLEST_SHARE = 0.4
+"""Of the axis' height: what the data must keep for a reference beyond them to be drawn as a line."""
 
 
 class Panel(NamedTuple):
@@ -56,7 +58,7 @@ PANELS = (
 def sensitivity_figure(sensitivity: Sensitivity) -> Figure:
     """Fig. 3 of the paper: MIG left, ℓ2 right, the parameter's values equally spaced, a line a label rate."""
     notes = figure_notes(sensitivity)
-    notes_height = _NOTE_LINE_HEIGHT * (len(notes) + 0.6)
+    notes_height = _NOTE_LINE_HEIGHT * (len(notes) + 0.5)
     with mpl.rc_context(STYLE):
         height = _PANEL_HEIGHT + notes_height
         figure = Figure(figsize=(TEXT_WIDTH, height), layout="constrained")
@@ -83,11 +85,11 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
     positions = {value: float(position) for position, value in enumerate(sensitivity.values)}
     rates = sensitivity.label_rates
-    dodge = 0.14 if sensitivity.num_seeds > 1 else 0.0
+    dodge = min(0.2, 0.6 / len(rates)) if sensitivity.num_seeds > 1 else 0.0
     for index, rate in enumerate(rates):
         shift = dodge * (index - (len(rates) - 1) / 2)
         curve = [e for e in sensitivity.estimates if e.metric == panel.metric and e.label_rate == rate]
-        _draw_curve(ax, curve, np.array([positions[e.value] + shift for e in curve]), index)
+        _draw_curve(ax, curve, np.array([positions[e.value] + shift for e in curve]), index, 0.4 * dodge)
     ax.set_xticks(list(positions.values()), [f"{value:g}" for value in positions])
     ax.set_xlim(-0.4, len(positions) - 0.6)
     ax.set_xlabel(sensitivity.parameter.symbol)
@@ -96,26 +98,23 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     ax.set_ylim(max(low, panel.lowest), min(high, panel.highest))
     reference = sensitivity.reference(panel.metric)
     if reference:
-        _draw_reference(ax, reference)
+        results = [e.seed_results for e in sensitivity.estimates if e.metric == panel.metric]
+        _draw_reference(ax, reference, np.ptp(np.concatenate(results)))
     return ax
 
 
 def figure_notes(sensitivity: Sensitivity, most_named: int = 4) -> list[str]:
-    """Lines under the panels: what the points are, and which members are missing (a few by name)."""
-    budget = " to ".join(
-        f"{number:,}" for number in sorted({*sensitivity.iterations[:1], *sensitivity.iterations[-1:]})
-    )
+    """Lines under the panels: what the points are, and which members are missing (a few by name, failures first)."""
+    points = "one seed"
     if sensitivity.num_seeds > 1:
-        points = f"mean and {CONFIDENCE:.0%} t-interval over {sensitivity.num_seeds} seeds, small dots single seeds"
-    else:
-        points = "one seed"
-    hollow = ", hollow where seeds are missing" if sensitivity.missing else ""
-    notes = [f"{sensitivity.study}: {sensitivity.dataset}, {budget} iterations; {points}{hollow}"]
+        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {sensitivity.num_seeds} seeds"
+    hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in sensitivity.estimates) else ""
+    notes = [f"{sensitivity.heading}; {points}{hollow}"]
     if sensitivity.missing:
-        named = [textwrap.shorten(sensitivity.describe(m), 80, placeholder=" …)") for m in sensitivity.missing]
-        more = f", and {len(named) - most_named} more; see CSV" if len(named) > most_named else ""
-        count = f"{len(named)} of {sensitivity.num_members} members missing"
-        notes.append(f"{count}: {', '.join(named[:most_named])}{more}")
+        ordered = sorted(sensitivity.missing, key=lambda member: member.status != "FAILED")
+        named = [textwrap.shorten(sensitivity.describe(m), 80, placeholder=" …)") for m in ordered[:most_named]]
+        more = f", and {len(ordered) - most_named} more; see CSV" if len(ordered) > most_named else ""
+        notes.append(f"{len(ordered)} of {sensitivity.num_members} members missing: {', '.join(named)}{more}")
     return [line for note in notes for line in textwrap.wrap(note, _NOTE_LINE_LENGTH)]
 
 
@@ -128,15 +127,20 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_curve(ax: Axes, curve: list[Estimate], positions: np.ndarray, index: int) -> None:
-    """Line and intervals, seeds as faint dots, then markers: filled where all seeds are there, hollow where not."""
+def _draw_curve(ax: Axes, curve: list[Estimate], positions: NDArray[np.float64], index: int, dots_shift: float) -> None:
+    """Line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
+
+    positions: where on the x axis the estimates lie, (len(curve),).
+    """
     colour = PALETTE[index % len(PALETTE)]
     means = np.array([estimate.interval.mean for estimate in curve])
     if any(estimate.num_seeds > 1 for estimate in curve):
         half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
         ax.errorbar(positions, means, half_widths, color=colour, linewidth=1.1, elinewidth=0.9, capsize=2)
-        dots = [(x, result) for x, e in zip(positions, curve, strict=True) for result in e.seed_results]
-        ax.scatter(*zip(*dots, strict=True), s=6, color=colour, alpha=0.35, linewidths=0, zorder=2.5)
+        dots = np.array(
+            [(x + dots_shift, result) for x, e in zip(positions, curve, strict=True) for result in e.seed_results]
+        )
+        ax.scatter(dots[:, 0], dots[:, 1], s=6, color=colour, alpha=0.35, linewidths=0, zorder=2.5)
     else:
         ax.plot(positions, means, color=colour, linewidth=0.7)
     complete = np.array([estimate.is_complete for estimate in curve])
@@ -144,28 +148,27 @@ def _draw_curve(ax: Axes, curve: list[Estimate], positions: np.ndarray, index: i
         ax.plot(positions[chosen], means[chosen], **_marker(index, face), linestyle="none", zorder=3)
 
 
-def _draw_reference(ax: Axes, reference: Reference) -> None:
-    """A dashed line, unless it would squeeze the data: then a note at the edge it lies beyond."""
+def _draw_reference(ax: Axes, reference: Reference, data_height: float) -> None:
+    """A dashed line, unless the axis would have to grow so far that the data are flat: then a note at its edge."""
     label = f"{reference.label} {f'{reference.value:.3f}'.lstrip('0')}"
+    style: dict[str, Any] = {"ha": "right", "fontsize": 7, "color": GREY}
     low, high = ax.get_ylim()
-    wide_low, wide_high = min(low, reference.value), max(high, reference.value)
-    if high - low >= _SHARE_OF_DATA * (wide_high - wide_low):
-        margin = 0.06 * (wide_high - wide_low)
-        ax.set_ylim(min(low, reference.value - margin), max(high, reference.value + margin))
+    height = max(high, reference.value) - min(low, reference.value)
+    if height == high - low or data_height >= _SMALLEST_SHARE * height:
+        ax.set_ylim(min(low, reference.value - 0.08 * height), max(high, reference.value + 0.08 * height))
         ax.axhline(reference.value, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-        place = {"xy": (1, reference.value), "xycoords": ("axes fraction", "data"), "va": "bottom"}
-        ax.annotate(label, **place, ha="right", fontsize=7, color=GREY)  # type: ignore[arg-type]
+        ax.text(1, reference.value, label, transform=ax.get_yaxis_transform(), va="bottom", **style)
     else:
-        arrow, place = ("↑", {"y": 1.0}) if reference.value > high else ("↓", {"y": 0.0})
-        ax.text(1, place["y"], f"{arrow} {label}", transform=ax.transAxes, ha="right", fontsize=7, color=GREY)
+        arrow, edge = ("↑", 1.0) if reference.value > high else ("↓", 0.0)
+        ax.text(1, edge, f"{arrow} {label}", transform=ax.transAxes, va="bottom", **style)
 
 
 def _legend_handle(index: int, label_rate: float) -> Line2D:
     colour = PALETTE[index % len(PALETTE)]
-    return Line2D([], [], color=colour, linewidth=1.1, label=f"η = {100 * label_rate:g} %", **_marker(index, colour))
+    return Line2D([], [], linewidth=1.1, label=f"η = {100 * label_rate:g} %", **_marker(index, colour))
 
 
-def _marker(index: int, face: str) -> dict[str, object]:
+def _marker(index: int, face: str) -> dict[str, Any]:
     colour = PALETTE[index % len(PALETTE)]
     return {
         "marker": MARKERS[index % len(MARKERS)],

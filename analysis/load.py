@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import requests
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
@@ -27,7 +28,11 @@ REPEATED_OVER = ("label_rate", "seed")
 
 _CASTS: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float}
 _CONVERTERS = {field.name: _CASTS[str(field.type)] for field in fields(MemberConfig)}
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # needs no internet
+}
 
 
 def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
@@ -80,7 +85,7 @@ def _row(client: Any, run: Any) -> dict[str, object]:
         "hash": tags.get("larvae.member", run.info.run_id),
         "status": status,
         "iterations": int(tags["larvae.iterations"]) if status == FINISHED else _iterations_so_far(client, run),
-        "reason": " ".join(tags.get("larvae.reason", "").split()),
+        "reason": " ".join(tags.get("larvae.reason", "").split()) if status in ("FAILED", "KILLED") else "",
         **_parameters(run),
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
@@ -129,41 +134,51 @@ def _connection(tracking_uri: str) -> Iterator[Any]:
 
     MLflow is imported here because that takes seconds, and after the environment, which it reads, is set.
     """
-    _require_reachable_kind(tracking_uri)
-    for name, value in _IMPATIENCE.items():
+    _require_database_or_server(tracking_uri)
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
 
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         yield MlflowClient(tracking_uri)
-    except MlflowException as error:
-        cause = str(error).splitlines()[0][:300]
-        raise InvalidInputError(
-            f"`tracking_uri` must name a reachable MLflow, got {_shown(tracking_uri)}: {cause}"
-        ) from error
+    except (MlflowException, SQLAlchemyError, ImportError) as error:
+        raise _not_readable(tracking_uri, error) from error
 
 
-def _require_reachable_kind(tracking_uri: str) -> None:
-    """Check what MLflow would not: it creates a missing database and fills a foreign one with tables."""
-    if tracking_uri.startswith(("http://", "https://")):
-        return
-    path = Path(tracking_uri.removeprefix("sqlite:///").split("?")[0])
-    if not tracking_uri.startswith("sqlite:///") or path == Path():
-        rule = "`tracking_uri` must be sqlite:///FILE or http(s)://HOST"
+def _require_database_or_server(tracking_uri: str) -> None:
+    """Raise InvalidInputError within seconds unless MLflow's data are there; create nothing."""
+    if tracking_uri.startswith("sqlite:///"):
+        _require_tables(tracking_uri)
+    elif tracking_uri.startswith(("http://", "https://")):
+        try:
+            requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
+        except requests.RequestException as error:
+            raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
+    elif re.split(r"[+:]", tracking_uri)[0] not in ("postgresql", "mysql", "mssql"):
+        rule = "`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database's URL"
         raise InvalidInputError(f"{rule}, got {_shown(tracking_uri)}")
+
+
+def _require_tables(tracking_uri: str) -> None:
+    """Check what MLflow does not: it creates a missing database, and makes its tables in a foreign one."""
+    path = Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
     if not path.is_file():
-        raise InvalidInputError(f"`tracking_uri` must name an existing file, got {tracking_uri}")
+        raise _not_readable(tracking_uri, "no such file")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             database.execute("SELECT experiment_id FROM experiments LIMIT 1")
     except sqlite3.DatabaseError as error:
-        raise InvalidInputError(
-            f"`tracking_uri` must name a database of MLflow, got {tracking_uri}: {error}"
-        ) from error
+        raise _not_readable(tracking_uri, error) from error
+
+
+def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
+    """One line, whatever MLflow's message is."""
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {_shown(tracking_uri)}: {lines[0][:300]}")
 
 
 def _shown(tracking_uri: str) -> str:

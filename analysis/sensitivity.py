@@ -23,7 +23,7 @@ class Arguments:
     """Draw MIG and ℓ2 against τ, one line a label rate, with intervals over seeds."""
 
     tracking_uri: str = "sqlite:///mlflow.db"
-    """MLflow's address: sqlite:///FILE or http(s)://HOST."""
+    """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""
     study: str | None = None
@@ -54,7 +54,7 @@ def draw(arguments: Arguments) -> None:
         f"{stem}_members.csv": estimates.members_frame(members, PARAMETER).to_csv(index=False).encode(),
     }
     write_all(arguments.output, contents)
-    print("\n".join(figures.figure_notes(sensitivity)[:1]), estimates.means_table(sensitivity), sep="\n")
+    print(estimates.means_table(sensitivity))
     for missing in sensitivity.missing:
         print(f"missing: {sensitivity.describe(missing)}", file=sys.stderr)
     for name in contents:
@@ -66,9 +66,9 @@ def write_all(directory: Path, contents: dict[str, bytes]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            unfinished = directory / f".{name}.unfinished"
-            unfinished.write_bytes(content)
-            unfinished.replace(directory / name)
+            (directory / f".{name}.unfinished").write_bytes(content)
+        for name in contents:
+            (directory / f".{name}.unfinished").replace(directory / name)
     except OSError as error:
         raise InvalidInputError(
             f"`output` must be a directory that can be written, got {directory}: {error}"

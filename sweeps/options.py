@@ -80,17 +80,13 @@ class StudyOptions:
         names = ("dataset", "regulariser", "z_dim", "gamma_tc", "alpha", "learning_rate", "batch_size")
         return {name: getattr(self, name) for name in names}
 
-    def require_valid(self) -> None:
-        """Raise InvalidInputError for a number that no member's configuration would catch."""
-        rules = {
-            "seeds": self.seeds > 0,
-            "cpus_per_trial": self.cpus_per_trial > 0,
-        }
-        for name, holds in rules.items():
-            if not holds:
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError for what no member's configuration would catch."""
+        for name in ("seeds", "cpus_per_trial"):
+            if getattr(self, name) <= 0:
                 raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 8:
-            raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial}")
+            raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
 

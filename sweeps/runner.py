@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
 from sweeps.study import Study, StudyDirectory, require_writable
-from sweeps.tracking import Tracker, git_commit, require_reachable
+from sweeps.tracking import Tracker, require_reachable, source_tags
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 INTERRUPTED = 130
@@ -45,7 +46,6 @@ def run_study(study: Study, options: StudyOptions) -> int:
     Raises InvalidInputError before anything is written.
     """
     console = Console(highlight=False, soft_wrap=True)
-    options.require_valid()
     require_writable("storage_path", options.storage_path)
     require_reachable(options.tracking_uri)
     datasets.verify(options.dataset, options.data_file)
@@ -71,7 +71,7 @@ def _run_locked(
     resources: TrialResources,
     console: Console,
 ) -> int:
-    tags = {"larvae.fingerprint": dataset.store.fingerprint, "mlflow.source.git.commit": git_commit()}
+    tags = source_tags() | {"larvae.fingerprint": dataset.store.fingerprint}
     tracker = Tracker(options.tracking_uri, study, directory, tags)
     todo = directory.unfinished(study)
     _announce(study, todo, options, resources, console)
@@ -173,6 +173,7 @@ def _train(
     reporter: MemberReporter,
 ) -> bool:
     """Hand the members to Ray Tune; True if the user stopped it."""
+    shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

@@ -6,6 +6,7 @@ down stops nothing: what it missed is kept and sent later, in this run or in the
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import platform
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -219,15 +221,23 @@ class Tracker:
 
 def environment() -> dict[str, Any]:
     """Where the driver ran: host, Python, and the versions that matter."""
-    from importlib.metadata import version
-
     packages = ("torch", "ray", "numpy", "optuna", "mlflow", "larvae-sweeps")
     return {"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()} | {
         package: version(package) for package in packages
     }
 
 
-def git_commit() -> str:
+def source_tags() -> dict[str, str]:
+    """Who ran what: the tags that MLflow's own pages show."""
+    return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.git.commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str:
     """The commit of this project's checkout, `+` if it has changes; `unknown` outside one."""
 
     def git(*arguments: str) -> str:

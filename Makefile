@@ -1,0 +1,39 @@
+# make sweep: the quick τ sweep and its figure. make test: lint, types and tests.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+SWEEP_FLAGS ?=
+TRACKING_URI ?= sqlite:///mlflow.db
+
+.PHONY: sweep test test-slow lint clean
+.DELETE_ON_ERROR:
+
+sweep: .venv/installed
+	$(BIN)/python sweeps/tau_sweep.py --tracking-uri $(TRACKING_URI) $(SWEEP_FLAGS)
+	$(BIN)/python analysis/sensitivity.py --tracking-uri $(TRACKING_URI) --output figures
+	@echo
+	@echo "The figure:    figures/tau_sensitivity.png (.pdf, .csv)"
+	@echo "MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI)   then open http://127.0.0.1:5000"
+	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs; to keep it: $(BIN)/ray start --head,"
+	@echo "               then $(BIN)/python sweeps/tau_sweep.py --address auto"
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
