@@ -47,7 +47,7 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
     members = tuple(MemberConfig(**fixed, **dict(zip(swept, values, strict=True))) for values in combinations)
     for label_rate in {member.label_rate for member in members}:
         labelled_indices(dsprites.GRID.num_images, label_rate, seed=0)  # raises where it leaves no image
-    return Study(name, members, schedule, varied=tuple(reversed(swept)))
+    return Study(name, members, schedule, varied=tuple(reversed(list(swept))))
 
 
 @dataclass(frozen=True, slots=True)
