@@ -18,13 +18,14 @@ from rich.console import Console
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
+from larvae.errors import InvalidInputError
 from larvae.member import Row
 from sweeps import connection  # first: it sets what Ray reads when it is imported
 from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
 from sweeps.study import Study, StudyDirectory, require_writable
-from sweeps.tracking import Tracker, require_reachable, source_tags
+from sweeps.tracking import UNREACHABLE, Tracker, require_reachable, source_tags
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 INTERRUPTED = 130
@@ -56,7 +57,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
     resources.require_fitting()
     directory = StudyDirectory((options.storage_path / study.name).absolute())
     fingerprint = dataset.store.fingerprint
-    directory.require_same_data_and_budget(study, fingerprint)
+    directory.require_going_on(study, fingerprint)
     with directory.locked():
         directory.write_record(study, fingerprint)
         return _run_locked(study, options, directory, dataset, packed, resources, console)
@@ -72,7 +73,7 @@ def _run_locked(
     console: Console,
 ) -> int:
     tags = source_tags() | {"larvae.fingerprint": dataset.store.fingerprint}
-    tracker = Tracker(options.tracking_uri, study, directory, tags)
+    tracker = _track(options.tracking_uri, study, directory, tags)
     todo = directory.unfinished(study)
     _announce(study, todo, options, resources, console)
     started = time.monotonic()
@@ -95,6 +96,14 @@ def _run_locked(
     for name, reason in failed.items():
         print(f"error: member {name} failed: {reason}", file=sys.stderr)
     return 1 if failed or not complete else 0
+
+
+def _track(uri: str, study: Study, directory: StudyDirectory, tags: dict[str, str]) -> Tracker:
+    try:
+        return Tracker(uri, study, directory, tags)
+    except UNREACHABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInputError(f"`tracking_uri` must take a study's runs, got {uri}: {reason}") from None
 
 
 class MemberReporter(tune.Callback):

@@ -27,6 +27,8 @@ class Study:
     name: str
     members: tuple[MemberConfig, ...]
     schedule: Schedule
+    fixed: Mapping[str, str | int | float]
+    """Fields of the configuration that all members share."""
     varied: tuple[str, ...]
     """Fields that differ between members, in the order in which they name them."""
 
@@ -47,7 +49,7 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
     members = tuple(MemberConfig(**fixed, **dict(zip(swept, values, strict=True))) for values in combinations)
     for label_rate in {member.label_rate for member in members}:
         labelled_indices(dsprites.GRID.num_images, label_rate, seed=0)  # raises where it leaves no image
-    return Study(name, members, schedule, varied=tuple(reversed(list(swept))))
+    return Study(name, members, schedule, fixed=dict(fixed), varied=tuple(reversed(list(swept))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,21 @@ class StudyDirectory:
         except Timeout:
             raise InvalidInputError(f"one process at a time runs a study, but another runs `{self.path}`") from None
 
-    def require_same_data_and_budget(self, study: Study, fingerprint: str) -> None:
-        """Raise InvalidInputError if the folder's members saw other images or trained for longer."""
+    def require_going_on(self, study: Study, fingerprint: str) -> None:
+        """Raise InvalidInputError unless the study goes on with what the folder holds, if anything.
+
+        Values may be added to the grid and iterations raised; members of other settings, images or
+        a larger budget would not belong into one figure.
+        """
         record = self._record()
         if record is None:
             return
-        if record["fingerprint"] != fingerprint:
-            raise InvalidInputError(
-                f"a study keeps its images, but `{self.path}` has fingerprint {record['fingerprint'][:12]}, "
-                f"got {fingerprint[:12]}: give another --study"
-            )
+        then = {"fingerprint": record["fingerprint"], **record["fixed"]}
+        now = {"fingerprint": fingerprint, **study.fixed}
+        for name in now:
+            if then.get(name) != now[name]:
+                rule = f"a study keeps its `{name}`, but `{self.path}` has {then.get(name)}"
+                raise InvalidInputError(f"{rule}, got {now[name]}: give another --study")
         if record["schedule"]["iterations"] > study.schedule.iterations:
             raise InvalidInputError(
                 f"a study's `iterations` can only be raised: `{self.path}` has {record['schedule']['iterations']}, "
@@ -97,7 +104,12 @@ class StudyDirectory:
     def write_record(self, study: Study, fingerprint: str) -> None:
         """Remember what the study is."""
         members = {member.content_hash: study.label(member) for member in study.members}
-        record = {"name": study.name, "schedule": asdict(study.schedule), "fingerprint": fingerprint}
+        record = {
+            "name": study.name,
+            "schedule": asdict(study.schedule),
+            "fingerprint": fingerprint,
+            "fixed": study.fixed,
+        }
         save_json(self.path / "study.json", record | {"members": members})
 
     def _record(self) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ from sweeps.study import Study, StudyDirectory, require_writable
 RETRY_SECONDS = 30.0
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-_UNREACHABLE = (MlflowException, requests.RequestException, OSError)
+UNREACHABLE = (MlflowException, requests.RequestException, OSError)
 
 for noisy in ("alembic", "mlflow"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -84,7 +84,10 @@ class Tracker:
     def start(self, member: str) -> None:
         """A member (by content hash) trains now."""
         self._ends.pop(member, None)
-        self._attempt(lambda: self._client.update_run(self._runs[member], status="RUNNING"))
+        run = self._runs[member]
+        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
+        if self._attempt(lambda: self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", "")])):
+            self._attempt(lambda: self._client.update_run(run, status="RUNNING"))
 
     def log(self, member: str, rows: list[Row]) -> None:
         """Log rows with their iterations as steps; those logged before are left out."""
@@ -120,7 +123,7 @@ class Tracker:
             return False
         try:
             call()
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             self._offline_until = time.monotonic() + RETRY_SECONDS
             print(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later", file=sys.stderr)
             return False
@@ -150,8 +153,8 @@ class Tracker:
 
     def _send_end(self, member: str, status: str, reason: str) -> None:
         run = self._runs[member]
-        tags = [RunTag("larvae.iterations", str(self.study.schedule.iterations)), RunTag("larvae.reason", reason)]
-        self._client.log_batch(run, tags=tags)
+        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
+        self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", reason)])
         self._client.set_terminated(run, _STATUS[status])
 
     def _find_or_make_experiment(self, uri: str) -> str:
@@ -207,6 +210,9 @@ class Tracker:
 
     def _reconcile(self, runs: Mapping[str, Run]) -> None:
         """Log what the folder has and MLflow has not; no run stays RUNNING that a killed command left so."""
+        for run in runs.values():
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
         unfinished = {member.content_hash for member in self.directory.unfinished(self.study)}
         for member in self.study.members:
             name = member.content_hash
@@ -215,8 +221,8 @@ class Tracker:
             if name not in unfinished and result and known != "FINISHED":
                 self.log(name, result["history"])
                 self.end(name, "finished")
-            elif name in unfinished and known == "RUNNING":
-                self.end(name, "stopped")
+            elif name in unfinished and known == "FINISHED":  # it trains on, to a raised end
+                self._client.update_run(self._runs[name], status="SCHEDULED")
 
 
 def environment() -> dict[str, Any]:
