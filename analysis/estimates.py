@@ -187,8 +187,9 @@ def members_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFrame:
 def means_table(sensitivity: Sensitivity) -> str:
     """A table for the terminal: a line for each label rate and value, mean and interval of MIG and ℓ2."""
     mig, l2 = ([e for e in sensitivity.estimates if e.metric == metric] for metric in DRAWN_METRICS)
+    contents = f"mean [{100 * CONFIDENCE:g} % t-interval]" if sensitivity.num_seeds > 1 else "one seed"
     lines = [
-        f"{sensitivity.heading}; mean [{100 * CONFIDENCE:g} % t-interval]",
+        f"{sensitivity.heading}; {contents}",
         f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {'MIG':<22}   ℓ2",
     ]
     for left, right in zip(mig, l2, strict=True):

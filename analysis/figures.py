@@ -36,6 +36,8 @@ TEXT_WIDTH = 5.5
 
 _PANEL_HEIGHT = 2.15
 _NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
+_SMALLEST_HEIGHT = 0.02
+"""Of an axis, in the metric's units: smaller differences would look like effects."""
 _SMALLEST_SHARE = 0.4
 """Of the axis' height: what the data must keep for a reference beyond them to be drawn as a line."""
 
@@ -95,7 +97,8 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     ax.set_xlabel(sensitivity.parameter.symbol)
     ax.set_ylabel(panel.label)
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, panel.lowest), min(high, panel.highest))
+    growth = max(0.0, _SMALLEST_HEIGHT - (high - low)) / 2
+    ax.set_ylim(max(low - growth, panel.lowest), min(high + growth, panel.highest))
     reference = sensitivity.reference(panel.metric)
     if reference:
         results = [e.seed_results for e in sensitivity.estimates if e.metric == panel.metric]

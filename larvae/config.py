@@ -85,7 +85,7 @@ class Schedule:
     evaluation_size: int = 10_000
     """Images that MIG and ℓ2 are computed on."""
     checkpoint_seconds: float = 30.0
-    """Longest time between checkpoints (to the next row of the history)."""
+    """Time between checkpoints; no more than this is lost when a process is killed."""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every", "evaluate_every", "evaluation_size"):

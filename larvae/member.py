@@ -1,8 +1,8 @@
 """A member's life on disk: trained in rows, checkpointed, resumed, finished or failed.
 
 A row is a plain dictionary: `iteration`, the mean of each loss term since the row before, metrics
-where the member was evaluated, `seconds` since the row before, evaluation included,
-`seconds_per_iteration` of training alone, and the `timestamp` in seconds since the epoch.
+where the member was evaluated, `seconds` of this process since the row before, evaluation
+included, `seconds_per_iteration` of training alone, and the `timestamp` in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,18 @@ def train_member(
     if directory.checkpoint.exists():
         history = _resume(trainer, directory.checkpoint)
         yield from history
-    saved_at = time.monotonic()
+
+    def save() -> None:
+        state = {"config": config.to_dict(), "fingerprint": dataset.store.fingerprint, "history": history}
+        save_checkpoint(directory.checkpoint, state | {"trainer": trainer.state_dict()})
+
+    save_now_and_then = _Every(schedule.checkpoint_seconds, save)
     while trainer.iteration < schedule.iterations:
-        history.append(_next_row(trainer, schedule))
-        finished = trainer.iteration >= schedule.iterations
-        if finished or time.monotonic() - saved_at >= schedule.checkpoint_seconds:
-            state = {"config": config.to_dict(), "fingerprint": dataset.store.fingerprint, "history": history}
-            save_checkpoint(directory.checkpoint, state | {"trainer": trainer.state_dict()})
-            saved_at = time.monotonic()
-        if finished:
-            directory.write_result(config, "finished", history, environment=environment(device, compiled))
+        history.append(_train_row(trainer, schedule, save_now_and_then))
+        if trainer.iteration == schedule.iterations:
+            save()
         yield history[-1]
+    directory.write_result(config, "finished", history, environment=environment(device, compiled))
 
 
 def environment(device: str, compiled: bool) -> dict[str, str | bool]:
@@ -103,22 +104,35 @@ def environment(device: str, compiled: bool) -> dict[str, str | bool]:
     return {"torch": torch.__version__, "python": platform.python_version(), "device": name, "compiled": compiled}
 
 
-def _next_row(trainer: Trainer, schedule: Schedule) -> Row:
+class _Every:
+    """Calls a function again once some seconds have passed since the last time."""
+
+    def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.function = function
+        self.last = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.last >= self.seconds:
+            self.function()
+            self.last = time.monotonic()
+
+
+def _train_row(trainer: Trainer, schedule: Schedule, checkpoint: _Every) -> Row:
     """Train to the next row's iteration (a multiple of `log_every`, or the end) and describe it."""
-    start = trainer.iteration
-    stop = min(start - start % schedule.log_every + schedule.log_every, schedule.iterations)
+    first = trainer.iteration
+    stop = min(first - first % schedule.log_every + schedule.log_every, schedule.iterations)
     started = time.perf_counter()
-    losses = trainer.train(stop - start)
+    while trainer.iteration < stop:
+        checkpoint()
+        trainer.step()
+    row: Row = {"iteration": stop, **trainer.take_means()}
     training_seconds = time.perf_counter() - started
-    metrics: Row = {}
     if stop == schedule.iterations or stop % schedule.evaluate_every == 0:
-        metrics = evaluate(trainer, schedule.evaluation_size)
-    seconds = {
-        "seconds": time.perf_counter() - started,
-        "seconds_per_iteration": training_seconds / (stop - start),
-        "timestamp": time.time(),
-    }
-    return {"iteration": stop} | seconds | losses | metrics
+        row |= evaluate(trainer, schedule.evaluation_size)
+    row["seconds"] = time.perf_counter() - started
+    row["seconds_per_iteration"] = training_seconds / (stop - first)
+    return row | {"timestamp": time.time()}
 
 
 def _resume(trainer: Trainer, checkpoint: Path) -> list[Row]:

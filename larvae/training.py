@@ -41,6 +41,8 @@ class Trainer:
         self.dataset = dataset
         self.device = torch.device(device)
         self.iteration = 0
+        self._totals: dict[str, Tensor] = {}
+        self._means_taken_at = 0
         self.labelled = labelled_indices(dataset.num_images, config.label_rate, config.seed)
         self.num_latents = dataset.grid.num_factors + config.z_dim
         channels = dataset.images(np.arange(1)).shape[1]
@@ -55,24 +57,31 @@ class Trainer:
         )
 
     def train(self, num_iterations: int) -> dict[str, float]:
-        """Take optimiser steps; return the mean of each term over them.
+        """Take optimiser steps; return `take_means()` of them."""
+        for _ in range(num_iterations):
+            self.step()
+        return self.take_means()
+
+    def step(self) -> None:
+        """One iteration of Table 1; its terms are added up for `take_means`."""
+        terms = self._objective(self.parameters, *self._inputs(self.iteration), self.weights)
+        self.optimiser.zero_grad()
+        terms["loss"].backward()
+        self.optimiser.step()
+        self.iteration += 1
+        for name, value in terms.items():
+            self._totals[name] = self._totals.get(name, 0) + value.detach()
+
+    def take_means(self) -> dict[str, float]:
+        """The mean of each term over the steps since this was last called.
 
         Raises NonFiniteLossError, naming the terms, when one of the means is not finite.
         """
-        totals: dict[str, Tensor] = {}
-        for _ in range(num_iterations):
-            terms = self._objective(self.parameters, *self._inputs(self.iteration), self.weights)
-            self.optimiser.zero_grad()
-            terms["loss"].backward()
-            self.optimiser.step()
-            self.iteration += 1
-            for name, value in terms.items():
-                totals[name] = totals.get(name, 0) + value.detach()
-        means = {name: float(total) / num_iterations for name, total in totals.items()}
+        count = self.iteration - self._means_taken_at
+        means = {name: float(total) / count for name, total in self._totals.items()}
+        self._totals, self._means_taken_at = {}, self.iteration
         if broken := [name for name, mean in means.items() if not math.isfinite(mean)]:
-            raise NonFiniteLossError(
-                f"{', '.join(broken)} not finite within {num_iterations} iterations to {self.iteration}"
-            )
+            raise NonFiniteLossError(f"{', '.join(broken)} not finite within {count} iterations to {self.iteration}")
         return means
 
     @torch.no_grad()
@@ -83,13 +92,21 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had stopped."""
-        return {"iteration": self.iteration, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {
+            "iteration": self.iteration,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "totals": self._totals,
+            "means_taken_at": self._means_taken_at,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` gave."""
         self.iteration = state["iteration"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self._totals = {name: total.to(self.device) for name, total in state["totals"].items()}
+        self._means_taken_at = state["means_taken_at"]
 
     def _inputs(self, iteration: int) -> tuple[Batch, Noise]:
         """The batch and the noise of one iteration; images are drawn with replacement."""

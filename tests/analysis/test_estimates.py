@@ -142,9 +142,10 @@ def test_members_frame_keeps_every_member() -> None:
 
 def test_means_table_shows_mean_interval_and_seeds() -> None:
     members = with_ends(grid((0, 1), (0.01,), (0, 1)), {(1, 0.01, 0): ("KILLED", ""), (1, 0.01, 1): ("KILLED", "")})
-    lines = means_table(estimate_sensitivity("s", frame(members), TAU)).splitlines()
-    # Values .210 and .211: half width .0005 · 12.706 = .00635.
-    assert lines[2].split() == "1 % 0 2/2 0.210 [0.204, 0.217] 0.490 [0.483, 0.496]".split()  # noqa: SIM905
+    table = frame(members).assign(mig=[0.20, 0.22, 0, 0], l2=[0.50, 0.48, 0, 0])
+    lines = means_table(estimate_sensitivity("s", table, TAU)).splitlines()
+    # Half width .01 · 12.706 = .127.
+    assert " ".join(lines[2].split()) == "1 % 0 2/2 0.210 [0.083, 0.337] 0.490 [0.363, 0.617]"
     assert lines[3].split() == ["1", "%", "1", "0/2", "-", "-"]
 
 

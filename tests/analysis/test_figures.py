@@ -97,6 +97,13 @@ def test_the_reference_of_l2_is_predicting_the_mean() -> None:
     assert texts(drawn(sensitivity_of(grid((0, 1), (0.01,), (0,))), L2)) == ["↑ predicting the mean .725"]
 
 
+def test_tiny_differences_do_not_fill_the_axis() -> None:
+    members = frame(grid((0, 1), (0.01,), (0,))).assign(mig=[0.2, 0.2001])
+    low, high = drawn(estimate_sensitivity("study", members, TAU)).get_ylim()
+    assert high - low == pytest.approx(0.02)
+    assert (low + high) / 2 == pytest.approx(0.20005)
+
+
 def test_axes_stay_within_what_a_metric_can_be() -> None:
     members = frame(grid((0, 1), (0.01,), (0, 1))).assign(mig=[0.05, 0.25, 0.1, 0.2])
     ax = drawn(estimate_sensitivity("study", members, TAU))

@@ -127,7 +127,7 @@ def test_every_hyperparameter_reaches_the_parameters(dataset: Dataset, change: d
     """Members of one structure share a compiled objective, which must hold none of their weights."""
     ours = trained(TINY, dataset, 2)
     others = trained(dataclasses.replace(TINY, **change), dataset, 2)
-    assert not any(torch.equal(ours[name], others[name]) for name in ours)
+    assert any(not torch.equal(ours[name], others[name]) for name in ours)
 
 
 def test_whole_numbers_train_as_floats(dataset: Dataset) -> None:

@@ -1,0 +1,347 @@
+"""A member's life: rows, interruptions, resumption, budgets, results and failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from larvae.checkpoint import load_checkpoint, save_checkpoint
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import Dataset
+from larvae.errors import InvalidInputError, NonFiniteLossError
+from larvae.evaluation import evaluate
+from larvae.member import MemberDirectory, Row, train_member
+from larvae.training import Trainer
+
+CONFIG = MemberConfig(batch_size=4, label_rate=0.001)
+SCHEDULE = Schedule(iterations=5, log_every=2, evaluate_every=4, evaluation_size=200, checkpoint_seconds=0)
+NEVER_SAVED = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
+TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
+"""What differs between equal runs."""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> MemberDirectory:
+    return MemberDirectory(tmp_path / "member")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], dict[str, Any]]:
+    """The rows and the final training state of `SCHEDULE`, trained in one go."""
+    directory = MemberDirectory(tmp_path_factory.mktemp("uninterrupted"))
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    return rows, final_state(directory)
+
+
+def final_state(directory: MemberDirectory) -> dict[str, Any]:
+    return load_checkpoint(directory.checkpoint)["trainer"]
+
+
+def without_times(rows: list[Row]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def tensors_of(state: Any, name: str = "") -> dict[str, Tensor | int | float]:
+    """The leaves of a nested state, by their place in it."""
+    if isinstance(state, dict):
+        parts = state.items()
+    elif isinstance(state, list | tuple):
+        parts = enumerate(state)
+    else:
+        return {name: state}
+    return dict(itertools.chain.from_iterable(tensors_of(part, f"{name}/{key}").items() for key, part in parts))
+
+
+def assert_equal_states(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Parameters, optimiser and iteration, bit for bit."""
+    ours, theirs = tensors_of(a), tensors_of(b)
+    assert ours.keys() == theirs.keys()
+    assert sum(isinstance(value, Tensor) for value in ours.values()) > 3 * 20  # parameters and two moments of each
+    for name, value in ours.items():
+        same = torch.equal(value, theirs[name]) if isinstance(value, Tensor) else value == theirs[name]
+        assert same, name
+
+
+def interrupt_after(num_rows: int, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> list[Row]:
+    """Train until so many rows were yielded, then stop as a closed generator does."""
+    training = train_member(CONFIG, schedule, dataset, directory)
+    rows = list(itertools.islice(training, num_rows))
+    training.close()
+    return rows
+
+
+# Rows
+
+
+def test_rows_come_at_multiples_of_log_every_and_at_the_end(uninterrupted: tuple[list[Row], Any]) -> None:
+    rows, _ = uninterrupted
+    assert [row["iteration"] for row in rows] == [2, 4, 5]
+    losses = {"loss", "reconstruction", "kl", "label_loss", "total_correlation", "label_replacement_loss"}
+    assert all(losses | TIMES <= row.keys() for row in rows)
+
+
+def test_metrics_come_at_multiples_of_evaluate_every_and_at_the_end(uninterrupted: tuple[list[Row], Any]) -> None:
+    rows, _ = uninterrupted
+    assert [row["iteration"] for row in rows if "mig" in row] == [4, 5]
+    assert [row["iteration"] for row in rows if "l2" in row] == [4, 5]
+
+
+def test_rows_are_what_the_trainer_says(dataset: Dataset, uninterrupted: tuple[list[Row], Any]) -> None:
+    trainer = Trainer(CONFIG, dataset)
+    expected = [
+        {"iteration": 2, **trainer.train(2)},
+        {"iteration": 4, **trainer.train(2), **evaluate(trainer, 200)},
+        {"iteration": 5, **trainer.train(1), **evaluate(trainer, 200)},
+    ]
+    rows, state = uninterrupted
+    assert without_times(rows) == expected
+    assert_equal_states(state, trainer.state_dict())
+
+
+def test_how_often_a_member_is_looked_at_does_not_change_it(
+    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[Any, dict[str, Any]]
+) -> None:
+    schedule = Schedule(iterations=5, log_every=1, evaluate_every=1, evaluation_size=50)
+    rows = list(train_member(CONFIG, schedule, dataset, directory))
+    assert [row["iteration"] for row in rows if "mig" in row] == [1, 2, 3, 4, 5]
+    assert_equal_states(final_state(directory), uninterrupted[1])
+
+
+def test_a_row_s_time_includes_its_training(uninterrupted: tuple[list[Row], Any]) -> None:
+    rows, _ = uninterrupted
+    steps = [2, 2, 1]
+    for row, step in zip(rows, steps, strict=True):
+        assert 0 < row["seconds_per_iteration"] * step <= row["seconds"]
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 2, 3])
+@pytest.mark.parametrize("schedule", [SCHEDULE, NEVER_SAVED], ids=["saved at each row", "never saved"])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    dataset: Dataset,
+    directory: MemberDirectory,
+    uninterrupted: tuple[list[Row], dict[str, Any]],
+    num_rows: int,
+    schedule: Schedule,
+) -> None:
+    rows, state = uninterrupted
+    before = interrupt_after(num_rows, schedule, dataset, directory)
+    assert without_times(before) == without_times(rows[:num_rows])
+    after = list(train_member(CONFIG, schedule, dataset, directory))
+    assert without_times(after) == without_times(rows)
+    if schedule is SCHEDULE:
+        assert after[:num_rows] == before  # times included: these rows were not trained again
+    assert_equal_states(final_state(directory), state)
+    assert without_times(directory.read_result()["history"]) == without_times(rows)
+
+
+def test_killed_between_checkpoints_equals_uninterrupted_bit_for_bit(
+    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
+) -> None:
+    """A checkpoint older than the last row: what came after it is trained again."""
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    assert final_state(directory)["iteration"] == 2
+    assert len(interrupt_after(2, NEVER_SAVED, dataset, directory)) == 2
+    assert final_state(directory)["iteration"] == 2
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    assert without_times(rows) == without_times(uninterrupted[0])
+    assert_equal_states(final_state(directory), uninterrupted[1])
+
+
+def test_interrupted_after_every_row_equals_uninterrupted_bit_for_bit(
+    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
+) -> None:
+    for num_rows in (1, 2, 3):
+        rows = interrupt_after(num_rows, SCHEDULE, dataset, directory)
+    assert without_times(rows) == without_times(uninterrupted[0])
+    assert_equal_states(final_state(directory), uninterrupted[1])
+
+
+def test_interrupted_member_has_no_result(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(2, SCHEDULE, dataset, directory)
+    assert directory.read_result() is None
+    assert directory.last_evaluation(1) is None
+
+
+def test_finished_member_is_not_trained_again(dataset: Dataset, directory: MemberDirectory) -> None:
+    first = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    written = directory.checkpoint.stat().st_mtime_ns
+    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == first
+    assert directory.checkpoint.stat().st_mtime_ns == written
+
+
+def test_killed_between_last_checkpoint_and_result_still_gets_a_result(
+    dataset: Dataset, directory: MemberDirectory
+) -> None:
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    directory.result.unlink()  # as if the process had been killed just before it was written
+    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == rows
+    result = directory.read_result()
+    assert result is not None
+    assert result["status"] == "finished"
+    assert result["history"] == rows
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("iterations", [4, 5], ids=["whole rows", "last row in part"])
+def test_raised_budget_goes_on_from_the_checkpoint(
+    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, iterations: int
+) -> None:
+    small = dataclasses.replace(SCHEDULE, iterations=iterations)
+    large = dataclasses.replace(SCHEDULE, iterations=8)
+    first = list(train_member(CONFIG, small, dataset, directory))
+    raised = list(train_member(CONFIG, large, dataset, directory))
+    assert raised[: len(first)] == first  # times included: nothing was trained again
+    at_once = MemberDirectory(tmp_path / "at once")
+    direct = list(train_member(CONFIG, large, dataset, at_once))
+    assert_equal_states(final_state(directory), final_state(at_once))
+    assert [row["iteration"] for row in raised] == sorted({iterations} | {2, 4, 6, 8})
+    assert without_times(raised)[-1] == without_times(direct)[-1]
+    assert directory.read_result()["history"] == raised
+
+
+def test_budget_lowered_to_the_checkpoint_finishes_the_member(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(2, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
+    rows = list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=4), dataset, directory))
+    assert [row["iteration"] for row in rows] == [2, 4]
+    assert directory.last_evaluation(4) == rows[-1]
+
+
+# Checkpoints that do not fit
+
+
+def refusal(config: MemberConfig, dataset: Dataset, directory: MemberDirectory) -> str:
+    """The one line with which the directory's checkpoint is refused."""
+    before = directory.checkpoint.read_bytes()
+    with pytest.raises(InvalidInputError, match=r"^[^\n]+$") as caught:
+        list(train_member(config, SCHEDULE, dataset, directory))
+    assert directory.checkpoint.read_bytes() == before
+    assert directory.read_result() is None
+    assert str(directory.checkpoint) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"tau": 0.5}, {"seed": 1}, {"z_dim": 2}], ids=str)
+def test_checkpoint_of_another_configuration_is_refused(
+    dataset: Dataset, directory: MemberDirectory, change: dict[str, Any]
+) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    assert "must have config" in refusal(dataclasses.replace(CONFIG, **change), dataset, directory)
+
+
+def test_checkpoint_of_other_data_is_refused(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    other = dataclasses.replace(dataset, store=dataclasses.replace(dataset.store, fingerprint="another"))
+    assert "must have fingerprint another, got" in refusal(CONFIG, other, directory)
+
+
+def test_checkpoint_of_the_same_configuration_in_whole_numbers_is_taken(
+    dataset: Dataset, directory: MemberDirectory
+) -> None:
+    before = interrupt_after(1, SCHEDULE, dataset, directory)
+    whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=64)
+    assert next(train_member(whole, SCHEDULE, dataset, directory)) == before[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"not a checkpoint"],
+    ids=["empty", "half", "text"],
+)
+def test_damaged_checkpoint_is_refused(
+    dataset: Dataset, directory: MemberDirectory, damage: Callable[[bytes], bytes]
+) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    directory.checkpoint.write_bytes(damage(directory.checkpoint.read_bytes()))
+    assert "must be a whole checkpoint" in refusal(CONFIG, dataset, directory)
+
+
+@pytest.mark.parametrize("missing", ["config", "fingerprint", "history", "trainer"])
+def test_checkpoint_with_something_missing_is_refused(
+    dataset: Dataset, directory: MemberDirectory, missing: str
+) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    state = load_checkpoint(directory.checkpoint)
+    del state[missing]
+    save_checkpoint(directory.checkpoint, state)
+    assert missing in refusal(CONFIG, dataset, directory)
+
+
+# Results
+
+
+def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, directory: MemberDirectory) -> None:
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    result = json.loads(directory.result.read_text())
+    assert result == directory.read_result()
+    assert set(result) == {"status", "reason", "config", "history", "environment"}
+    assert (result["status"], result["reason"]) == ("finished", "")
+    assert MemberConfig(**result["config"]) == CONFIG
+    assert result["history"] == rows
+    environment = result["environment"]
+    assert environment["torch"] == torch.__version__
+    assert environment["compiled"] is False
+    assert environment["device"]
+    assert environment["python"].startswith("3.")
+    assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoint.pt", "result.json"]
+
+
+def test_last_evaluation_is_that_of_a_member_finished_far_enough(directory: MemberDirectory) -> None:
+    assert directory.last_evaluation(1) is None  # not even a directory
+    history = [{"iteration": 2, "loss": 1.0}, {"iteration": 4, "loss": 0.5, "mig": 0.1}]
+    directory.write_result(CONFIG, "finished", history)
+    assert directory.last_evaluation(3) == directory.last_evaluation(4) == history[-1]
+    assert directory.last_evaluation(5) is None
+
+
+@pytest.mark.parametrize("history", [[], [{"iteration": 2, "loss": 1.0}]], ids=["no row", "a row"])
+def test_failed_member_has_a_reason_and_no_last_evaluation(directory: MemberDirectory, history: list[Row]) -> None:
+    directory.write_result(CONFIG, "failed", history, reason="loss not finite", attempts=2)
+    result = directory.read_result()
+    assert result == {
+        "status": "failed",
+        "reason": "loss not finite",
+        "config": CONFIG.to_dict(),
+        "history": history,
+        "attempts": 2,
+    }
+    assert directory.last_evaluation(1) is None
+
+
+# Failures
+
+DIVERGING = dataclasses.replace(CONFIG, learning_rate=1e38)
+
+
+def test_diverging_member_raises_and_is_not_finished(dataset: Dataset, directory: MemberDirectory) -> None:
+    schedule = Schedule(iterations=4, log_every=1, evaluate_every=4, evaluation_size=200, checkpoint_seconds=0)
+    training = train_member(DIVERGING, schedule, dataset, directory)
+    assert next(training)["iteration"] == 1  # the loss before the first step is sound
+    with pytest.raises(NonFiniteLossError, match="not finite"):
+        next(training)
+    assert directory.read_result() is None
+    with pytest.raises(NonFiniteLossError, match="not finite"):  # and so again when it is resumed
+        list(train_member(DIVERGING, schedule, dataset, directory))
+    assert directory.read_result() is None
+
+
+def test_member_that_diverges_in_the_step_before_an_evaluation_is_a_failed_member(
+    dataset: Dataset, directory: MemberDirectory
+) -> None:
+    """The losses of the row are still finite, the codes are not."""
+    schedule = Schedule(iterations=1, log_every=1, evaluate_every=1, evaluation_size=200)
+    with pytest.raises(NonFiniteLossError):
+        list(train_member(DIVERGING, schedule, dataset, directory))
+    assert directory.read_result() is None
