@@ -60,6 +60,7 @@ class StudyProgress:
 
     def update(self, member: str, rows: list[Row]) -> None:
         """A member has reported rows."""
+        rows = [row for row in rows if row["iteration"] > self.done[member]]  # a restarted trial repeats some
         if not rows:
             return
         self._trained_seconds += sum(row["seconds"] for row in rows)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -24,6 +24,7 @@ from sweeps import connection  # first: it sets what Ray reads when it is import
 from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
+from sweeps.reporting import MemberReporter, member_of
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import UNREACHABLE, Tracker, require_reachable, source_tags
 from sweeps.trainable import MemberTrainable, TrialSettings
@@ -81,8 +82,13 @@ def _run_locked(
     if todo:
         labels = {member.content_hash: study.label(member) for member in todo}
         with StudyProgress(labels, study.schedule.iterations, resources.concurrency(), console) as progress:
-            settings = _settings(options, directory, packed, resources)
-            interrupted = _train(todo, settings, resources, directory, MemberReporter(tracker, progress, directory))
+            reporter = MemberReporter(tracker, progress, directory)
+            try:
+                interrupted = _train(todo, _settings(options, directory, packed, resources), directory, reporter)
+            except BaseException:  # no run stays RUNNING, whatever happened
+                reporter.stop()
+                tracker.close("failed")
+                raise
     failed = _summarise(study, directory, console)
     status = "stopped" if interrupted else "failed" if failed else "finished"
     complete = tracker.close(status)
@@ -106,57 +112,6 @@ def _track(uri: str, study: Study, directory: StudyDirectory, tags: dict[str, st
         raise InvalidInputError(f"`tracking_uri` must take a study's runs, got {uri}: {reason}") from None
 
 
-class MemberReporter(tune.Callback):
-    """Passes on to MLflow and the terminal what trials report."""
-
-    def __init__(self, tracker: Tracker, progress: StudyProgress, directory: StudyDirectory) -> None:
-        self.tracker = tracker
-        self.progress = progress
-        self.directory = directory
-        self.open: set[str] = set()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        member = _member_of(trial)
-        self.open.add(member.content_hash)
-        self.tracker.start(member.content_hash)
-        self.progress.start(member.content_hash)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        name = _member_of(trial).content_hash
-        rows: list[Row] = result.get("rows", [])
-        self.tracker.log(name, rows)
-        self.progress.update(name, rows)
-        if result.get("status") in ("finished", "failed"):
-            self._end(name, result["status"], result["reason"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune has given a trial up: its process died again and again."""
-        member = _member_of(trial)
-        reason = "its process died again and again (killed, out of memory or node lost)"
-        self.directory.member(member).write_result(member, "failed", [], reason)
-        self._end(member.content_hash, "failed", reason)
-
-    def stop(self) -> None:
-        """The command ends with members still training."""
-        for name in self.open.copy():
-            self._end(name, "stopped")
-
-    def _end(self, name: str, status: str, reason: str = "") -> None:
-        self.open.discard(name)
-        self.tracker.end(name, status, reason)
-        self.progress.end(name, status)
-
-
-def _member_of(trial: Any) -> MemberConfig:
-    return MemberConfig(**trial.config["member"])
-
-
 def _settings(
     options: StudyOptions, directory: StudyDirectory, packed: Path, resources: TrialResources
 ) -> TrialSettings:
@@ -177,7 +132,6 @@ def _settings(
 def _train(
     todo: list[MemberConfig],
     settings: TrialSettings,
-    resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
 ) -> bool:
@@ -185,12 +139,12 @@ def _train(
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus}),
         param_space={"member": tune.grid_search([member.to_dict() for member in todo])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            trial_name_creator=lambda trial: _member_of(trial).content_hash,
-            trial_dirname_creator=lambda trial: _member_of(trial).content_hash,
+            trial_name_creator=lambda trial: member_of(trial).content_hash,
+            trial_dirname_creator=lambda trial: member_of(trial).content_hash,
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
@@ -200,6 +154,7 @@ def _train(
             verbose=0,
         ),
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
     with contextlib.suppress(KeyboardInterrupt):
         tuner.fit()
     interrupted = bool(reporter.open) or any(s == "waiting" for s in reporter.progress.status.values())
