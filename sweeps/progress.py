@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -23,6 +24,14 @@ def makespan(remaining_seconds: list[float], slots: int) -> float:
     return max(ends)
 
 
+class _Speed(NamedTuple):
+    """How long some iterations took; a member's first ones may include compilation."""
+
+    seconds: float
+    iterations: int
+    warming_up: bool
+
+
 class StudyProgress:
     """Counts iterations of members and shows them.
 
@@ -37,8 +46,7 @@ class StudyProgress:
         self.done: dict[str, int] = dict.fromkeys(labels, 0)
         self.status: dict[str, str] = dict.fromkeys(labels, "waiting")
         self.latest: dict[str, Row] = {}
-        self._trained_seconds = 0.0
-        self._trained_iterations = 0
+        self._speeds: list[_Speed] = []
         self._printed_at = time.monotonic()
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=console
@@ -63,10 +71,10 @@ class StudyProgress:
         rows = [row for row in rows if row["iteration"] > self.done[member]]  # a restarted trial repeats some
         if not rows:
             return
-        self._trained_seconds += sum(row["seconds"] for row in rows)
-        self._trained_iterations += int(rows[-1]["iteration"]) - self.done[member]
-        self.done[member] = int(rows[-1]["iteration"])
         for row in rows:
+            iterations = int(row["iteration"]) - self.done[member]
+            self._speeds.append(_Speed(row["seconds"], iterations, warming_up=self.done[member] == 0))
+            self.done[member] = int(row["iteration"])
             self.latest[member] = self.latest.get(member, {}) | row
         self._show(member)
 
@@ -80,9 +88,10 @@ class StudyProgress:
 
     def seconds_left(self) -> float | None:
         """Time until the last member ends, running and waiting ones counted; None before it can be told."""
-        if not self._trained_iterations:
+        if not self._speeds:
             return None
-        rate = self._trained_seconds / self._trained_iterations
+        known = [speed for speed in self._speeds if not speed.warming_up] or self._speeds
+        rate = sum(speed.seconds for speed in known) / sum(speed.iterations for speed in known)
         order = ("running", "waiting")
         open_members = [member for status in order for member in self.labels if self.status[member] == status]
         return makespan([(self.iterations - self.done[member]) * rate for member in open_members], self.slots)

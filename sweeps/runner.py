@@ -138,8 +138,10 @@ def _train(
     """Hand the members to Ray Tune; True if the user stopped it."""
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
+    trainable = tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus})
+    trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus}),
+        trainable,
         param_space={"member": tune.grid_search([member.to_dict() for member in todo])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,

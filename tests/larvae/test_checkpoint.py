@@ -41,6 +41,18 @@ def test_failed_save_leaves_the_former_file(tmp_path: Path, save: Callable[[Path
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("save", [save_checkpoint, save_json])
+def test_saving_again_replaces_the_file_at_once(tmp_path: Path, save: Callable[[Path, object], None]) -> None:
+    """Who has the former file open reads it to its end: it is never written into."""
+    path = tmp_path / "file"
+    save(path, {"iteration": 1})
+    before = path.read_bytes()
+    with path.open("rb") as former:
+        save(path, {"iteration": 2})
+        assert former.read() == before
+    assert path.read_bytes() != before
+
+
 @pytest.mark.parametrize(
     "damage",
     [

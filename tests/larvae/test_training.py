@@ -19,6 +19,7 @@ from larvae.datasets import Dataset, labelled_indices
 from larvae.errors import NonFiniteLossError
 from larvae.networks import VariationalAutoencoder, initialise
 from larvae.objectives import Batch, Noise, Weights, larvae_objective
+from larvae.streams import Stream, generator
 from larvae.training import Trainer
 
 TINY = MemberConfig(batch_size=4, label_rate=0.001)
@@ -67,12 +68,14 @@ def test_without_tau_training_is_the_baseline_bit_for_bit(dataset: Dataset, regu
     trainer = Trainer(config, dataset)
     model = initialise(1, NUM_FACTORS + config.z_dim, config.seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    losses = []
     for iteration in range(5):
         loss = baseline_loss(model, *trainer._inputs(iteration), config)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    trainer.train(5)
+        losses.append(loss.item())
+    assert trainer.train(5)["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert_equal_bits(parameters_of(trainer), dict(model.named_parameters()))
 
 
@@ -198,6 +201,21 @@ def test_inputs_are_images_with_their_labels(dataset: Dataset) -> None:
         matching = labelled[np.all(labels == label.numpy(), axis=1)]
         assert len(matching) == 1
         assert np.array_equal(dataset.images(matching)[0], image.numpy())
+
+
+def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -> None:
+    """A stream used twice would tie the labelled batch, or its noise, to the batch of all data."""
+    trainer = Trainer(TINY, dataset)
+    batch, noise = trainer._inputs(3)
+    indices = generator(TINY.seed, Stream.BATCH, 3).integers(dataset.num_images, size=4)
+    among_labelled = generator(TINY.seed, Stream.LABELLED_BATCH, 3).integers(len(trainer.labelled), size=4)
+    labelled = trainer.labelled[among_labelled]
+    latents = generator(TINY.seed, Stream.LATENT_NOISE, 3).standard_normal((4, 10), np.float32)
+    nuisance = generator(TINY.seed, Stream.LABELLED_LATENT_NOISE, 3).standard_normal((4, 5), np.float32)
+    assert np.array_equal(batch.images.numpy(), dataset.images(indices))
+    assert np.array_equal(batch.labelled_images.numpy(), dataset.images(labelled))
+    assert np.array_equal(noise.latents.numpy(), latents)
+    assert np.array_equal(noise.labelled_nuisance.numpy(), nuisance)
 
 
 def test_inputs_depend_on_seed_and_iteration_alone(dataset: Dataset) -> None:
