@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from larvae import streams
 from larvae.datasets.factors import FactorGrid
+from larvae.errors import NonFiniteLossError
 from larvae.metrics.label_distance import label_distance, root_mean_square_errors
 from larvae.metrics.mig import aligned_mutual_information_gap, mutual_information_gap
 from larvae.streams import Stream
@@ -24,10 +25,13 @@ def evaluation_indices(num_images: int, labelled: NDArray[np.integer], size: int
 
 
 def evaluate(trainer: Trainer, size: int) -> dict[str, float]:
-    """All metrics of a member, by name."""
+    """All metrics of a member, by name. Raises NonFiniteLossError when it has diverged."""
     dataset = trainer.dataset
     indices = evaluation_indices(dataset.num_images, trainer.labelled, size, trainer.config.seed)
-    return metrics_of_codes(trainer.posterior_means(indices), dataset.grid.classes(indices), dataset.grid)
+    codes = trainer.posterior_means(indices)
+    if not np.isfinite(codes).all():
+        raise NonFiniteLossError(f"posterior means not finite at iteration {trainer.iteration}")
+    return metrics_of_codes(codes, dataset.grid.classes(indices), dataset.grid)
 
 
 def metrics_of_codes(codes: NDArray[np.floating], classes: NDArray[np.integer], grid: FactorGrid) -> dict[str, float]:

@@ -80,7 +80,7 @@ def train_member(
     trainer = Trainer(config, dataset, device=device, compiled=compiled)
     history: list[Row] = []
     if directory.checkpoint.exists():
-        history = _resume(trainer, directory.checkpoint)
+        history = _resume(trainer, directory.checkpoint, schedule.iterations)
         yield from history
 
     def save() -> None:
@@ -135,11 +135,17 @@ def _train_row(trainer: Trainer, schedule: Schedule, checkpoint: _Every) -> Row:
     return row | {"timestamp": time.time()}
 
 
-def _resume(trainer: Trainer, checkpoint: Path) -> list[Row]:
+def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> list[Row]:
     """Take over a checkpoint's state; return its history."""
     state = load_checkpoint(checkpoint)
     for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.store.fingerprint)):
-        if state[name] != ours:
-            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state[name]}")
+        if state.get(name) != ours:
+            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
+    if missing := {"trainer", "history"} - state.keys():
+        raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
+    reached = state["trainer"]["iteration"]
+    ended_there = reached == iterations == (state["history"] or [{}])[-1].get("iteration")
+    if reached >= iterations and not ended_there:
+        raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
     trainer.load_state_dict(state["trainer"])
     return state["history"]

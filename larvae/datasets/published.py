@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -61,7 +62,7 @@ def convert(path: Path, target: Path, num_images: int, *, progress: bool = True)
                 packed[start : start + len(images)] = store.pack(_require_binary(images, path))
                 start += len(images)
                 bar.update(len(images))
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, EOFError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"`{path}` must be a whole dSprites file with an array `imgs`, but: {error}") from None
 
 

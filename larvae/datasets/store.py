@@ -55,14 +55,13 @@ def open_packed(path: Path, num_images: int) -> PackedImages:
     try:
         packed = np.load(path, mmap_mode="r", allow_pickle=False)
         fingerprint = json.loads(_sidecar(path).read_text())["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+        shape, dtype = packed.shape, packed.dtype
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InvalidInputError(
             f"`{path}` must be a whole packed data set, but: {error}; delete it to prepare it again"
         ) from None
-    if packed.shape != (num_images, BYTES_PER_IMAGE) or packed.dtype != np.uint8:
-        raise InvalidInputError(
-            f"`{path}` must hold uint8 {(num_images, BYTES_PER_IMAGE)}, got {packed.dtype} {packed.shape}"
-        )
+    if shape != (num_images, BYTES_PER_IMAGE) or dtype != np.uint8:
+        raise InvalidInputError(f"`{path}` must hold uint8 {(num_images, BYTES_PER_IMAGE)}, got {dtype} {shape}")
     return PackedImages(packed, fingerprint)
 
 

@@ -37,14 +37,15 @@ def aligned_mutual_information_gap(
 
 def discretise(codes: NDArray[np.floating], num_bins: int) -> NDArray[np.int64]:
     """Bin indices (n, d) in 1..num_bins, each dimension's range cut into bins of equal width."""
-    columns = [np.digitize(column, np.histogram(column, num_bins)[1][:-1]) for column in codes.T]
+    columns = [np.digitize(column, np.histogram(column, num_bins)[1][:-1]) for column in codes.T.astype(np.float64)]
     return np.stack(columns, axis=1)
 
 
 def discrete_mutual_information(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
     """Mutual information in nats of two columns (n,) of non-negative integers."""
     joint = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(joint, (a, b), 1 / len(a))
+    np.add.at(joint, (a, b), 1)
+    joint /= len(a)
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     occupied = joint > 0
     return float(np.sum(joint[occupied] * np.log(joint[occupied] / independent[occupied])))
@@ -56,6 +57,8 @@ def _information_and_entropies(
     """Mutual information [dimension, factor] and entropy [factor], in nats."""
     if codes.ndim != 2 or classes.ndim != 2 or len(codes) != len(classes):
         raise ValueError(f"`codes` (n, d) and `classes` (n, k) must share n, got {codes.shape} and {classes.shape}")
+    if keep_constant and codes.shape[1] < classes.shape[1]:
+        raise ValueError(f"`codes` must have a dimension for each factor, got {codes.shape[1]} for {classes.shape[1]}")
     if not np.isfinite(codes).all():
         raise ValueError("`codes` must be finite, got NaN or infinity")
     entropies = np.array([discrete_mutual_information(column, column) for column in classes.T])

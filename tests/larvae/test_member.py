@@ -126,7 +126,7 @@ def test_a_row_s_time_includes_its_training(uninterrupted: tuple[list[Row], Any]
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 2, 3])
-@pytest.mark.parametrize("schedule", [SCHEDULE, NEVER_SAVED], ids=["saved at each row", "never saved"])
+@pytest.mark.parametrize("schedule", [SCHEDULE, NEVER_SAVED], ids=["always saved", "never saved"])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     dataset: Dataset,
     directory: MemberDirectory,
@@ -137,10 +137,10 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     rows, state = uninterrupted
     before = interrupt_after(num_rows, schedule, dataset, directory)
     assert without_times(before) == without_times(rows[:num_rows])
+    saved = load_checkpoint(directory.checkpoint)["history"] if directory.checkpoint.exists() else []
     after = list(train_member(CONFIG, schedule, dataset, directory))
     assert without_times(after) == without_times(rows)
-    if schedule is SCHEDULE:
-        assert after[:num_rows] == before  # times included: these rows were not trained again
+    assert after[: len(saved)] == saved  # times included: these rows were not trained again
     assert_equal_states(final_state(directory), state)
     assert without_times(directory.read_result()["history"]) == without_times(rows)
 
@@ -150,9 +150,22 @@ def test_killed_between_checkpoints_equals_uninterrupted_bit_for_bit(
 ) -> None:
     """A checkpoint older than the last row: what came after it is trained again."""
     interrupt_after(1, SCHEDULE, dataset, directory)
-    assert final_state(directory)["iteration"] == 2
-    assert len(interrupt_after(2, NEVER_SAVED, dataset, directory)) == 2
-    assert final_state(directory)["iteration"] == 2
+    saved_at = final_state(directory)["iteration"]
+    assert 0 < saved_at < 4
+    assert [row["iteration"] for row in interrupt_after(2, NEVER_SAVED, dataset, directory)] == [2, 4]
+    assert final_state(directory)["iteration"] == saved_at
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    assert without_times(rows) == without_times(uninterrupted[0])
+    assert_equal_states(final_state(directory), uninterrupted[1])
+
+
+def test_interrupted_within_a_row_equals_uninterrupted_bit_for_bit(
+    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
+) -> None:
+    """Rows may be far apart, so checkpoints need not wait for one; the row's means must not lose their beginning."""
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    assert final_state(directory)["iteration"] == 1
+    assert load_checkpoint(directory.checkpoint)["history"] == []
     rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
     assert without_times(rows) == without_times(uninterrupted[0])
     assert_equal_states(final_state(directory), uninterrupted[1])
@@ -219,6 +232,26 @@ def test_budget_lowered_to_the_checkpoint_finishes_the_member(dataset: Dataset, 
     assert directory.last_evaluation(4) == rows[-1]
 
 
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_budget_lowered_below_the_checkpoint_is_refused(
+    dataset: Dataset, directory: MemberDirectory, iterations: int
+) -> None:
+    """The checkpoint lies within a row, at 3: neither it nor the last row was evaluated."""
+    interrupt_after(2, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
+    assert final_state(directory)["iteration"] == 3
+    with pytest.raises(InvalidInputError, match=f"which is at 3, got {iterations}"):
+        list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=iterations), dataset, directory))
+    assert directory.last_evaluation(iterations) is None
+
+
+def test_budget_lowered_before_the_first_row_is_refused(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(1, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
+    assert load_checkpoint(directory.checkpoint)["history"] == []
+    with pytest.raises(InvalidInputError, match="which is at 1, got 1"):
+        list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=1), dataset, directory))
+    assert directory.last_evaluation(1) is None
+
+
 # Checkpoints that do not fit
 
 
@@ -250,7 +283,7 @@ def test_checkpoint_of_other_data_is_refused(dataset: Dataset, directory: Member
 def test_checkpoint_of_the_same_configuration_in_whole_numbers_is_taken(
     dataset: Dataset, directory: MemberDirectory
 ) -> None:
-    before = interrupt_after(1, SCHEDULE, dataset, directory)
+    before = interrupt_after(2, SCHEDULE, dataset, directory)
     whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=64)
     assert next(train_member(whole, SCHEDULE, dataset, directory)) == before[0]
 

@@ -272,12 +272,33 @@ def test_restored_training_goes_on_bit_for_bit(dataset: Dataset, carry: Any, sav
     state = carry(uninterrupted.state_dict())
     expected_losses = uninterrupted.train(3)
     restored = Trainer(TINY, dataset)
-    restored.train(1)  # whatever it was before must not matter
+    restored.step()  # whatever it was before must not matter
     restored.load_state_dict(state)
     assert restored.iteration == saved_after
     assert restored.train(3) == expected_losses
     assert restored.iteration == saved_after + 3
     assert_equal_bits(parameters_of(restored), parameters_of(uninterrupted))
+
+
+def test_means_go_on_from_a_state_saved_between_them(dataset: Dataset) -> None:
+    expected = Trainer(TINY, dataset).train(3)
+    interrupted = Trainer(TINY, dataset)
+    for _ in range(2):
+        interrupted.step()
+    state = through_a_file(interrupted.state_dict())
+    restored = Trainer(TINY, dataset)
+    restored.load_state_dict(state)
+    restored.step()
+    assert restored.take_means() == expected
+
+
+def test_means_are_of_the_steps_since_they_were_last_taken(dataset: Dataset) -> None:
+    trainer, other = Trainer(TINY, dataset), Trainer(TINY, dataset)
+    assert trainer.take_means() == {}
+    trainer.train(2)
+    assert trainer.take_means() == {}
+    other.train(2)
+    assert trainer.train(1) == other.train(1)
 
 
 # Losses that are not finite
