@@ -76,7 +76,7 @@ def _run_locked(
     tags = source_tags() | {"larvae.fingerprint": dataset.store.fingerprint}
     tracker = _track(options.tracking_uri, study, directory, tags)
     todo = directory.unfinished(study)
-    _announce(study, todo, options, resources, console)
+    _announce(study, todo, options, resources, tracker.runs_page, console)
     started = time.monotonic()
     interrupted = False
     if todo:
@@ -165,8 +165,14 @@ def _train(
 
 
 def _announce(
-    study: Study, todo: list[MemberConfig], options: StudyOptions, resources: TrialResources, console: Console
+    study: Study,
+    todo: list[MemberConfig],
+    options: StudyOptions,
+    resources: TrialResources,
+    runs_page: str,
+    console: Console,
 ) -> None:
+    """Tell what starts and where to watch it."""
     finished = len(study.members) - len(todo)
     already = f", {finished} of them finished before" if finished else ""
     share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
@@ -176,7 +182,7 @@ def _announce(
     )
     if url := connection.dashboard_url():
         console.print(f"Ray dashboard (while this runs): {url}")
-    console.print(f"MLflow UI: {_mlflow_command(options.tracking_uri)}")
+    console.print(f"MLflow: {_mlflow_address(options.tracking_uri, runs_page)}")
 
 
 def _summarise(study: Study, directory: StudyDirectory, console: Console) -> dict[str, str]:
@@ -201,9 +207,7 @@ def _advise(study: Study, options: StudyOptions, console: Console) -> None:
     console.print(f"Figure: python analysis/sensitivity.py --tracking-uri {uri} --study {study.name} --output figures")
 
 
-def _mlflow_command(uri: str) -> str:
-    return (
-        uri
-        if uri.startswith("http")
-        else f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000"
-    )
+def _mlflow_address(uri: str, page: str) -> str:
+    if uri.startswith("http"):
+        return uri.rstrip("/") + page
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000{page}"

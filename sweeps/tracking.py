@@ -81,6 +81,11 @@ class Tracker:
         self._runs = {member.content_hash: self._find_or_make_run(member, runs, tags) for member in study.members}
         self._reconcile(runs)
 
+    @property
+    def runs_page(self) -> str:
+        """Where the study's runs are shown, below the address of MLflow's pages."""
+        return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning"
+
     def start(self, member: str) -> None:
         """A member (by content hash) trains now."""
         self._ends.pop(member, None)
@@ -164,7 +169,8 @@ class Tracker:
         location = None  # a server has its own place for artifacts
         if uri.startswith("sqlite:///"):
             location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
-        return self._client.create_experiment(name, artifact_location=location)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
+        return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
     def _existing_runs(self) -> dict[str, Run]:
         """Runs of the experiment by member's hash; the parent's under `study`."""
