@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
+from sweeps.packing import TrialResources, gpu_fraction, probe_gpu_memory, trial_resources
+
+
+def test_unknown_trials_are_six_to_a_16_gb_card() -> None:
+    assert gpu_fraction(None, None) == 1 / 6
+    assert gpu_fraction(None, 32e9) == 1 / 12
+    assert gpu_fraction(None, 11e9) == 1 / 4
+
+
+def test_measured_trials_fit_with_room_to_spare() -> None:
+    for trial, card in ((1e9, 16e9), (1.9e9, 11e9), (3e9, 80e9)):
+        trials = round(1 / gpu_fraction(trial, card))
+        assert trials * trial <= card < (trials + 1) * trial * 1.2
+    assert gpu_fraction(40e9, 16e9) == 1  # never more than a whole card is asked for
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_gpus_without_cuda_measure_nothing_and_give_the_default() -> None:
+    assert probe_gpu_memory(MemberConfig(batch_size=2)) == (None, None)
+    resources = trial_resources(1, None, MemberConfig(batch_size=2))
+    assert resources == TrialResources(1, 1 / 6)
+    resources.require_fitting()
+    assert resources.concurrency() == 2  # the CPUs are what limits it
+    assert TrialResources(1, 2).concurrency() == 1
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("resources", [TrialResources(3, 0), TrialResources(1, 3)])
+def test_trial_that_no_node_holds_is_refused(resources: TrialResources) -> None:
+    rule = f"fit on one node, got {resources.cpus} CPUs and {resources.gpus:g} GPUs where nodes have at most 2 and 2"
+    with pytest.raises(InvalidInputError, match=rule):
+        resources.require_fitting()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import io
+import itertools
+import random
+
+import pytest
+from rich.console import Console
+
+from sweeps.progress import StudyProgress, duration, makespan
+
+
+def test_makespan_is_that_of_list_scheduling() -> None:
+    generator = random.Random(0)
+    for slots, _ in itertools.product((1, 2, 3, 5), range(20)):
+        jobs = [generator.uniform(0, 10) for _ in range(generator.randrange(8))]
+        machines = [0.0] * slots
+        for job in jobs:
+            machines[machines.index(min(machines))] += job
+        assert makespan(jobs, slots) == pytest.approx(max(machines))
+        assert makespan(jobs, slots) >= max([sum(jobs) / slots, *jobs]) - 1e-9
+
+
+def progress_of(members: str, slots: int = 2, iterations: int = 100) -> tuple[StudyProgress, io.StringIO]:
+    output = io.StringIO()
+    labels = {name: f"tau={name}" for name in members}
+    return StudyProgress(labels, iterations, slots, Console(file=output, width=200)), output
+
+
+def row(iteration: int, seconds: float, **metrics: float) -> dict[str, float]:
+    return {"iteration": iteration, "seconds": seconds, **metrics}
+
+
+def test_time_left_counts_running_and_waiting_members() -> None:
+    progress, _ = progress_of("abc")
+    with progress:
+        assert progress.seconds_left() is None
+        progress.start("a")
+        progress.start("b")
+        progress.update("a", [row(10, 500), row(20, 10), row(30, 10)])  # the first row compiled
+        progress.update("b", [row(10, 500), row(20, 10)])
+        # One second an iteration: a and b end after 70 and 80 s, then c takes 100.
+        assert progress.seconds_left() == pytest.approx(170)
+        progress.update("a", [row(100, 70)])
+        progress.end("a", "finished")
+        assert progress.seconds_left() == pytest.approx(100)
+        progress.end("b", "failed")
+        progress.update("c", [row(100, 100)])
+        progress.end("c", "finished")
+        assert progress.seconds_left() == 0
+
+
+def test_rows_that_a_restarted_trial_repeats_count_once() -> None:
+    progress, _ = progress_of("a", slots=1)
+    with progress:
+        progress.start("a")
+        rows = [row(10, 10), row(20, 10), row(30, 10)]
+        progress.update("a", rows)
+        before = progress.seconds_left()
+        progress.update("a", rows[:2])
+        assert progress.done["a"] == 30
+        assert progress.seconds_left() == before == pytest.approx(70)
+
+
+def test_lines_are_plain_where_there_is_no_terminal() -> None:
+    progress, output = progress_of("ab")
+    with progress:
+        progress.start("a")
+        progress.update("a", [row(100, 50, mig=0.25, l2=0.5)])
+        progress.end("a", "finished")
+    line = output.getvalue()
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+    assert line.rstrip().endswith("tau=a finished  MIG 0.250  l2 0.500")
+    assert progress.summary() == "50%: 1 finished, 1 waiting, 50 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (91, "2 min"), (3599, "1 h 0 min"), (12_000, "3 h 20 min")]
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

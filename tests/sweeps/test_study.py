@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from larvae.config import Schedule
+from larvae.errors import InvalidInputError
+from sweeps.study import Study, StudyDirectory, grid, require_writable
+
+Build = Callable[..., Study]
+
+
+def test_grid_holds_every_combination_once_last_value_fastest() -> None:
+    swept = {"seed": (0, 1), "tau": (0.0, 5.0, 5.0)}
+    study = grid("name", {"z_dim": 2}, swept, Schedule(iterations=1, log_every=1, evaluate_every=1))
+    assert [(m.seed, m.tau, m.z_dim) for m in study.members] == [(0, 0, 2), (0, 5, 2), (1, 0, 2), (1, 5, 2)]
+    assert [study.label(member) for member in study.members[:2]] == ["tau=0 seed=0", "tau=5 seed=0"]
+
+
+def test_members_are_unfinished_until_they_reach_the_studys_end(
+    small_study: Build, study_directory: StudyDirectory
+) -> None:
+    study = small_study("name", taus=(0.0, 1.0, 5.0))
+    finished, failed, untouched = study.members
+    row = {"iteration": 4, "mig": 0.1, "l2": 0.5}
+    study_directory.member(finished).write_result(finished, "finished", [row])
+    study_directory.member(failed).write_result(failed, "failed", [], "NaN")
+    assert study_directory.unfinished(study) == [failed, untouched]
+    raised = dataclasses.replace(study, schedule=dataclasses.replace(study.schedule, iterations=8))
+    assert study_directory.unfinished(raised) == [finished, failed, untouched]
+
+
+def test_study_goes_on_with_more_values_and_iterations(small_study: Build, study_directory: StudyDirectory) -> None:
+    study_directory.require_going_on(small_study("name"), "aaaa")
+    study_directory.write_record(small_study("name"), "aaaa")
+    study_directory.require_going_on(small_study("name", taus=(0.0, 1.0, 9.0), iterations=8), "aaaa")
+
+
+@pytest.mark.parametrize("change", ["fingerprint", "iterations", "batch_size"])
+def test_study_refuses_what_would_not_belong_into_one_figure(
+    small_study: Build, study_directory: StudyDirectory, change: str
+) -> None:
+    study = small_study("name", iterations=8)
+    study_directory.write_record(study, "aaaa")
+    fingerprint = "aaaa"
+    if change == "fingerprint":
+        fingerprint = "bbbb"
+    elif change == "iterations":
+        study = small_study("name", iterations=4)
+    else:
+        study = dataclasses.replace(study, fixed={"batch_size": 8})
+    with pytest.raises(InvalidInputError, match=f"`{change}`.*got .*give another --study") as error:
+        study_directory.require_going_on(study, fingerprint)
+    assert "\n" not in str(error.value)
+
+
+def test_one_process_at_a_time_holds_a_study(study_directory: StudyDirectory) -> None:
+    holder = f"""
+import sys
+from pathlib import Path
+from sweeps.study import StudyDirectory
+with StudyDirectory(Path({str(study_directory.path)!r})).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InvalidInputError, match="one process at a time runs a study"), study_directory.locked():
+            pass
+        other.communicate("")
+    with study_directory.locked():
+        assert study_directory.path.is_dir()
+
+
+def test_writable_folders_are_tried_and_left_as_they_were(tmp_path: Path) -> None:
+    require_writable("storage_path", tmp_path / "made" / "later")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="`storage_path` must be a writable folder, got"):
+        require_writable("storage_path", tmp_path / "file" / "below")
