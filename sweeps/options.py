@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class StudyOptions:
         names = ("dataset", "regulariser", "z_dim", "gamma_tc", "alpha", "learning_rate", "batch_size")
         return {name: getattr(self, name) for name in names}
 
-    def __post_init__(self) -> None:
+    def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
         for name in ("seeds", "cpus_per_trial"):
             if getattr(self, name) <= 0:
@@ -120,11 +121,13 @@ def parse(
     try:
         with contextlib.redirect_stderr(errors):
             default = presets[name]
-            return tyro.cli(type(default), args=list(arguments), default=default, description=description)
+            chosen = tyro.cli(type(default), args=list(arguments), default=default, description=description)
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise InvalidInputError(_first_line(errors.getvalue())) from None
+        raise InvalidInputError(_message(errors.getvalue())) from None
+    chosen.require_valid()
+    return chosen
 
 
 def main(run: Callable[[Sequence[str]], int]) -> int:
@@ -136,7 +139,7 @@ def main(run: Callable[[Sequence[str]], int]) -> int:
         return 2
 
 
-def _first_line(boxed: str) -> str:
-    """The first line of text within the parser's box of them."""
-    lines = (line.strip(" │") for line in boxed.splitlines())
-    return next((line for line in lines if line and line[0] not in "╭╰─"), "the command line is not understood")
+def _message(boxed: str) -> str:
+    """The parser's message out of its box: the lines between its first two rules, drawn in any alphabet."""
+    between = [*re.split(r"[─-]{3,}", boxed), "", ""][1]
+    return " ".join(between.translate(str.maketrans("│╮╰", "   ")).split()) or "see --help"

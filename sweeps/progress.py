@@ -60,7 +60,8 @@ class StudyProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self.console.is_terminal:
+            self._bars.stop()
 
     def start(self, member: str) -> None:
         """A member has begun."""
@@ -88,9 +89,9 @@ class StudyProgress:
 
     def seconds_left(self) -> float | None:
         """Time until the last member ends, running and waiting ones counted; None before it can be told."""
-        if not self._speeds:
+        known = [speed for speed in self._speeds if not speed.warming_up]
+        if not known:
             return None
-        known = [speed for speed in self._speeds if not speed.warming_up] or self._speeds
         rate = sum(speed.seconds for speed in known) / sum(speed.iterations for speed in known)
         order = ("running", "waiting")
         open_members = [member for status in order for member in self.labels if self.status[member] == status]

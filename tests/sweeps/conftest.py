@@ -1,35 +1,65 @@
-"""One Ray for all tests of this folder, with two GPUs that are only counted."""
+"""What the tests of sweeps share: one Ray session, tiny studies, and an MLflow database that is made once."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
+from mlflow import MlflowClient
 
 from larvae.config import Schedule
 from larvae.datasets import Dataset
-from sweeps import connection  # before Ray: it sets what Ray reads
+from sweeps import connection
 from sweeps.study import Study, StudyDirectory, grid
 
 FIXED = {"batch_size": 4}
+WITHOUT_CUDA = {"CUDA_VISIBLE_DEVICES": "", "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
+"""Trials find no GPU behind the share of one that they hold, whatever machine the tests run on."""
 
 
 @pytest.fixture(scope="session")
 def ray_session(dataset: Dataset) -> Iterator[None]:
-    """Two CPUs and two fake GPUs. The data set is prepared before: workers find it in the tests' cache."""
+    """Two CPUs and two GPUs that do not exist. The data set is made before: trials find it in the tests' cache."""
+    import ray  # after `connection`, which sets what it reads
+
     ray.init(
+        address="local",
         num_cpus=2,
         num_gpus=2,
-        runtime_env={"env_vars": connection.WORKER_ENVIRONMENT},
+        runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a run: making them takes seconds."""
+    path = tmp_path_factory.mktemp("empty-database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which commands run."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.fixture
+def folder_with_database(folder: Path, empty_database: Path) -> Path:
+    """The same with `mlflow.db`, the default place."""
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
 
 
 @pytest.fixture

@@ -1,99 +1,243 @@
+"""The command line: presets, every option, and one line for whatever is wrong."""
+
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from larvae.errors import InvalidInputError
-from sweeps import options, tau_sweep
-from sweeps.study import grid
+from sweeps import options, runner, tau_sweep
 from sweeps.tau_sweep import PRESETS, TauSweepOptions
 
+OTHER_VALUES: dict[str, tuple[list[str], object]] = {
+    "preset": (["laptop"], "laptop"),
+    "study": (["another one"], "another one"),
+    "seeds": (["7"], 7),
+    "iterations": (["123"], 123),
+    "log_every": (["25"], 25),
+    "evaluate_every": (["1500"], 1500),
+    "evaluation_size": (["99"], 99),
+    "dataset": (["shapes3d"], "shapes3d"),
+    "data_file": (["some/file.npz"], Path("some/file.npz")),
+    "regulariser": (["beta_vae"], "beta_vae"),
+    "z_dim": (["0"], 0),
+    "gamma_tc": (["0.5"], 0.5),
+    "alpha": (["1e3"], 1000.0),
+    "learning_rate": (["3e-4"], 3e-4),
+    "batch_size": (["8"], 8),
+    "address": (["127.0.0.1:6379"], "127.0.0.1:6379"),
+    "tracking_uri": (["http://127.0.0.1:5000"], "http://127.0.0.1:5000"),
+    "storage_path": (["/mnt/shared"], Path("/mnt/shared")),
+    "cpus_per_trial": (["2"], 2),
+    "gpus_per_trial": (["0.25"], 0.25),
+    "taus": (["0", "2.5", "1e2"], (0.0, 2.5, 100.0)),
+    "label_rates": (["0.5", "1"], (0.5, 1.0)),
+}
+"""A value other than the quick preset's for each option, as typed and as parsed; `compile` is a flag."""
 
-def parse(*arguments: str, preset: str = "quick") -> TauSweepOptions:
-    return options.parse(arguments, PRESETS, lambda address: preset, "A sweep.")
+
+def no_preset(address: str | None) -> str:
+    raise AssertionError("the preset was given: it must not be looked for")
 
 
-def test_defaults_are_those_of_the_preset() -> None:
-    assert parse("--preset", "laptop") == PRESETS["laptop"]
-    assert parse(preset="paper") == PRESETS["paper"]
+def parse(*arguments: str) -> TauSweepOptions:
+    return options.parse(arguments, PRESETS, no_preset, "A sweep.")
 
 
-def test_every_kind_of_value_can_be_overridden() -> None:
-    chosen = parse(
-        *("--preset", "paper", "--seeds", "2", "--taus", "0", "0.3", "--gpus-per-trial", "0.25", "--no-compile"),
-        *("--storage-path", "somewhere", "--data-file", "images.npz", "--learning-rate", "1e-3", "--address", "auto"),
+@pytest.fixture
+def without_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever gets past the command line ends there."""
+    monkeypatch.setattr(runner, "run_study", lambda study, options: pytest.fail(f"accepted: {options}"))
+    monkeypatch.setattr(runner, "default_preset", lambda address: "quick")
+
+
+# Presets and options
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_alone_is_its_numbers(preset: str) -> None:
+    assert parse("--preset", preset) == PRESETS[preset]
+    assert parse(f"--preset={preset}") == PRESETS[preset]
+    assert PRESETS[preset].preset == preset
+
+
+def test_presets_are_studies_of_their_own() -> None:
+    assert len({preset.study for preset in PRESETS.values()}) == len(PRESETS) == 3
+
+
+def test_every_option_is_tried_here() -> None:
+    assert {field.name for field in dataclasses.fields(TauSweepOptions)} == {*OTHER_VALUES, "compile"}
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES.keys() - {"preset"})
+def test_an_option_replaces_its_default_and_no_other(name: str) -> None:
+    typed, value = OTHER_VALUES[name]
+    assert getattr(PRESETS["quick"], name) != value
+    parsed = parse("--preset", "quick", f"--{name.replace('_', '-')}", *typed)
+    assert parsed == dataclasses.replace(PRESETS["quick"], **{name: value})
+
+
+def test_compilation_is_switched_off_by_a_flag() -> None:
+    assert PRESETS["quick"].compile
+    assert parse("--preset", "quick", "--no-compile") == dataclasses.replace(PRESETS["quick"], compile=False)
+
+
+def test_options_reach_the_members_and_the_schedule() -> None:
+    flags = ("--iterations", "30", "--log-every", "5", "--evaluate-every", "10", "--evaluation-size", "7")
+    parsed = parse("--preset", "quick", "--z-dim", "3", "--batch-size", "8", "--alpha", "2", *flags)
+    schedule = parsed.schedule
+    assert (schedule.iterations, schedule.log_every, schedule.evaluate_every, schedule.evaluation_size) == (
+        30,
+        5,
+        10,
+        7,
     )
-    assert (chosen.preset, chosen.seeds, chosen.taus, chosen.gpus_per_trial) == ("paper", 2, (0.0, 0.3), 0.25)
-    assert (chosen.compile, chosen.storage_path, chosen.data_file) == (False, Path("somewhere"), Path("images.npz"))
-    assert (chosen.learning_rate, chosen.address) == (1e-3, "auto")
-    assert chosen.iterations == PRESETS["paper"].iterations
+    assert {"z_dim": 3, "batch_size": 8, "alpha": 2.0}.items() <= parsed.shared_fields.items()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "asked"), [((), [None]), (("--address", "auto"), ["auto"]), (("--preset", "quick"), [])]
-)
-def test_machine_is_asked_only_where_no_preset_is_named(arguments: tuple[str, ...], asked: list[str | None]) -> None:
-    calls: list[str | None] = []
-
-    def default_preset(address: str | None) -> str:
-        calls.append(address)
-        return "laptop"
-
-    options.parse(arguments, PRESETS, default_preset, "")
-    assert calls == asked
+# Which preset
 
 
-def test_help_shows_the_numbers_of_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        options.parse(("--preset", "paper", "--help"), PRESETS, lambda _: pytest.fail("asked the machine"), "")
-    assert not stop.value.code
-    assert "1000000" in capsys.readouterr().out
+@pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:6379"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_preset_it_is_looked_for_where_the_study_will_run(preset: str, address: str | None) -> None:
+    asked: list[str | None] = []
+
+    def default_preset(given: str | None) -> str:
+        asked.append(given)
+        return preset
+
+    arguments = [] if address is None else ["--address", address]
+    parsed = options.parse([*arguments, "--z-dim", "3"], PRESETS, default_preset, "A sweep.")
+    assert asked == [address]
+    assert parsed == dataclasses.replace(PRESETS[preset], address=address, z_dim=3)
 
 
-def test_paper_preset_is_figure_3a() -> None:
-    paper = PRESETS["paper"]
-    assert (paper.taus, paper.label_rates) == ((0, 0.1, 0.5, 1, 5, 10), (0.01, 0.02))
-    assert (paper.seeds, paper.iterations, paper.z_dim, paper.learning_rate) == (6, 1_000_000, 5, 1e-4)
+def test_preset_where_ray_has_gpus(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runner.default_preset("auto") == "paper"  # the session's two GPUs
+    monkeypatch.setattr(runner.ray, "cluster_resources", lambda: {"CPU": 64.0})
+    assert runner.default_preset("auto") == "quick"
 
+
+@pytest.mark.parametrize(("available", "preset"), [(True, "paper"), (False, "quick")])
+def test_preset_on_this_machine(available: bool, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    assert runner.default_preset(None) == preset
+
+
+# Help
+
+
+def help_text(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is printed, in one line without the box around it."""
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code in (0, None)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return " ".join(printed.out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_looks_for_nothing(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys, flag)
+    assert "A sweep." in text
+    for field in dataclasses.fields(TauSweepOptions):
+        assert f"--{field.name.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_help_shows_the_numbers_of_the_preset(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys, "--preset", preset, "--help")
+    defaults = dict(re.findall(r"(--[a-z-]+) [A-Z].*?\(default: (.*?)\)", text))
+    expected = PRESETS[preset]
+    for name in ("study", "seeds", "iterations", "log_every", "evaluate_every"):
+        assert defaults[f"--{name.replace('_', '-')}"] == str(getattr(expected, name))
+    assert text.count(f"(default: {' '.join(map(str, expected.label_rates))})") == 1
+
+
+# Bad input
 
 BAD_INPUT = [
-    (("--taus", "-1"), "`tau` must be finite and >= 0, got -1"),
-    (("--taus", "nan"), "`tau` must be finite and >= 0, got nan"),
-    (("--taus",), "`tau` must have at least one value, got none"),
-    (("--label-rates", "0"), "`label_rate` must lie in (0, 1], got 0"),
-    (("--label-rates", "1.5"), "`label_rate` must lie in (0, 1], got 1.5"),
-    (("--label-rates", "1e-9"), "`label_rate` must leave a labelled image"),
-    (("--z-dim", "-1"), "`z_dim` must be >= 0, got -1"),
-    (("--batch-size", "0"), "`batch_size` must be > 0, got 0"),
-    (("--preset", "huge"), "`preset` must be one of quick, laptop, paper, got huge"),
-    (("--dataset", "mnist"), "`dataset` must be one of dsprites, got mnist"),
-    (("--regulariser", "l1"), "`regulariser` must be one of beta_tcvae, beta_vae, got l1"),
-    (("--seeds", "0"), "`seeds` must be > 0, got 0"),
-    (("--seeds", "abc"), "--seeds"),
-    (("--sedes", "3"), "--sedes"),
-    (("--iterations", "0"), "`iterations` must be > 0, got 0"),
-    (("--evaluate-every", "75"), "`evaluate_every` must be a multiple of `log_every` (50), got 75"),
-    (("--gpus-per-trial", "9"), "`gpus_per_trial` must lie in [0, 8], got 9"),
-    (("--study", "a/b"), "`study` must be usable as a folder's name, got 'a/b'"),
+    (["--taus", "-1"], "`tau` must be finite and >= 0, got -1.0"),
+    (["--taus", "0", "nan"], "`tau` must be finite and >= 0, got nan"),
+    (["--taus", "inf"], "`tau` must be finite and >= 0, got inf"),
+    (["--taus"], "`tau` must have at least one value, got none"),
+    (["--label-rates"], "`label_rate` must have at least one value, got none"),
+    (["--label-rates", "0"], "`label_rate` must lie in (0, 1], got 0.0"),
+    (["--label-rates", "0.01", "1.5"], "`label_rate` must lie in (0, 1], got 1.5"),
+    (["--label-rates", "1e-9"], "`label_rate` must leave a labelled image: at least 1.4e-06, got 1e-09"),
+    (["--z-dim", "-1"], "`z_dim` must be >= 0, got -1"),
+    (["--batch-size", "0"], "`batch_size` must be > 0, got 0"),
+    (["--gamma-tc", "-1"], "`gamma_tc` must be finite and >= 0, got -1.0"),
+    (["--learning-rate", "0"], "`learning_rate` must be finite and > 0, got 0.0"),
+    (["--regulariser", "dip"], "`regulariser` must be one of beta_tcvae, beta_vae, got dip"),
+    (["--dataset", "mnist"], "`dataset` must be one of dsprites, got mnist"),
+    (["--iterations", "0"], "`iterations` must be > 0, got 0"),
+    (["--log-every", "0"], "`log_every` must be > 0, got 0"),
+    (["--evaluate-every", "70"], "`evaluate_every` must be a multiple of `log_every` (50), got 70"),
+    (["--evaluation-size", "0"], "`evaluation_size` must be > 0, got 0"),
+    (["--seeds", "0"], "`seeds` must be > 0, got 0"),
+    (["--cpus-per-trial", "0"], "`cpus_per_trial` must be > 0, got 0"),
+    (["--gpus-per-trial", "9"], "`gpus_per_trial` must lie in [0, 8], got 9"),
+    (["--gpus-per-trial", "-0.5"], "`gpus_per_trial` must lie in [0, 8], got -0.5"),
+    (["--gpus-per-trial", "nan"], "`gpus_per_trial` must lie in [0, 8], got nan"),
+    (["--study", "a/b"], "`study` must be usable as a folder's name, got 'a/b'"),
+    (["--study", ""], "`study` must be usable as a folder's name, got ''"),
+    (["--study", ".."], "`study` must be usable as a folder's name, got '..'"),
+    (["--study", "a/" + 200 * "b"], f"`study` must be usable as a folder's name, got 'a/{200 * 'b'}'"),
+    (["--preset", "huge"], "`preset` must be one of quick, laptop, paper, got huge"),
 ]
+"""Arguments, and rule and value as they must be stated."""
+
+UNREADABLE = [
+    (["--seeds", "abc"], ("--seeds", "abc")),
+    (["--taus", "0", "much"], ("--taus", "much")),
+    (["--iterations", "1e3"], ("--iterations", "1e3")),
+    (["--tau", "1"], ("--tau",)),
+    (["--nonsense", "1"], ("--nonsense",)),
+    (["--preset"], ("--preset", "expected one argument")),
+    (["--address"], ("--address", "expected one argument")),
+]
+"""Arguments that the parser itself refuses, and what the message must name."""
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT)
-def test_bad_input_is_one_line_with_rule_and_value(
-    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT, ids=lambda value: " ".join(value)[:40])
+def test_broken_rule_is_stated_with_the_value(arguments: list[str], message: str, without_running: None) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        tau_sweep.run(arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("arguments", "named"), UNREADABLE, ids=lambda value: " ".join(value))
+def test_what_cannot_be_parsed_is_named(arguments: list[str], named: tuple[str, ...], without_running: None) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        tau_sweep.run(arguments)
+    assert "\n" not in str(caught.value)
+    assert [part for part in named if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("arguments", [BAD_INPUT[0][0], UNREADABLE[0][0]], ids=" ".join)
+def test_bad_input_ends_the_command_with_one_line(
+    arguments: list[str],
+    without_running: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["tau_sweep.py", *arguments])
-    monkeypatch.setattr(tau_sweep.runner, "default_preset", lambda address: "quick")
-    monkeypatch.setattr(tau_sweep.runner, "run_study", lambda *_: pytest.fail("bad input was run"))
     assert options.main(tau_sweep.run) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    assert message in printed.err
+    assert re.fullmatch(r"error: .+\n", printed.err)
 
 
-def test_grid_of_no_seed_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="`seed` must have at least one value"):
-        grid("name", {}, {"seed": ()}, PRESETS["quick"].schedule)
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_exit_code_is_the_sweeps_own(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
+    monkeypatch.setattr(sys, "argv", ["tau_sweep.py", "--seeds", "3"])
+    assert options.main(lambda arguments: received.append(list(arguments)) or code) == code
+    assert received == [["--seeds", "3"]]

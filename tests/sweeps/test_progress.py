@@ -66,13 +66,13 @@ def test_lines_are_plain_where_there_is_no_terminal() -> None:
     progress, output = progress_of("ab")
     with progress:
         progress.start("a")
-        progress.update("a", [row(100, 50, mig=0.25, l2=0.5)])
+        progress.update("a", [row(50, 80), row(100, 50, mig=0.25, l2=0.5)])
         progress.end("a", "finished")
     line = output.getvalue()
     assert line.count("\n") == 1
     assert "\x1b" not in line
     assert line.rstrip().endswith("tau=a finished  MIG 0.250  l2 0.500")
-    assert progress.summary() == "50%: 1 finished, 1 waiting, 50 s left"
+    assert progress.summary() == "50%: 1 finished, 1 waiting, 2 min left"  # a second an iteration
 
 
 @pytest.mark.parametrize(
