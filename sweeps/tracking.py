@@ -83,8 +83,8 @@ class Tracker:
 
     @property
     def runs_page(self) -> str:
-        """Where the study's runs are shown, below the address of MLflow's pages."""
-        return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning"
+        """Where the study's curves are shown, below the address of MLflow's pages."""
+        return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
     def start(self, member: str) -> None:
         """A member (by content hash) trains now."""
