@@ -67,24 +67,32 @@ def without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name not in times} for row in history]
 
 
-def assert_equals_uninterrupted(folder: Path, dataset: Dataset, iterations: int, evaluate_every: int) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Members trained in one go, kept from test to test."""
+    return tmp_path_factory.mktemp("alone")
+
+
+def assert_equals_uninterrupted(
+    folder: Path, dataset: Dataset, alone: Path, iterations: int, evaluate_every: int
+) -> None:
     """Each member's parameters and history are, bit for bit, those of training in one go in this process."""
     schedule = Schedule(iterations=iterations, log_every=5, evaluate_every=evaluate_every, evaluation_size=200)
     found = results(folder)
     assert found
-    for tau, result in found.items():
+    for result in found.values():
         config = MemberConfig(**result["config"])
-        alone = MemberDirectory(folder / f"alone-{tau}")
-        history = list(train_member(config, schedule, dataset, alone))
+        uninterrupted = MemberDirectory(alone / f"{config.content_hash}-{iterations}")
+        history = list(train_member(config, schedule, dataset, uninterrupted))
         assert without_times(result["history"]) == without_times(history)
         swept = MemberDirectory(folder / "results" / "tiny" / "members" / config.content_hash)
-        ours, theirs = (load_checkpoint(d.checkpoint)["trainer"]["model"] for d in (swept, alone))
+        ours, theirs = (load_checkpoint(d.checkpoint)["trainer"]["model"] for d in (swept, uninterrupted))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.usefixtures("ray_session")
 def test_same_command_again_trains_nothing_and_a_raised_end_trains_on(
-    folder_with_database: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+    folder_with_database: Path, dataset: Dataset, alone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_with_database
     command = (*SCHEDULE, "--taus", "0", "1")
@@ -100,7 +108,7 @@ def test_same_command_again_trains_nothing_and_a_raised_end_trains_on(
     assert "2 of them finished before" in capsys.readouterr().out
 
     assert sweep(folder, *command, "--iterations", "30") == 0
-    assert_equals_uninterrupted(folder, dataset, iterations=30, evaluate_every=10)
+    assert_equals_uninterrupted(folder, dataset, alone, iterations=30, evaluate_every=10)
     assert [sorted(steps) for steps in steps_of_loss(folder)] == 2 * [[5, 10, 15, 20, 25, 30]]
 
 
@@ -132,7 +140,7 @@ def trial_processes() -> list[int]:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_killed_trial_is_trained_to_the_same_end(folder_with_database: Path, dataset: Dataset) -> None:
+def test_killed_trial_is_trained_to_the_same_end(folder_with_database: Path, dataset: Dataset, alone: Path) -> None:
     folder = folder_with_database
     killed: list[int] = []
     earlier = set(trial_processes())
@@ -152,7 +160,7 @@ def test_killed_trial_is_trained_to_the_same_end(folder_with_database: Path, dat
     assert sweep(folder, *LONG, "--taus", "0", "1") == 0
     killer.join()
     assert killed
-    assert_equals_uninterrupted(folder, dataset, iterations=300, evaluate_every=100)
+    assert_equals_uninterrupted(folder, dataset, alone, iterations=300, evaluate_every=100)
     assert sorted(len(set(steps)) for steps in steps_of_loss(folder)) == [60, 60]
     assert [len(steps) for steps in steps_of_loss(folder)] == [60, 60]
 
@@ -245,7 +253,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_command_goes_on_to_the_same_end(
-    folder_with_database: Path, dataset: Dataset, how: signal.Signals
+    folder_with_database: Path, dataset: Dataset, alone: Path, how: signal.Signals
 ) -> None:
     folder = folder_with_database
     code, output = interrupted(folder, how)
@@ -257,7 +265,7 @@ def test_stopped_command_goes_on_to_the_same_end(
         assert code == -signal.SIGKILL
     assert sweep(folder, *LONG, "--taus", "0", "1") == 0
     assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_equals_uninterrupted(folder, dataset, iterations=300, evaluate_every=100)
+    assert_equals_uninterrupted(folder, dataset, alone, iterations=300, evaluate_every=100)
     assert [len(steps) for steps in steps_of_loss(folder)] == [60, 60]
     assert [len(set(steps)) for steps in steps_of_loss(folder)] == [60, 60]
 
