@@ -45,14 +45,16 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     runtime_env: dict[str, Any] = {"env_vars": WORKER_ENVIRONMENT}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        ray.init(runtime_env=runtime_env, include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+        # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
+        ray.init("local", include_dashboard=True, **quiet, runtime_env=runtime_env)
         return
     _require_answer(address)
     runtime_env["py_modules"] = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
     with _deadline(_refusal(address, f"no answer within {CONNECT_SECONDS} s")):
         try:
-            ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address, **quiet, runtime_env=runtime_env)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InvalidInputError(_refusal(address, error)) from None
 

@@ -137,6 +137,9 @@ def main(run: Callable[[Sequence[str]], int]) -> int:
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command again goes on.", file=sys.stderr)
+        return 130
 
 
 def _message(boxed: str) -> str:

@@ -41,8 +41,13 @@ class TrialResources:
         """Trials that run at once on the cluster as it is."""
         total = ray.cluster_resources()
         by_cpus = total.get("CPU", 0) // self.cpus
-        by_gpus = total.get("GPU", 0) // self.gpus if self.gpus else math.inf
-        return max(1, int(min(by_cpus, by_gpus)))
+        return max(1, int(min(by_cpus, self._trials_on(total.get("GPU", 0)))))
+
+    def _trials_on(self, gpus: float) -> float:
+        """Trials that some GPUs hold; a share below one never spans two of them."""
+        if not self.gpus:
+            return math.inf
+        return gpus * int(1 / self.gpus) if self.gpus < 1 else gpus // self.gpus
 
 
 def trial_resources(cpus: int, gpus: float | None, member: MemberConfig) -> TrialResources:
@@ -65,9 +70,11 @@ def probe_gpu_memory(member: MemberConfig) -> tuple[float | None, float | None]:
     (None, None) where no step could be trained.
     """
     probe = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(_train_few_steps)
+    measurement = probe.remote(member)
     try:
-        return ray.get(probe.remote(member), timeout=120)
+        return ray.get(measurement, timeout=120)
     except (ray.exceptions.RayError, RuntimeError):
+        ray.cancel(measurement, force=True)  # else one that waits for a GPU would take it later
         return None, None
 
 

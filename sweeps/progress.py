@@ -140,9 +140,9 @@ def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Ro
     """The final table, a row a member: status, metrics, speed and reason by hash."""
     table = Table(box=None, header_style="bold")
     for heading in ("member", "status", "MIG", "MIG of y", "l2", "s/iteration"):
-        table.add_column(heading, justify="left" if heading in ("member", "status") else "right")
+        table.add_column(heading, justify="left" if heading in ("member", "status") else "right", no_wrap=True)
     for member, label in labels.items():
-        status, row, reason = results[member]
+        status, row, _ = results[member]
         numbers = [f"{row[key]:.3f}" if key in row else "" for key in ("mig", "mig_y", "l2", "seconds_per_iteration")]
-        table.add_row(label, f"{status}: {reason}" if reason else status, *numbers)
+        table.add_row(label, status, *numbers)
     return table

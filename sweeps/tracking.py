@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default waits for minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # needs no internet
 
 import requests
 from mlflow import MlflowClient
@@ -32,6 +33,7 @@ from larvae.member import Row
 from sweeps.study import Study, StudyDirectory, require_writable
 
 RETRY_SECONDS = 30.0
+ROWS_PER_BATCH = 40  # MLflow takes 1000 points at once, a row has under 25
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 UNREACHABLE = (MlflowException, requests.RequestException, OSError)
@@ -43,13 +45,23 @@ for noisy in ("alembic", "mlflow"):
 def require_reachable(uri: str) -> None:
     """Raise InvalidInputError, within 15 s, unless MLflow can be written there. Writes nothing."""
     if uri.startswith("sqlite:///"):
-        require_writable("tracking_uri", Path(uri.removeprefix("sqlite:///")).absolute().parent)
+        path = Path(uri.removeprefix("sqlite:///")).absolute()
+        require_writable("tracking_uri", path.parent)
+        if path.exists() and not _is_database(path):
+            raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {uri}")
         return
     if uri.startswith(("http://", "https://")):
         _require_answering_server(uri)
         return
     if uri.split("+")[0].split(":")[0] not in ("postgresql", "mysql", "mssql"):
         raise InvalidInputError(f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}")
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) in (b"", b"SQLite format 3\0")
 
 
 def _require_answering_server(uri: str) -> None:
@@ -138,16 +150,10 @@ class Tracker:
         run = self._runs[member]
         last = self._last_logged(member)
         new = [row for row in rows if row["iteration"] > last]
-        points = [
-            Metric(name, value, int(row["timestamp"] * 1000), int(row["iteration"]))
-            for row in new
-            for name, value in row.items()
-            if name not in _NOT_METRICS
-        ]
-        for start in range(0, len(points), 1000):  # MLflow's limit of a batch
-            self._client.log_batch(run, metrics=points[start : start + 1000])
-        if new:
-            self._logged[member] = int(new[-1]["iteration"])
+        for start in range(0, len(new), ROWS_PER_BATCH):  # whole rows: the last step of one tells what is logged
+            batch = new[start : start + ROWS_PER_BATCH]
+            self._client.log_batch(run, metrics=[point for row in batch for point in _points(row)])
+            self._logged[member] = int(batch[-1]["iteration"])
 
     def _last_logged(self, member: str) -> int:
         """The last step of a run, asked of MLflow once."""
@@ -229,6 +235,11 @@ class Tracker:
                 self.end(name, "finished")
             elif name in unfinished and known == "FINISHED":  # it trains on, to a raised end
                 self._client.update_run(self._runs[name], status="SCHEDULED")
+
+
+def _points(row: Row) -> list[Metric]:
+    time_in_ms, step = int(row["timestamp"] * 1000), int(row["iteration"])
+    return [Metric(name, value, time_in_ms, step) for name, value in row.items() if name not in _NOT_METRICS]
 
 
 def environment() -> dict[str, Any]:

@@ -235,6 +235,17 @@ def test_bad_input_ends_the_command_with_one_line(
     assert re.fullmatch(r"error: .+\n", printed.err)
 
 
+def test_interruption_before_training_ends_the_command_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["tau_sweep.py"])
+    assert options.main(interrupted) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("code", [0, 1, 130])
 def test_exit_code_is_the_sweeps_own(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[object] = []

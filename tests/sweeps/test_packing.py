@@ -4,6 +4,7 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
+from sweeps import packing
 from sweeps.packing import TrialResources, gpu_fraction, probe_gpu_memory, trial_resources
 
 
@@ -36,3 +37,29 @@ def test_trial_that_no_node_holds_is_refused(resources: TrialResources) -> None:
     rule = f"fit on one node, got {resources.cpus} CPUs and {resources.gpus:g} GPUs where nodes have at most 2 and 2"
     with pytest.raises(InvalidInputError, match=rule):
         resources.require_fitting()
+
+
+@pytest.mark.parametrize("trials", range(1, 13))
+@pytest.mark.parametrize("gpus", [1, 2, 4])
+def test_concurrency_counts_every_share_of_every_gpu(trials: int, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 1000.0, "GPU": float(gpus)})
+    assert TrialResources(1, 1 / trials).concurrency() == trials * gpus
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "number"),
+    [
+        (TrialResources(1, 0), {"CPU": 8}, 8),
+        (TrialResources(3, 0), {"CPU": 8}, 2),
+        (TrialResources(1, 0), {"CPU": 8, "GPU": 1}, 8),
+        (TrialResources(1, 0.25), {"CPU": 2, "GPU": 1}, 2),
+        (TrialResources(1, 2), {"CPU": 64, "GPU": 5}, 2),
+        (TrialResources(1, 0.6), {"CPU": 64, "GPU": 4}, 4),
+        (TrialResources(16, 0), {"CPU": 8}, 1),
+    ],
+)
+def test_concurrency(
+    resources: TrialResources, cluster: dict[str, float], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: cluster)
+    assert resources.concurrency() == number

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,10 @@ import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from larvae.errors import InvalidInputError
+from sweeps import tracking
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import Tracker, require_reachable
 
@@ -68,10 +72,11 @@ def test_runs_tell_a_members_life(uri: str, small_study: Build, study_directory:
 def test_rows_reported_again_are_logged_once(uri: str, small_study: Build, study_directory: StudyDirectory) -> None:
     study = small_study("again")
     member = study.members[0].content_hash
+    trained_again = [row(i) | {"timestamp": 2e9 + i} for i in (2, 4, 6, 8)]  # MLflow itself drops equal points
     tracker = Tracker(uri, study, study_directory, {})
     tracker.log(member, [row(2), row(4)])
-    tracker.log(member, [row(2), row(4), row(6)])
-    Tracker(uri, study, study_directory, {}).log(member, [row(2), row(4), row(6), row(8)])
+    tracker.log(member, trained_again[:3])
+    Tracker(uri, study, study_directory, {}).log(member, trained_again)
     assert steps(uri, runs_of(uri, study)[member]) == [2, 4, 6, 8]
 
 
@@ -144,3 +149,153 @@ def test_server_that_goes_away_loses_nothing(
 def test_addresses_that_mlflow_does_not_write_are_refused(bad: str) -> None:
     with pytest.raises(InvalidInputError, match="`tracking_uri` must be sqlite:///FILE"):
         require_reachable(bad)
+
+
+# Outages
+
+
+class Outage:
+    """A server that is away, as MlflowClient shows it, from the given number of calls on."""
+
+    METHODS = ("log_batch", "update_run", "set_terminated", "get_metric_history")
+
+    def __init__(self, patch: pytest.MonkeyPatch, error: Exception, after: int = 0) -> None:
+        self.calls = 0
+        for name in self.METHODS:
+            patch.setattr(MlflowClient, name, self._failing(getattr(MlflowClient, name), error, after))
+
+    def _failing(self, method: Callable[..., Any], error: Exception, after: int) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            if self.calls > after:
+                raise error
+            return method(*arguments, **named)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError("refused"), MlflowException("500"), OSError("broken pipe")], ids=repr
+)
+def test_nothing_is_lost_however_the_server_fails(
+    uri: str,
+    small_study: Build,
+    study_directory: StudyDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    study = small_study(f"fails-{type(error).__name__}")
+    first = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, {})
+    with monkeypatch.context() as patch:
+        Outage(patch, error)
+        tracker.start(first)
+        tracker.log(first, [row(2)])
+        tracker.end(first, "failed", "loss not finite")
+        assert not tracker.close("failed")
+    assert capsys.readouterr().err.count("MLflow does not answer") >= 1
+    assert tracker.close("failed")
+    assert statuses(uri, study) == ["FAILED", "FAILED", "SCHEDULED"]
+    run = runs_of(uri, study)[first]
+    assert steps(uri, run) == [2]
+    assert run.data.tags["larvae.reason"] == "loss not finite"
+
+
+def test_a_server_that_is_away_is_left_alone_for_a_while(
+    uri: str, small_study: Build, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each report of a trial would wait for it."""
+    study = small_study("left-alone")
+    member = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, {})
+    with monkeypatch.context() as patch:
+        outage = Outage(patch, requests.ConnectionError())
+        tracker.log(member, [row(2)])
+        asked = outage.calls
+        assert asked >= 1
+        for iteration in (4, 6, 8):
+            tracker.log(member, [row(iteration)])
+        assert outage.calls == asked
+    now = time.monotonic()
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: now + tracking.RETRY_SECONDS + 1)
+    tracker.log(member, [row(10)])
+    assert steps(uri, runs_of(uri, study)[member]) == [2, 4, 6, 8, 10]
+
+
+def long_history(num_rows: int) -> list[dict[str, float]]:
+    """Rows of 7 metrics, which do not divide MLflow's 1000 points a batch."""
+    return [row(i, **{f"metric_{k}": 1.0 for k in range(6)}) for i in range(1, num_rows + 1)]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_history_that_is_cut_off_between_batches_is_completed(
+    uri: str, small_study: Build, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    study = small_study(f"cut-off-{restarted}")
+    member = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, {})
+    history = long_history(200)
+    with monkeypatch.context() as patch:
+        Outage(patch, requests.ConnectionError(), after=1)
+        tracker.log(member, history)
+    assert 0 < len(steps(uri, runs_of(uri, study)[member])) < 200
+    if restarted:
+        tracker = Tracker(uri, study, study_directory, {})
+        tracker.log(member, history)
+    assert tracker.close("finished")
+    run = runs_of(uri, study)[member]
+    for metric in ("loss", *(f"metric_{k}" for k in range(6))):
+        assert sorted(steps(uri, run, metric)) == list(range(1, 201)), metric
+
+
+def test_an_end_that_a_closed_command_could_not_send_is_sent_by_the_next(
+    uri: str, small_study: Build, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where MLflow knows the member as finished, with fewer iterations."""
+    study = small_study("next", taus=(0.0,))
+    member = study.members[0]
+    history = [row(2), row(4, mig=0.2, l2=0.5)]
+    study_directory.member(member).write_result(member, "finished", history)
+    assert Tracker(uri, study, study_directory, {}).close("finished")
+
+    raised = small_study("next", taus=(0.0,), iterations=8)
+    tracker = Tracker(uri, raised, study_directory, {})
+    history += [row(6), row(8, mig=0.3, l2=0.4)]
+    with monkeypatch.context() as patch:
+        Outage(patch, requests.ConnectionError())
+        tracker.start(member.content_hash)
+        tracker.log(member.content_hash, history)
+        study_directory.member(member).write_result(member, "finished", history)
+        tracker.end(member.content_hash, "finished")
+        assert not tracker.close("finished")
+
+    assert Tracker(uri, raised, study_directory, {}).close("finished")
+    run = runs_of(uri, raised)[member.content_hash]
+    assert (run.info.status, run.data.tags["larvae.iterations"]) == ("FINISHED", "8")
+    assert steps(uri, run) == [2, 4, 6, 8]
+    assert run.data.metrics["mig"] == 0.3
+
+
+def test_what_a_server_that_is_gone_raises_is_understood() -> None:
+    """MlflowClient's own error at a port where nothing listens is one of those that tracking expects."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    started = time.monotonic()
+    with pytest.raises(tracking.UNREACHABLE):
+        MlflowClient(f"http://127.0.0.1:{port}").update_run("run", status="RUNNING")
+    assert time.monotonic() - started < 30
+
+
+def test_a_failure_that_is_mended_leaves_no_reason(
+    uri: str, small_study: Build, study_directory: StudyDirectory
+) -> None:
+    study = small_study("mended", taus=(0.0,))
+    member = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, {})
+    tracker.end(member, "failed", "out of memory")
+    tracker.start(member)
+    tracker.log(member, [row(2), row(4)])
+    tracker.end(member, "finished")
+    run = runs_of(uri, study)[member]
+    assert (run.info.status, run.data.tags.get("larvae.reason", "")) == ("FINISHED", "")

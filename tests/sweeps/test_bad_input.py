@@ -1,0 +1,167 @@
+"""Bad input ends the command with one line and exit code 2, before anything is written."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps import options, tau_sweep
+from tests.sweeps.commands import TINY
+from tests.sweeps.processes import free_port, silent_server
+
+PATIENCE = 15
+"""Seconds within which whatever does not answer is given up."""
+
+
+def refusal(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The message with which the command ends; the folder must stay as it is."""
+    before = sorted(folder.rglob("*"))
+    started = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tau_sweep.py", *TINY, *arguments])
+        assert options.main(tau_sweep.run) == 2
+    assert time.monotonic() - started < PATIENCE
+    assert sorted(folder.rglob("*")) == before
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    message = re.fullmatch(r"error: (.+)\n", printed.err)
+    assert message, printed.err
+    return message[1]
+
+
+# MLflow
+
+
+def test_tracking_server_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    expected = f"`tracking_uri` must be a running MLflow server, got {uri}: no answer; start one with `mlflow server`"
+    assert refusal(folder, capsys, "--tracking-uri", uri).startswith(expected)
+
+
+def test_tracking_server_that_never_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with silent_server() as port:
+        uri = f"http://127.0.0.1:{port}"
+        expected = f"`tracking_uri` must be a running MLflow server, got {uri}: no answer; "
+        assert refusal(folder, capsys, "--tracking-uri", uri).startswith(expected)
+
+
+@pytest.fixture
+def forbidding_server() -> Iterator[str]:
+    """The address of a server that answers 403, as MLflow does to a host that it was not told of."""
+
+    class Forbidding(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_tracking_server_that_refuses(folder: Path, forbidding_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--tracking-uri", forbidding_server)
+    assert message.startswith(f"`tracking_uri` must be a running MLflow server, got {forbidding_server}: answered 403")
+
+
+@pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "mlruns", "sqlite://mlflow.db", "htp://127.0.0.1:5000"])
+def test_tracking_address_of_another_kind(uri: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--tracking-uri", uri)
+    assert message == f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}"
+
+
+def test_tracking_database_below_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").touch()
+    message = refusal(folder, capsys, "--tracking-uri", "sqlite:///file/mlflow.db")
+    assert message.startswith("`tracking_uri` must be a writable folder, got ")
+
+
+def test_tracking_database_that_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.txt").write_text("not a database")
+    message = refusal(folder, capsys, "--tracking-uri", "sqlite:///notes.txt")
+    assert message.startswith("`tracking_uri` must ")
+    assert "sqlite:///notes.txt" in message
+
+
+# Files
+
+
+@pytest.mark.parametrize("below", ["file", "file/results", "file/deep/results"])
+def test_storage_that_is_not_a_folder(below: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").touch()
+    message = refusal(folder, capsys, "--storage-path", below)
+    assert message == f"`storage_path` must be a writable folder, got `{below}`: Not a directory"
+
+
+def test_data_file_that_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--data-file", "missing.npz")
+    assert message == "the dSprites file must be readable, got `missing.npz`: No such file or directory"
+
+
+@pytest.mark.parametrize("name", ["dsprites.npz", "dsprites.hdf5"])
+def test_data_file_that_is_truncated(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / name).write_bytes(b"PK\x03\x04" + 1000 * b"\0")
+    message = refusal(folder, capsys, "--data-file", name)
+    assert re.fullmatch(rf"`{name}` must have \w+ \w+, got \w+: truncated or not the published file", message)
+
+
+def test_data_file_of_another_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "dsprites.zip").touch()
+    message = refusal(folder, capsys, "--data-file", "dsprites.zip")
+    assert message == "a dSprites file must end in one of .npz, .hdf5, .h5, got `dsprites.zip`"
+
+
+# Ray
+
+COMMAND = """
+import sys
+from sweeps import connection, options, tau_sweep
+
+connection.CONNECT_SECONDS = 2
+sys.exit(options.main(tau_sweep.run))
+"""
+
+
+def test_cluster_that_does_not_answer(folder: Path) -> None:
+    """One that is not there, and one that accepts and is silent; Ray's own warnings may come before."""
+    with silent_server() as silent:
+        addresses = [f"127.0.0.1:{port}" for port in (free_port(), silent)]
+        commands = [
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND, *TINY, "--address", address],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for address in addresses
+        ]
+        for command, address in zip(commands, addresses, strict=True):
+            output, errors = command.communicate(timeout=60)
+            assert command.returncode == 2, errors
+            assert output == ""
+            ours = [line for line in errors.splitlines() if line.startswith("error: ")]
+            assert len(ours) == 1
+            assert ours[0] == errors.splitlines()[-1]
+            assert ours[0].startswith(f"error: `address` must be a running Ray cluster, got {address}: ")
+            assert "Traceback" not in errors
+    assert list(folder.iterdir()) == []
+
+
+def test_trial_that_fits_on_no_node(ray_session: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--cpus-per-trial", "3", "--gpus-per-trial", "0.5")
+    assert message == (
+        "a trial must fit on one node, got 3 CPUs and 0.5 GPUs where nodes have at most 2 and 2: "
+        "lower --cpus-per-trial or --gpus-per-trial"
+    )

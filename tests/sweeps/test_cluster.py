@@ -1,0 +1,82 @@
+"""A Ray cluster that runs already: the project's code and the data set reach its workers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import larvae
+from tests.sweeps.commands import SCHEDULE, assert_all_in_mlflow, read_results, script
+from tests.sweeps.processes import free_port, running, wait_until
+
+WHERE = """
+import sys
+from sweeps import connection
+
+connection.connect(sys.argv[1])
+import ray
+
+@ray.remote
+def where():
+    import larvae, sweeps
+    return larvae.__file__, sweeps.__file__
+
+print(*ray.get(where.remote()), sep="\\n")
+"""
+
+
+class Cluster(NamedTuple):
+    """One node, with a cache of data sets of its own that was empty at the start."""
+
+    address: str
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    port = free_port()
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+    command += [f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", "--include-dashboard=false"]
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # a socket's path must be
+        environment = {"LARVAE_CACHE_DIR": str(folder / "cache"), "RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled"}
+        log = folder / "log.txt"
+        with running(command, folder, log, **environment) as process:
+            wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the cluster")
+            assert process.poll() is None, log.read_text()
+            yield Cluster(f"127.0.0.1:{port}", folder / "cache")
+
+
+def test_code_travels(cluster: Cluster, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WHERE, cluster.address]
+    asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert asked.returncode == 0, asked.stderr
+    files = [Path(line) for line in asked.stdout.splitlines()]
+    assert [file.parent.name for file in files] == ["larvae", "sweeps"]
+    for file in files:
+        assert "runtime_resources" in file.parts
+        assert not file.is_relative_to(Path(larvae.__file__).parents[1])
+
+
+def test_members_train_there_on_data_of_the_nodes_own(
+    cluster: Cluster, folder_with_database: Path, cache_directory: Path
+) -> None:
+    command = script(folder_with_database, "--taus", "0", "1", "--address", cluster.address)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    results = read_results(folder_with_database).values()
+    assert [result["status"] for result in results] == ["finished", "finished"]
+    assert {result["history"][-1]["iteration"] for result in results} == {SCHEDULE.iterations}
+    assert_all_in_mlflow(folder_with_database)
+    rendered, expected = (
+        json.loads((c / "dsprites-rendered.json").read_text()) for c in (cluster.cache, cache_directory)
+    )
+    assert rendered == expected
