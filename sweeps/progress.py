@@ -139,7 +139,7 @@ def duration(seconds: float) -> str:
 def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Row, str]]) -> Table:
     """The final table, a row a member: status, metrics, speed and reason by hash."""
     table = Table(box=None, header_style="bold")
-    for heading in ("member", "status", "MIG", "MIG of y", "l2", "s/iteration"):
+    for heading in ("member", "status", "MIG", "MIG of y", "l2", "s/iter"):
         table.add_column(heading, justify="left" if heading in ("member", "status") else "right", no_wrap=True)
     for member, label in labels.items():
         status, row, _ = results[member]
