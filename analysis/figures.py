@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -63,9 +64,9 @@ def sensitivity_figure(sensitivity: Sensitivity) -> Figure:
     notes_height = _NOTE_LINE_HEIGHT * (len(notes) + 0.5)
     with mpl.rc_context(STYLE):
         height = _PANEL_HEIGHT + notes_height
-        figure = Figure(figsize=(TEXT_WIDTH, height), layout="constrained")
         bottom = notes_height / height
-        figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom), w_pad=0.06)  # type: ignore[union-attr, call-arg]
+        layout = ConstrainedLayoutEngine(rect=(0, bottom, 1, 1 - bottom), w_pad=0.06)
+        figure = Figure(figsize=(TEXT_WIDTH, height), layout=layout)
         axes = figure.subplots(1, len(PANELS))
         for ax, panel in zip(axes, PANELS, strict=True):
             draw_sensitivity(ax, sensitivity, panel)

@@ -44,8 +44,8 @@ class MemberConfig:
     """Seed of the labelled set, the initialisation, the batches and the noise."""
 
     def __post_init__(self) -> None:
-        _require_known("dataset", self.dataset, DATASETS)
-        _require_known("regulariser", self.regulariser, REGULARISERS)
+        require_known("dataset", self.dataset, DATASETS)
+        require_known("regulariser", self.regulariser, REGULARISERS)
         for name in ("tau", "gamma_tc", "alpha"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
@@ -102,5 +102,6 @@ def _require(rule_holds: bool, rule: str, value: object) -> None:
         raise InvalidInputError(f"{rule}, got {value}")
 
 
-def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+def require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise InvalidInputError, naming what is allowed, unless a value is among it."""
     _require(value in known, f"`{name}` must be one of {', '.join(known)}", value)

@@ -12,13 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Set before Ray is imported: it reads them then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # needs no internet
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # `uv run` would slow or break workers
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # set it to `token` on every node of a shared network
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its boxes come even where Tune is told to be silent
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # results and MLflow are written by this project
-
 import ray
 
 import larvae

@@ -17,6 +17,9 @@ import tyro
 from larvae.config import Schedule
 from larvae.errors import InvalidInputError
 
+INTERRUPTED = 130
+"""Exit code of a command that was told to stop."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOptions:
@@ -139,7 +142,7 @@ def main(run: Callable[[Sequence[str]], int]) -> int:
         return 2
     except KeyboardInterrupt:
         print("Stopped. The same command again goes on.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _message(boxed: str) -> str:

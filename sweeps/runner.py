@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import ray
+import torch
 from ray import tune
 from rich.console import Console
 
@@ -20,8 +21,8 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.member import Row
-from sweeps import connection  # first: it sets what Ray reads when it is imported
-from sweeps.options import StudyOptions
+from sweeps import connection
+from sweeps.options import INTERRUPTED, StudyOptions
 from sweeps.packing import TrialResources, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
 from sweeps.reporting import MemberReporter, member_of
@@ -29,16 +30,12 @@ from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import UNREACHABLE, Tracker, require_reachable, source_tags
 from sweeps.trainable import MemberTrainable, TrialSettings
 
-INTERRUPTED = 130
-
 
 def default_preset(address: str | None) -> str:
     """`paper` where Ray will have GPUs, `quick` elsewhere."""
     if address is not None:
         connection.connect(address)
         return "paper" if ray.cluster_resources().get("GPU", 0) > 0 else "quick"
-    import torch
-
     return "paper" if torch.cuda.is_available() else "quick"
 
 
@@ -116,13 +113,13 @@ def _settings(
     options: StudyOptions, directory: StudyDirectory, packed: Path, resources: TrialResources
 ) -> TrialSettings:
     sends_data = options.data_file is not None
-    several_nodes = len([node for node in ray.nodes() if node["Alive"]]) > 1 or options.address is not None
+    has_other_nodes = options.address is not None
     return TrialSettings(
         schedule=options.schedule,
         members_directory=directory.path / "members",
         dataset=options.dataset,
         packed_file=packed.name if sends_data else None,
-        packed_images=ray.put(np.load(packed)) if sends_data and several_nodes else None,
+        packed_images=ray.put(np.load(packed)) if sends_data and has_other_nodes else None,
         cpus=resources.cpus,
         gpus=resources.gpus,
         compile=options.compile,
@@ -187,19 +184,21 @@ def _announce(
 
 def _summarise(study: Study, directory: StudyDirectory, console: Console) -> dict[str, str]:
     """Print the final table; return the failed members' reasons by label."""
-    results: dict[str, tuple[str, Row, str]] = {}
+    labels = {member.content_hash: study.label(member) for member in study.members}
+    results: dict[str, tuple[str, Row]] = {}
+    failed: dict[str, str] = {}
     for member in study.members:
-        files = directory.member(member)
+        name, files = member.content_hash, directory.member(member)
         result = files.read_result()
         if row := files.last_evaluation(study.schedule.iterations):
-            results[member.content_hash] = ("finished", row, "")
+            results[name] = ("finished", row)
         elif result and result["status"] == "failed":
-            results[member.content_hash] = ("failed", (result["history"] or [{}])[-1], result["reason"])
+            results[name] = ("failed", (result["history"] or [{}])[-1])
+            failed[labels[name]] = result["reason"]
         else:
-            results[member.content_hash] = ("unfinished", {}, "")
-    labels = {member.content_hash: study.label(member) for member in study.members}
+            results[name] = ("unfinished", {})
     console.print(results_table(labels, results))
-    return {labels[name]: reason for name, (status, _, reason) in results.items() if status == "failed"}
+    return failed
 
 
 def _advise(study: Study, options: StudyOptions, console: Console) -> None:

@@ -66,7 +66,7 @@ class MemberTrainable(tune.Trainable):
         started = time.monotonic()
         status, reason, reported = "running", "", len(self.history)
         try:
-            while status == "running" and time.monotonic() - started < REPORT_SECONDS:
+            while time.monotonic() - started < REPORT_SECONDS:
                 self.history.append(next(self.rows))
         except StopIteration:
             status = "finished"

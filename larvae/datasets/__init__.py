@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
+from larvae.config import DATASETS, require_known
 from larvae.datasets import dsprites, published, store
 from larvae.datasets.factors import FactorGrid
 from larvae.datasets.store import PackedImages
@@ -34,12 +35,13 @@ class Dataset:
         return self.store.images(indices)[:, None]
 
 
-def verify(name: str, data_file: Path | None = None) -> None:
-    """Raise InvalidInputError unless the data set is known and a given file is the published one."""
-    if name != "dsprites":
-        raise InvalidInputError(f"`dataset` must be one of dsprites, got {name}")
-    if data_file is not None:
-        published.verify(data_file)
+def verify(name: str, data_file: Path | None = None) -> str | None:
+    """Raise InvalidInputError unless the data set is known and a given file is the published one.
+
+    Returns the file's digest.
+    """
+    require_known("dataset", name, DATASETS)
+    return published.verify(data_file) if data_file is not None else None
 
 
 def prepare(name: str, data_file: Path | None = None, *, progress: bool = False) -> Path:
@@ -48,14 +50,13 @@ def prepare(name: str, data_file: Path | None = None, *, progress: bool = False)
     data_file: a published file to convert; without one the images are rendered.
     Raises InvalidInputError when the file is not a whole published one.
     """
-    verify(name, data_file)
-    if data_file is None:
+    digest = verify(name, data_file)
+    if data_file is None or digest is None:
         return dsprites.prepare(progress=progress)
-    path = cached_path(name, published.verify(data_file))
-    with store.locked(path):
-        if not path.exists():
-            published.convert(data_file, path, dsprites.GRID.num_images, progress=progress)
-    return path
+    path = cached_path(name, digest)
+    return store.made_once(
+        path, lambda: published.convert(data_file, path, dsprites.GRID.num_images, progress=progress)
+    )
 
 
 def cached_path(name: str, digest: str) -> Path:
@@ -66,12 +67,13 @@ def cached_path(name: str, digest: str) -> Path:
 def install(file_name: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
     """Put packed images (n, 512) from elsewhere into this node's cache, unless they are there; return the path."""
     path = store.cache_directory() / file_name
-    with store.locked(path):
-        if not path.exists():
-            images = fetch()
-            with store.writing(path, len(images)) as packed:
-                packed[:] = images
-    return path
+
+    def write() -> None:
+        images = fetch()
+        with store.writing(path, len(images)) as packed:
+            packed[:] = images
+
+    return store.made_once(path, write)
 
 
 def open_dataset(name: str, path: Path) -> Dataset:

@@ -110,11 +110,12 @@ def prepare(path: Path | None = None, *, progress: bool = True) -> Path:
     Safe to call from many processes at once: one renders, the others wait and find it done.
     """
     path = path or store.cache_directory() / "dsprites-rendered.npy"
-    with store.locked(path):
-        if not path.exists():
-            with store.writing(path, GRID.num_images) as packed:
-                _render_all(packed, progress)
-    return path
+
+    def write() -> None:
+        with store.writing(path, GRID.num_images) as packed:
+            _render_all(packed, progress)
+
+    return store.made_once(path, write)
 
 
 def _render_all(packed: NDArray[np.uint8], progress: bool) -> None:

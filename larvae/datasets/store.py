@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,17 @@ def writing(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
         partial.unlink(missing_ok=True)
 
 
+def made_once(path: Path, make: Callable[[], object]) -> Path:
+    """Have one process of a node make the file at `path`, unless it is there; the others wait. Returns the path."""
+    with locked(path):
+        if not path.exists():
+            make()
+    return path
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process of a node at a time prepares the file at `path`."""
+    """Hold the file at `path` against the other processes of a node."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield

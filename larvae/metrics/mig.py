@@ -14,8 +14,9 @@ def mutual_information_gap(codes: NDArray[np.floating], classes: NDArray[np.inte
     Raises ValueError when codes are not finite or no factor varies.
     """
     information, entropies = _information_and_entropies(codes, classes, num_bins)
-    ordered = np.sort(np.pad(information, ((1, 0), (0, 0))), axis=0)
-    return float(np.mean((ordered[-1] - ordered[-2]) / entropies))
+    varies = entropies > 0
+    ordered = np.sort(np.pad(information[:, varies], ((1, 0), (0, 0))), axis=0)
+    return float(np.mean((ordered[-1] - ordered[-2]) / entropies[varies]))
 
 
 def aligned_mutual_information_gap(
@@ -26,7 +27,9 @@ def aligned_mutual_information_gap(
     Negative when another dimension knows more of the factor. The first k of d >= k dimensions are
     the factors' own.
     """
-    information, entropies = _information_and_entropies(codes, classes, num_bins, keep_constant=True)
+    information, entropies = _information_and_entropies(codes, classes, num_bins)
+    if len(information) < len(entropies):
+        raise ValueError(f"`codes` must have a dimension for each factor, got {len(information)} for {len(entropies)}")
     gaps = []
     for factor, entropy in enumerate(entropies):
         if entropy > 0:
@@ -52,20 +55,15 @@ def discrete_mutual_information(a: NDArray[np.integer], b: NDArray[np.integer]) 
 
 
 def _information_and_entropies(
-    codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int, keep_constant: bool = False
+    codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mutual information [dimension, factor] and entropy [factor], in nats."""
     if codes.ndim != 2 or classes.ndim != 2 or len(codes) != len(classes):
         raise ValueError(f"`codes` (n, d) and `classes` (n, k) must share n, got {codes.shape} and {classes.shape}")
-    if keep_constant and codes.shape[1] < classes.shape[1]:
-        raise ValueError(f"`codes` must have a dimension for each factor, got {codes.shape[1]} for {classes.shape[1]}")
     if not np.isfinite(codes).all():
         raise ValueError("`codes` must be finite, got NaN or infinity")
     entropies = np.array([discrete_mutual_information(column, column) for column in classes.T])
     if not np.any(entropies > 0):
         raise ValueError("at least one factor must vary, got constant `classes`")
     bins = discretise(codes, num_bins)
-    information = np.array([[discrete_mutual_information(b, c) for c in classes.T] for b in bins.T])
-    if keep_constant:
-        return information, entropies
-    return information[:, entropies > 0], entropies[entropies > 0]
+    return np.array([[discrete_mutual_information(b, c) for c in classes.T] for b in bins.T]), entropies
