@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,13 @@ import pandas as pd
 from scipy import stats
 
 from analysis.load import FINISHED, METRICS, varied_parameters
+from analysis.names import written
+from analysis.references import Reference, reference
 from larvae.errors import InvalidInputError
 
 CONFIDENCE = 0.95
 DRAWN_METRICS = ("mig", "l2")
-"""A member without one of these has no result."""
+"""What a sensitivity figure shows, as far as it was measured."""
 
 
 class Parameter(NamedTuple):
@@ -26,6 +28,8 @@ class Parameter(NamedTuple):
 
 
 TAU = Parameter("tau", "τ")
+Z_DIM = Parameter("z_dim", "dim z")
+PARAMETERS = {parameter.name: parameter for parameter in (TAU, Z_DIM)}
 
 
 class Interval(NamedTuple):
@@ -59,18 +63,15 @@ class Estimate(NamedTuple):
 class MissingMember(NamedTuple):
     """A planned member without a result."""
 
-    value: float
-    label_rate: float
-    seed: int
+    configuration: str
     status: str
     reason: str
 
-
-class Reference(NamedTuple):
-    """A value to compare a metric with."""
-
-    value: float
-    label: str
+    @property
+    def description(self) -> str:
+        """For example `τ=5 η=0.01 seed 1 (FAILED: loss is NaN)`."""
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self.configuration} ({self.status}{reason})"
 
 
 class Sensitivity(NamedTuple):
@@ -79,6 +80,10 @@ class Sensitivity(NamedTuple):
     study: str
     parameter: Parameter
     dataset: str
+    metrics: tuple[str, ...]
+    """Those of DRAWN_METRICS that were measured."""
+    references: dict[str, Reference]
+    """By metric."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending; more than one is a mixed budget."""
     num_members: int
@@ -102,24 +107,7 @@ class Sensitivity(NamedTuple):
     @property
     def heading(self) -> str:
         """For example `tau-sweep: dsprites, 4,000 iterations`."""
-        fewest, most = self.iterations[0], self.iterations[-1]
-        budget = f"{most:,} iterations" if fewest == most else f"unequal budgets, {fewest:,} to {most:,} iterations"
-        return f"{self.study}: {self.dataset}, {budget}"
-
-    def reference(self, metric: str) -> Reference | None:
-        return _REFERENCES.get((self.dataset, metric))
-
-    def describe(self, member: MissingMember) -> str:
-        """For example `τ=5 η=0.01 seed 1 (FAILED: loss is NaN)`."""
-        reason = f": {member.reason}" if member.reason else ""
-        configuration = f"{self.parameter.symbol}={member.value:g} η={member.label_rate:g} seed {member.seed}"
-        return f"{configuration} ({member.status}{reason})"
-
-
-_REFERENCES = {
-    ("dsprites", "mig"): Reference(0.896, "ceiling"),  # perfect codes in 20 bins: .802 to .998 a factor
-    ("dsprites", "l2"): Reference(0.725, "predicting the mean"),
-}
+        return f"{self.study}: {self.dataset}, {budget_text(self.iterations)}"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -134,6 +122,26 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     return Interval(mean, mean - half_width, mean + half_width, std)
 
 
+def has_result(members: pd.DataFrame, metric: str) -> pd.Series[bool]:
+    """Which members have finished with a value of the metric."""
+    return (members["status"] == FINISHED) & members[metric].notna()
+
+
+def measured(study: str, members: pd.DataFrame, metrics: Iterable[str]) -> tuple[str, ...]:
+    """Those of the metrics that a finished member has. Raises InvalidInputError when there is none."""
+    found = tuple(metric for metric in metrics if has_result(members, metric).any())
+    if not found:
+        counts = ", ".join(f"{count} {status}" for status, count in members["status"].value_counts().items())
+        raise InvalidInputError(f"`study` must have a finished member with results, got {study} with {counts}")
+    return found
+
+
+def estimate(cell: pd.DataFrame, label_rate: float, value: float, metric: str) -> Estimate:
+    """Summarise the members at one label rate and value of the parameter, a row a seed."""
+    seed_results = tuple(float(result) for result in cell.loc[has_result(cell, metric), metric])
+    return Estimate(float(label_rate), float(value), metric, len(cell), seed_results, mean_interval(seed_results))
+
+
 def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter) -> Sensitivity:
     """Summarise `load_members` over seeds, at each label rate and value of the parameter.
 
@@ -144,20 +152,35 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     if varied != [parameter.name]:
         rule = f"members of `study` must vary {parameter.name} and, beside label rate and seed, nothing else"
         raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied) or 'nothing'}")
-    has_result = (members["status"] == FINISHED) & members[list(DRAWN_METRICS)].notna().all(axis=1)
-    if not has_result.any():
-        counts = ", ".join(f"{count} {status}" for status, count in members["status"].value_counts().items())
-        raise InvalidInputError(f"`study` must have a finished member, got {study} with {counts}")
-    cells = members.assign(has_result=has_result).groupby(["label_rate", parameter.name])
+    metrics = measured(study, members, DRAWN_METRICS)
+    cells = [cell for _, cell in members.groupby(["label_rate", parameter.name])]
     return Sensitivity(
         study=study,
         parameter=parameter,
         dataset=str(members["dataset"].iloc[0]),
-        iterations=tuple(sorted({int(number) for number in members.loc[has_result, "iterations"]})),
+        metrics=metrics,
+        references={metric: known for metric in metrics if (known := reference(members, metric))},
+        iterations=budgets(members, metrics),
         num_members=len(members),
-        estimates=tuple(_estimate(cell, parameter, metric) for _, cell in cells for metric in METRICS),
-        missing=tuple(_missing(row, parameter) for _, row in members[~has_result].iterrows()),
+        estimates=tuple(
+            estimate(cell, cell["label_rate"].iloc[0], cell[parameter.name].iloc[0], metric)
+            for cell in cells
+            for metric in measured(study, members, METRICS)
+        ),
+        missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={row[parameter.name]:g}"),
     )
+
+
+def budgets(members: pd.DataFrame, metrics: Iterable[str]) -> tuple[int, ...]:
+    """Distinct numbers of iterations of the members with a result, ascending."""
+    having = pd.concat([members[has_result(members, metric)] for metric in metrics])
+    return tuple(sorted({int(number) for number in having["iterations"]}))
+
+
+def budget_text(iterations: Sequence[int]) -> str:
+    """For example `4,000 iterations`; says when members were trained for unequal times."""
+    fewest, most = iterations[0], iterations[-1]
+    return f"{most:,} iterations" if fewest == most else f"unequal budgets, {fewest:,} to {most:,} iterations"
 
 
 def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:
@@ -178,47 +201,46 @@ def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def members_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFrame:
-    """The columns of `load_members` that the members' CSV keeps, every member whatever its status."""
-    configuration = ["name", "hash", parameter.name, "label_rate", "seed"]
-    return members[[*configuration, "status", "iterations", *METRICS, "reason"]]
+def members_frame(members: pd.DataFrame, parameters: Sequence[str]) -> pd.DataFrame:
+    """The columns of `load_members` that a members' CSV keeps, every member whatever its status."""
+    configuration = ["name", "hash", *parameters, "label_rate", "seed"]
+    logged = [metric for metric in METRICS if members[metric].notna().any()]
+    return members[[*configuration, "status", "iterations", *logged, "reason"]]
 
 
 def means_table(sensitivity: Sensitivity) -> str:
     """A table for the terminal: a line for each label rate and value, mean and interval of MIG and ℓ2."""
-    mig, l2 = ([e for e in sensitivity.estimates if e.metric == metric] for metric in DRAWN_METRICS)
     contents = f"mean [{100 * CONFIDENCE:g} % t-interval]" if sensitivity.num_seeds > 1 else "one seed"
+    names = "   ".join(f"{written(metric):<22}" for metric in sensitivity.metrics).rstrip()
     lines = [
         f"{sensitivity.heading}; {contents}",
-        f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {'MIG':<22}   ℓ2",
+        f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {names}",
     ]
-    for left, right in zip(mig, l2, strict=True):
-        seeds = f"{left.num_seeds}/{left.num_planned}"
-        cells = f"{_interval_text(left.interval):<22}   {_interval_text(right.interval)}"
-        lines.append(f"{100 * left.label_rate:>5g} %{left.value:>7g}{seeds:>8}   {cells}")
+    columns = [[e for e in sensitivity.estimates if e.metric == metric] for metric in sensitivity.metrics]
+    for first, *others in zip(*columns, strict=True):
+        seeds = f"{first.num_seeds}/{first.num_planned}"
+        cells = "   ".join(f"{interval_text(e.interval):<22}" for e in (first, *others)).rstrip()
+        lines.append(f"{100 * first.label_rate:>5g} %{first.value:>7g}{seeds:>8}   {cells}")
     return "\n".join(lines)
 
 
-def _estimate(cell: pd.DataFrame, parameter: Parameter, metric: str) -> Estimate:
-    results = cell.loc[cell["has_result"], metric].dropna()
-    seed_results = tuple(float(result) for result in results)
-    return Estimate(
-        label_rate=float(cell["label_rate"].iloc[0]),
-        value=float(cell[parameter.name].iloc[0]),
-        metric=metric,
-        num_planned=len(cell),
-        seed_results=seed_results,
-        interval=mean_interval(seed_results),
-    )
-
-
-def _missing(row: pd.Series, parameter: Parameter) -> MissingMember:
-    reason = row["reason"] or ("no MIG or ℓ2" if row["status"] == FINISHED else "")
-    return MissingMember(row[parameter.name], row["label_rate"], row["seed"], row["status"], reason)
-
-
-def _interval_text(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
+    """For example `0.210 [0.083, 0.337]`."""
     if math.isnan(interval.mean):
         return "-"
     bounds = "" if math.isnan(interval.std) else f" [{interval.low:.3f}, {interval.high:.3f}]"
     return f"{interval.mean:.3f}{bounds}"
+
+
+def missing_members(
+    members: pd.DataFrame, metrics: Sequence[str], describe: Callable[[pd.Series], str]
+) -> tuple[MissingMember, ...]:
+    """The members that lack a result of some metric; `describe` writes their configuration without rate and seed."""
+    missing = []
+    for _, row in members.iterrows():
+        absent = [written(metric) for metric in metrics if row["status"] != FINISHED or pd.isna(row[metric])]
+        if absent:
+            reason = f"no {' or '.join(absent)}" if row["status"] == FINISHED else row["reason"]
+            configuration = f"{describe(row)} η={row['label_rate']:g} seed {row['seed']}"
+            missing.append(MissingMember(configuration, row["status"], reason))
+    return tuple(missing)

@@ -21,13 +21,29 @@ import requests
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 
-METRICS = ("mig", "mig_y", "mig_aligned", "l2")
+METRICS = (
+    "mig",
+    "mig_y",
+    "mig_aligned",
+    "l2",
+    "factor_vae_score",
+    "beta_vae_score",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "sap",
+    "modularity",
+)
+"""Not every data set and schedule has all of them."""
 FINISHED = "FINISHED"
 REPEATED_OVER = ("label_rate", "seed")
 """What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
 
-_CASTS: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float}
-_CONVERTERS = {field.name: _CASTS[str(field.type)] for field in fields(MemberConfig)}
+_COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *METRICS)
+"""What `load_members` gives beside the parameters."""
+_DIRECTORY = "larvae.directory"
+_PANEL = ("dataset", "regulariser")
+"""What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -35,12 +51,22 @@ _ENVIRONMENT = {
 }
 
 
+def converter(kind: str) -> Callable[[str], object]:
+    """From MLflow's text to the value of a field, by its annotation; of a kind that is not known it stays text."""
+    known: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": lambda text: text == "True"}
+    return known.get(kind, str)
+
+
+_CONVERTERS = {field.name: converter(str(field.type)) for field in fields(MemberConfig)}
+
+
 def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     """All members of a study, one row each, in the order of their parameters.
 
-    Columns: name, hash, status (MLflow's), iterations (trained so far), reason (of a failure), the fields
-    of MemberConfig and METRICS. Metrics are the last logged ones: results where status is FINISHED,
-    NaN where none was logged. Of several runs of one member the finished one counts, else the newest.
+    Columns: name, hash, directory (of its checkpoint), status (MLflow's), iterations (trained so far), reason
+    (of a failure), METRICS, and what was logged as parameters: fields of MemberConfig in their types, any other
+    as text. Metrics are the last logged ones: results where status is FINISHED, NaN where none was logged. Of
+    several runs of one member the finished one counts, else the newest.
     Raises InvalidInputError when the server, the study or its members cannot be found.
     """
     with _connection(tracking_uri) as client:
@@ -53,8 +79,7 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
             raise InvalidInputError(f"`study` must have members, got {study} without any")
         rows = [_row(client, run) for run in runs]
     members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
-    parameters = [name for name in _CONVERTERS if name in members]
-    return members.sort_values(parameters, ignore_index=True)
+    return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
 
 
 def find_study(tracking_uri: str, parameter: str) -> str:
@@ -63,18 +88,67 @@ def find_study(tracking_uri: str, parameter: str) -> str:
     Its members vary the parameter and, beside label rate and seed, nothing else: searches are passed over.
     Raises InvalidInputError when there is none.
     """
+    return _newest(tracking_uri, lambda members: varied_parameters(members) == [parameter], f"that varies {parameter}")
+
+
+def find_label_rate_study(tracking_uri: str) -> str:
+    """Name of the most recently created study that compares τ = 0 with τ > 0 at several label rates.
+
+    Raises InvalidInputError when there is none.
+    """
+
+    def compares(members: pd.DataFrame) -> bool:
+        if varied_within_panels(members) != ["tau"]:
+            return False
+        return members["tau"].min() == 0 and members["label_rate"].nunique() > 1
+
+    return _newest(tracking_uri, compares, "that compares τ = 0 with τ > 0 at several label rates")
+
+
+def find_pair_study(tracking_uri: str) -> str:
+    """Name of the most recently created study that has members with τ = 0 and with τ > 0.
+
+    Raises InvalidInputError when there is none.
+    """
+
+    def has_both(members: pd.DataFrame) -> bool:
+        return "tau" in members and members["tau"].min() == 0 < members["tau"].max()
+
+    return _newest(tracking_uri, has_both, "with members of τ = 0 and of τ > 0")
+
+
+def member_directory(tracking_uri: str, run_id: str) -> str:
+    """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
     with _connection(tracking_uri) as client:
-        for experiment in _experiments(client):
-            members = pd.DataFrame([_parameters(run) for run in _member_runs(client, experiment)])
-            if varied_parameters(members) == [parameter]:
-                return str(experiment.name)
-    raise InvalidInputError(f"`tracking_uri` must hold a study that varies {parameter}, got {_shown(tracking_uri)}")
+        tags = client.get_run(run_id).data.tags
+    if _DIRECTORY not in tags:
+        raise InvalidInputError(f"a run must be a member's, tagged `{_DIRECTORY}`, got {run_id}")
+    return str(tags[_DIRECTORY])
 
 
 def varied_parameters(members: pd.DataFrame) -> list[str]:
-    """Fields of MemberConfig, label rate and seed apart, in which members differ."""
-    names = [name for name in _CONVERTERS if name in members and name not in REPEATED_OVER]
-    return [name for name in names if members[name].nunique() > 1]
+    """Parameters, label rate and seed apart, in which members differ."""
+    names = [name for name in members if name not in (*_COLUMNS, *REPEATED_OVER)]
+    return [str(name) for name in names if members[name].nunique() > 1]
+
+
+def varied_within_panels(members: pd.DataFrame) -> list[str]:
+    """Parameters, label rate and seed apart, in which members of one data set and one regulariser differ."""
+    if not set(_PANEL) <= set(members):
+        return varied_parameters(members)
+    panels = [panel for _, panel in members.groupby(list(_PANEL))]
+    varied = {name for panel in panels for name in varied_parameters(panel)}
+    return [name for name in varied_parameters(members) if name in varied]
+
+
+def _newest(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
+    """The most recently created study whose members' parameters are wanted; InvalidInputError without one."""
+    with _connection(tracking_uri) as client:
+        for experiment in _experiments(client):
+            members = pd.DataFrame([_parameters(run) for run in _member_runs(client, experiment)])
+            if is_wanted(members):
+                return str(experiment.name)
+    raise InvalidInputError(f"`tracking_uri` must hold a study {description}, got {_shown(tracking_uri)}")
 
 
 def _row(client: Any, run: Any) -> dict[str, object]:
@@ -83,16 +157,20 @@ def _row(client: Any, run: Any) -> dict[str, object]:
     return {
         "name": run.info.run_name,
         "hash": tags.get("larvae.member", run.info.run_id),
+        "directory": tags.get(_DIRECTORY, ""),
         "status": status,
         "iterations": int(tags["larvae.iterations"]) if status == FINISHED else _iterations_so_far(client, run),
         "reason": " ".join(tags.get("larvae.reason", "").split()) if status in ("FAILED", "KILLED") else "",
-        **_parameters(run),
+        **{name: value for name, value in _parameters(run).items() if name not in _COLUMNS},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
 
 
 def _parameters(run: Any) -> dict[str, object]:
-    return {name: convert(run.data.params[name]) for name, convert in _CONVERTERS.items() if name in run.data.params}
+    """What a run logged, in MemberConfig's order; the parameters of other versions come last, as text."""
+    logged = run.data.params
+    known = {name: convert(logged[name]) for name, convert in _CONVERTERS.items() if name in logged}
+    return known | {name: logged[name] for name in sorted(logged) if name not in known}
 
 
 def _iterations_so_far(client: Any, run: Any) -> int:
@@ -109,13 +187,17 @@ def _experiments(client: Any) -> list[Any]:
 
 
 def _member_runs(client: Any, experiment: Any) -> list[Any]:
-    """The member runs of an experiment: unfinished ones first, then by start."""
+    """The member runs of an experiment: unfinished ones first, then by start.
+
+    A sweep that was killed as it made a run leaves one without parameters, which says nothing.
+    """
     runs = _all_pages(
         client.search_runs,
         experiment_ids=[experiment.experiment_id],
         filter_string="tags.`larvae.role` = 'member'",
     )
-    return sorted(runs, key=lambda run: (run.info.status == FINISHED, run.info.start_time))
+    described = [run for run in runs if run.data.params]
+    return sorted(described, key=lambda run: (run.info.status == FINISHED, run.info.start_time))
 
 
 def _all_pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]:

@@ -21,7 +21,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, tensors on the CPU; InvalidInputError if it is not that."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+        return state
     except Exception as error:  # a damaged file fails in as many ways as unpickling has steps
         reason = str(error).partition("\n")[0]
         raise InvalidInputError(
@@ -32,6 +35,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def save_json(path: Path, value: Any) -> None:
     """Write a JSON document to `path` atomically."""
     _write_atomically(path, lambda file: file.write(json.dumps(value, indent=1).encode()))
+
+
+def save_bytes(path: Path, content: bytes) -> None:
+    """Write a file's content to `path` atomically."""
+    _write_atomically(path, lambda file: file.write(content))
 
 
 def _write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -11,11 +11,18 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from larvae.errors import InvalidInputError
+from larvae.datasets import SPECIFICATIONS
+from larvae.errors import InvalidInputError, require_known
 
-DATASETS = ("dsprites",)
-REGULARISERS = ("beta_tcvae", "beta_vae")
+DEFAULT_GAMMA_TC = {"beta_vae": 3.0, "beta_tcvae": 4.0, "factor_vae": 10.0}
+"""γ_tc where none is given, by regulariser: β = 4 for β-VAE, β = 5 for β-TCVAE, γ = 10 for FactorVAE."""
+REGULARISERS = tuple(DEFAULT_GAMMA_TC)
+DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
+LIKELIHOODS = ("bernoulli", "gaussian")
+METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
+"""All metrics, the quick ones first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +32,8 @@ class MemberConfig:
     dataset: str = "dsprites"
     """Name of the data set."""
     regulariser: str = "beta_tcvae"
-    """R_u of Eq. 1: `beta_tcvae` (total correlation) or `beta_vae` (the KL once more)."""
+    """R_u of Eq. 1: `beta_vae` (the KL once more), `beta_tcvae` (total correlation, estimated within the batch) or
+    `factor_vae` (total correlation, estimated by a discriminator)."""
     tau: float = 1.0
     """Strength of label replacement, τ of Eq. 7; 0 is the semi-supervised baseline."""
     label_rate: float = 0.01
@@ -33,19 +41,30 @@ class MemberConfig:
     z_dim: int = 5
     """Dimensions of the nuisance z beside the label y."""
     gamma_tc: float = 4.0
-    """Weight of R_u, γ_tc of Eq. 1: β − 1 in the terms of β-TCVAE and β-VAE."""
+    """Weight of R_u, γ_tc of Eq. 1: β − 1 in the terms of β-TCVAE and β-VAE; 0 is the generic case of Section 4."""
     alpha: float = 64.0
-    """Weight of the label loss, α of Eqs. 7 and 8."""
+    """Weight of the label loss, α of Eqs. 7 and 8; with τ = 0 as well, learning is unsupervised."""
     learning_rate: float = 1e-4
     """Adam's constant learning rate."""
     batch_size: int = 64
     """Images drawn from all data, and again from the labelled set, in each iteration."""
+    density_estimator: str = "minibatch_weighted"
+    """How β-TCVAE estimates log q(z) within a batch: `minibatch_weighted` or `minibatch_stratified`."""
+    likelihood: str = "bernoulli"
+    """p(x | y, z): `bernoulli` on logits, or `gaussian` of variance 1/2 around their sigmoid."""
+    instance_norm: bool = True
+    """Whether convolutions are followed by instance normalisation, as in Table D.2; False is an ablation."""
+    observed_factors: tuple[str, ...] = ()
+    """Factors whose labels are known, the others being left to z; none named means all."""
     seed: int = 0
     """Seed of the labelled set, the initialisation, the batches and the noise."""
 
     def __post_init__(self) -> None:
-        require_known("dataset", self.dataset, DATASETS)
+        require_known("dataset", self.dataset, SPECIFICATIONS)
         require_known("regulariser", self.regulariser, REGULARISERS)
+        require_known("density_estimator", self.density_estimator, DENSITY_ESTIMATORS)
+        require_known("likelihood", self.likelihood, LIKELIHOODS)
+        object.__setattr__(self, "observed_factors", self._canonical_factors())
         for name in ("tau", "gamma_tc", "alpha"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
@@ -57,19 +76,45 @@ class MemberConfig:
             self.learning_rate,
         )
         _require(self.batch_size > 0, "`batch_size` must be > 0", self.batch_size)
+        if self.density_estimator == "minibatch_stratified":
+            images = SPECIFICATIONS[self.dataset].num_images
+            rule = f"`batch_size` must lie in [2, {images}] with minibatch_stratified"
+            _require(2 <= self.batch_size <= images, rule, self.batch_size)
         _require(0 <= self.seed < 2**63, "`seed` must lie in [0, 2^63)", self.seed)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the factors that y stands for, in the order of its dimensions."""
+        return self.observed_factors or SPECIFICATIONS[self.dataset].factors.names
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether a label changes anything: False is unsupervised learning."""
+        return self.alpha > 0 or self.tau > 0
+
+    @property
+    def replaces_labels(self) -> bool:
+        """Whether this is LaRVAE; else it is the baseline."""
+        return self.tau > 0
 
     @property
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that depend on every field and nothing else."""
-        values = {
-            f.name: float(getattr(self, f.name)) if f.type == "float" else getattr(self, f.name) for f in fields(self)
-        }
+        values = self.to_dict()
+        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float"}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
-    def to_dict(self) -> dict[str, str | int | float]:
-        """The fields as JSON-ready values; `MemberConfig(**d)` gives the configuration back."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again."""
+        return asdict(self) | {"observed_factors": list(self.observed_factors)}
+
+    def _canonical_factors(self) -> tuple[str, ...]:
+        """The observed factors in the data set's order, none for all: one configuration has one hash."""
+        factors = SPECIFICATIONS[self.dataset].factors
+        for name in self.observed_factors:
+            require_known("observed_factors", name, factors.names)
+        chosen = tuple(name for name in factors.names if name in self.observed_factors)
+        return () if chosen == factors.names else chosen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +128,11 @@ class Schedule:
     evaluate_every: int = 500
     """Iterations between evaluations; a multiple of `log_every`. The end is always evaluated."""
     evaluation_size: int = 10_000
-    """Images that MIG and ℓ2 are computed on."""
+    """Images that metrics are computed on; those that need a second set take half as many more."""
+    metrics: tuple[str, ...] = ("mig", "l2")
+    """Metrics computed during training."""
+    final_metrics: tuple[str, ...] = METRICS
+    """Metrics computed at the end."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints; no more than this is lost when a process is killed."""
 
@@ -95,13 +144,11 @@ class Schedule:
             f"`evaluate_every` must be a multiple of `log_every` ({self.log_every})",
             self.evaluate_every,
         )
+        for field in ("metrics", "final_metrics"):
+            for name in getattr(self, field):
+                require_known(field, name, METRICS)
 
 
 def _require(rule_holds: bool, rule: str, value: object) -> None:
     if not rule_holds:
         raise InvalidInputError(f"{rule}, got {value}")
-
-
-def require_known(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise InvalidInputError, naming what is allowed, unless a value is among it."""
-    _require(value in known, f"`{name}` must be one of {', '.join(known)}", value)

@@ -41,23 +41,72 @@ def kl_to_standard_normal(posterior: Gaussian) -> Tensor:
     return dimension_wise_kl.sum(1).mean()
 
 
-def total_correlation(posterior: Gaussian, samples: Tensor, dataset_size: int) -> Tensor:
-    """TC of the aggregate posterior by minibatch-weighted sampling, in nats; 0-d.
+def total_correlation(posterior: Gaussian, samples: Tensor, dataset_size: int, estimator: str) -> Tensor:
+    """TC of the aggregate posterior, E[log q(ξ) − Σ_d log q(ξ_d)], estimated within the batch, in nats; 0-d.
 
-    log q(ξ_i) ≈ logsumexp_j log q(ξ_i | x_j) − log(N·B) (Chen et al., 2018, Eq. S5), likewise for each
-    dimension. The constants leave the gradient alone and shift the value by (D − 1)·log(N·B).
+    Either density is logsumexp_j (log q(ξ_i | x_j) + log w_ij) with the weights w that the estimator gives
+    to the images of the batch (Chen et al., 2018, Appendix C):
+    minibatch_weighted: 1/(N·B) each (Eq. S5). Constant, so the weights leave the gradient alone and shift
+    the value by (D − 1)·log(N·B).
+    minibatch_stratified: see `stratified_weights` (Eq. S7).
 
-    samples: one sample of each posterior, (B, D).
+    samples: one sample of each posterior, (B, D). dataset_size: N.
     """
     log_density = _log_normal(samples[:, None, :], posterior)  # [i, j, dimension]
-    log_size = math.log(dataset_size * len(samples))
-    joint = log_density.sum(2).logsumexp(1) - log_size  # [i]
-    marginals = (log_density.logsumexp(1) - log_size).sum(1)  # [i]
+    if estimator == "minibatch_stratified":
+        log_weights = stratified_weights(len(samples), dataset_size, samples).log()  # [i, j]
+        joint = (log_density.sum(2) + log_weights).logsumexp(1)  # [i]
+        marginals = (log_density + log_weights[:, :, None]).logsumexp(1).sum(1)  # [i]
+    else:
+        log_size = math.log(dataset_size * len(samples))
+        joint = log_density.sum(2).logsumexp(1) - log_size  # [i]
+        marginals = (log_density.logsumexp(1) - log_size).sum(1)  # [i]
     return (joint - marginals).mean()
 
 
-def bernoulli_negative_log_likelihood(logits: Tensor, images: Tensor) -> Tensor:
-    """−log p(x | logits) in nats, summed over pixels and averaged over the batch; 0-d."""
+def stratified_weights(batch_size: int, dataset_size: int, like: Tensor) -> Tensor:
+    """Weight w_ij of image j in the density at sample i, (B, B) in the kind of `like`; each row sums to 1.
+
+    1/N for the image that the sample comes from, (N − M)/(N·M) for one other, 1/M for the rest, M = B − 1.
+    The authors' code puts the 1/N into one column rather than on the diagonal, so its rows do not sum to 1.
+    """
+    others = batch_size - 1
+    identity = torch.eye(batch_size, dtype=like.dtype, device=like.device)
+    following = identity.roll(1, dims=1)  # for each image, the next of the batch
+    rest = 1 - identity - following
+    one_other = (dataset_size - others) / (dataset_size * others)
+    return identity / dataset_size + following * one_other + rest / others
+
+
+def density_ratio(logits: Tensor) -> Tensor:
+    """E[log q(ξ) − Σ_d log q(ξ_d)] as a discriminator sees it (Kim & Mnih, 2018, Eq. 3), in nats; 0-d.
+
+    logits: of joint samples, (B, 2): the first for the joint, the second for the product of marginals.
+    """
+    return (logits[:, 0] - logits[:, 1]).mean()
+
+
+def discriminator_loss(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
+    """Cross entropy of telling samples of the joint from samples permuted in each dimension, in nats; 0-d.
+
+    logits: (B, 2) each, as in `density_ratio`. log 2 is chance.
+    """
+    joint = F.log_softmax(joint_logits, dim=1)[:, 0]
+    permuted = F.log_softmax(permuted_logits, dim=1)[:, 1]
+    return -0.5 * (joint.mean() + permuted.mean())
+
+
+def negative_log_likelihood(logits: Tensor, images: Tensor, likelihood: str) -> Tensor:
+    """−log p(x | logits) in nats, summed over pixels and averaged over the batch; 0-d.
+
+    bernoulli: of the logits; pixels between 0 and 1 count as probabilities.
+    gaussian: of mean sigmoid(logits) and variance 1/2, so that it is the squared error and a constant.
+
+    logits, images: (B, C, 64, 64), images in [0, 1].
+    """
+    if likelihood == "gaussian":
+        squared_errors = (torch.sigmoid(logits) - images).square()
+        return squared_errors.sum() / len(images) + 0.5 * math.log(math.pi) * images[0].numel()
     return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
 
 

@@ -1,5 +1,9 @@
 """Errors that are the user's to mend, and errors that end one member only."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class InvalidInputError(ValueError):
     """The user's input breaks a rule. The message is one line that states rule and value."""
@@ -7,3 +11,10 @@ class InvalidInputError(ValueError):
 
 class NonFiniteLossError(ArithmeticError):
     """A loss became NaN or infinite: this member has failed, the others go on."""
+
+
+def require_known(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise InvalidInputError, naming what is allowed, unless a value is among it."""
+    known = tuple(known)
+    if value not in known:
+        raise InvalidInputError(f"`{name}` must be one of {', '.join(known)}, got {value}")

@@ -1,51 +1,168 @@
-"""What a trained member is worth: MIG and ℓ2 on one sample of images, encoded once."""
+"""What a trained member is worth: metrics of posterior means that are encoded once and shared by all of them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.datasets.factors import FactorGrid
+from larvae.config import METRICS
+from larvae.datasets.factors import Factors
+from larvae.datasets.specification import Specification
 from larvae.errors import NonFiniteLossError
+from larvae.metrics.beta_vae import beta_vae_score
+from larvae.metrics.dci import dci
+from larvae.metrics.factor_vae import factor_vae_score
 from larvae.metrics.label_distance import label_distance, root_mean_square_errors
 from larvae.metrics.mig import aligned_mutual_information_gap, mutual_information_gap
+from larvae.metrics.modularity import modularity
+from larvae.metrics.sap import sap_score
 from larvae.streams import Stream
 from larvae.training import Trainer
 
-
-def evaluation_indices(num_images: int, labelled: NDArray[np.integer], size: int, seed: int) -> NDArray[np.int64]:
-    """A sample of `size` distinct images outside the labelled set, the same for all members of a seed.
-
-    Where fewer than `size` images are unlabelled, all images are sampled from.
-    """
-    permutation = streams.generator(seed, Stream.EVALUATION).permutation(num_images)
-    outside = permutation[~np.isin(permutation, labelled)] if len(labelled) < num_images else permutation[:0]
-    return outside[:size] if len(outside) >= size else permutation[:size]
+FOR_ANY_FACTORS = ("l2",)
+"""Metrics that do not presuppose independent factors."""
+ON_TWO_SAMPLES = ("factor_vae_score", "beta_vae_score", "sap", "dci")
+"""Metrics that learn on one sample and score on another, half as large."""
 
 
-def evaluate(trainer: Trainer, size: int) -> dict[str, float]:
-    """All metrics of a member, by name. Raises NonFiniteLossError when it has diverged."""
-    dataset = trainer.dataset
-    indices = evaluation_indices(dataset.num_images, trainer.labelled, size, trainer.config.seed)
-    codes = trainer.posterior_means(indices)
+class Sample(NamedTuple):
+    """Encoded images, and the rest that a metric may ask for."""
+
+    codes: NDArray[np.floating]
+    """Posterior means of (y, z), (n, |y| + |z|)."""
+    classes: NDArray[np.integer]
+    """Class indices of all factors, (n, k)."""
+    label_columns: list[int]
+    """Which factors y stands for, |y| of them."""
+    labels: Factors
+    """Those factors."""
+    test_codes: NDArray[np.floating]
+    """Of other images, (m, |y| + |z|); no rows where no metric needs them."""
+    test_classes: NDArray[np.integer]
+    """(m, k)"""
+
+    @property
+    def inferred(self) -> NDArray[np.floating]:
+        """Inferred labels (n, |y|)."""
+        return self.codes[:, : len(self.label_columns)]
+
+    @property
+    def label_classes(self) -> NDArray[np.integer]:
+        """Class indices of the factors that y stands for, (n, |y|)."""
+        return self.classes[:, self.label_columns]
+
+
+def applicable(metrics: Iterable[str], specification: Specification) -> tuple[str, ...]:
+    """The metrics that mean something on a data set: only some where its factors depend on each other."""
+    independent = specification.has_independent_factors
+    return tuple(name for name in metrics if independent or name in FOR_ANY_FACTORS)
+
+
+def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, float]:
+    """The applicable ones of some metrics of a member, by name. Raises NonFiniteLossError when it has diverged."""
+    dataset, seed = trainer.dataset, trainer.config.seed
+    chosen = applicable(metrics, dataset.specification)
+    indices = evaluation_indices(dataset.num_images, trainer.labelled, size, seed)
+    test_indices = indices[:0]
+    if set(chosen) & set(ON_TWO_SAMPLES):
+        taken = np.concatenate([trainer.labelled, indices])
+        test_indices = evaluation_indices(dataset.num_images, taken, size // 2 or 1, seed, indices)
+    codes = trainer.posterior_means(np.concatenate([indices, test_indices]))
     if not np.isfinite(codes).all():
         raise NonFiniteLossError(f"posterior means not finite at iteration {trainer.iteration}")
-    return metrics_of_codes(codes, dataset.grid.classes(indices), dataset.grid)
+    sample = Sample(
+        codes=codes[: len(indices)],
+        classes=dataset.classes(indices),
+        label_columns=dataset.factors.columns(trainer.config.labels),
+        labels=trainer.labels,
+        test_codes=codes[len(indices) :],
+        test_classes=dataset.classes(test_indices),
+    )
+    return metrics_of_sample(sample, chosen, seed)
 
 
-def metrics_of_codes(codes: NDArray[np.floating], classes: NDArray[np.integer], grid: FactorGrid) -> dict[str, float]:
-    """MIG over all dimensions, over y alone and aligned; ℓ2 and the RMSE of each factor in [0, 1] units.
+def evaluation_indices(
+    num_images: int,
+    taken: NDArray[np.integer],
+    size: int,
+    seed: int,
+    *less_taken: NDArray[np.integer],
+) -> NDArray[np.int64]:
+    """A sample of `size` distinct images outside those taken, for labels say; the same for all members of a seed.
 
-    codes: posterior means of (y, z), (n, |y| + |z|). classes: class indices, (n, |y|).
+    Where fewer than `size` images are left, they come from outside a smaller set, if one is given and leaves
+    enough, or at last from all images.
     """
-    inferred = codes[:, : grid.num_factors]
-    inferred_unit = grid.to_unit_interval(inferred)
-    labels_unit = grid.to_unit_interval(grid.standardise(classes))
-    errors = root_mean_square_errors(inferred_unit, labels_unit)
+    permutation = streams.generator(seed, Stream.EVALUATION).permutation(num_images)
+    for avoided in (taken, *less_taken):
+        outside = permutation[~np.isin(permutation, avoided)]
+        if len(outside) >= size:
+            return outside[:size]
+    return permutation[:size]
+
+
+def metrics_of_sample(sample: Sample, metrics: Iterable[str], seed: int) -> dict[str, float]:
+    """Metrics by name; each draws from a stream of its own, so none depends on which others are computed."""
+    values: dict[str, float] = {}
+    for name in metrics:
+        values |= _SCORES[name](sample, streams.generator(seed, Stream.METRICS, METRICS.index(name)))
+    return values
+
+
+def _mig(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    """MIG over all dimensions and all factors; over y alone, and aligned, for the factors that y stands for."""
     return {
-        "mig": mutual_information_gap(codes, classes),
-        "mig_y": mutual_information_gap(inferred, classes),
-        "mig_aligned": aligned_mutual_information_gap(codes, classes),
-        "l2": label_distance(inferred_unit, labels_unit),
-    } | {f"rmse_{name}": float(error) for name, error in zip(grid.names, errors, strict=True)}
+        "mig": mutual_information_gap(sample.codes, sample.classes),
+        "mig_y": mutual_information_gap(sample.inferred, sample.label_classes),
+        "mig_aligned": aligned_mutual_information_gap(sample.codes, sample.label_classes),
+    }
+
+
+def _l2(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    """ℓ2 and the RMSE of each factor that y stands for, in [0, 1] units."""
+    inferred = sample.labels.to_unit_interval(sample.inferred)
+    labels = sample.labels.to_unit_interval(sample.labels.standardise(sample.label_classes))
+    errors = root_mean_square_errors(inferred, labels)
+    by_factor = {f"rmse_{name}": float(error) for name, error in zip(sample.labels.names, errors, strict=True)}
+    return {"l2": label_distance(inferred, labels)} | by_factor
+
+
+def _factor_vae_score(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    return {"factor_vae_score": factor_vae_score(*_two_samples(sample), generator)}
+
+
+def _beta_vae_score(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    return {"beta_vae_score": beta_vae_score(*_two_samples(sample), generator)}
+
+
+def _sap(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    return {"sap": sap_score(*_two_samples(sample))}
+
+
+def _modularity(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    return {"modularity": modularity(sample.codes, sample.classes)}
+
+
+def _dci(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    return {f"dci_{name}": value for name, value in dci(*_two_samples(sample), generator)._asdict().items()}
+
+
+def _two_samples(
+    sample: Sample,
+) -> tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.floating], NDArray[np.integer]]:
+    return sample.codes, sample.classes, sample.test_codes, sample.test_classes
+
+
+_SCORES: dict[str, Callable[[Sample, np.random.Generator], dict[str, float]]] = {
+    "mig": _mig,
+    "l2": _l2,
+    "factor_vae_score": _factor_vae_score,
+    "beta_vae_score": _beta_vae_score,
+    "sap": _sap,
+    "modularity": _modularity,
+    "dci": _dci,
+}

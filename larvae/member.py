@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 
-from larvae.checkpoint import load_checkpoint, save_checkpoint, save_json
+from larvae.checkpoint import load_checkpoint, save_bytes, save_checkpoint, save_json
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.evaluation import evaluate
 from larvae.training import Trainer
+from larvae.traversal import reference_index, traversal_png
 
 Row = dict[str, float]
 
@@ -40,6 +41,11 @@ class MemberDirectory:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def traversal(self) -> Path:
+        """All label traversals as one picture, written at the member's end."""
+        return self.path / "traversal.png"
 
     def read_result(self) -> dict[str, Any] | None:
         """`status` (finished or failed), `reason`, `config`, `history` and more; None before the end."""
@@ -84,7 +90,7 @@ def train_member(
         yield from history
 
     def save() -> None:
-        state = {"config": config.to_dict(), "fingerprint": dataset.store.fingerprint, "history": history}
+        state = {"config": config.to_dict(), "fingerprint": dataset.fingerprint, "history": history}
         save_checkpoint(directory.checkpoint, state | {"trainer": trainer.state_dict()})
 
     save_now_and_then = _Every(schedule.checkpoint_seconds, save)
@@ -93,6 +99,7 @@ def train_member(
         if trainer.iteration == schedule.iterations:
             save()
         yield history[-1]
+    save_bytes(directory.traversal, traversal_png(trainer, reference_index(dataset.num_images, config.seed)))
     directory.write_result(config, "finished", history, environment=environment(device, compiled))
 
 
@@ -128,24 +135,61 @@ def _train_row(trainer: Trainer, schedule: Schedule, checkpoint: _Every) -> Row:
         trainer.step()
     row: Row = {"iteration": stop, **trainer.take_means()}
     training_seconds = time.perf_counter() - started
-    if stop == schedule.iterations or stop % schedule.evaluate_every == 0:
-        row |= evaluate(trainer, schedule.evaluation_size)
+    if stop == schedule.iterations:
+        row |= evaluate(trainer, schedule.evaluation_size, schedule.final_metrics)
+    elif stop % schedule.evaluate_every == 0:
+        row |= evaluate(trainer, schedule.evaluation_size, schedule.metrics)
     row["seconds"] = time.perf_counter() - started
     row["seconds_per_iteration"] = training_seconds / (stop - first)
     return row | {"timestamp": time.time()}
 
 
+def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Trainer:
+    """The trainer of a member as its checkpoint has it.
+
+    Raises InvalidInputError when the file is not a whole checkpoint or not of this data set.
+    """
+    trainer = Trainer(checkpoint_config(checkpoint), dataset, device=device)
+    _load(trainer, _read(checkpoint, trainer), checkpoint)
+    return trainer
+
+
+def checkpoint_config(checkpoint: Path) -> MemberConfig:
+    """The configuration of the member that wrote a checkpoint. InvalidInputError when it is not whole."""
+    config = load_checkpoint(checkpoint).get("config") or {}
+    try:
+        return MemberConfig(**config)
+    except TypeError as error:
+        raise InvalidInputError(f"`{checkpoint}` must have a member's configuration, but: {error}") from None
+
+
 def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> list[Row]:
     """Take over a checkpoint's state; return its history."""
-    state = load_checkpoint(checkpoint)
-    for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.store.fingerprint)):
-        if state.get(name) != ours:
-            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
-    if missing := {"trainer", "history"} - state.keys():
-        raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
+    state = _read(checkpoint, trainer)
     reached = state["trainer"]["iteration"]
     ended_there = reached == iterations == (state["history"] or [{}])[-1].get("iteration")
     if reached >= iterations and not ended_there:
         raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
-    trainer.load_state_dict(state["trainer"])
+    _load(trainer, state, checkpoint)
     return state["history"]
+
+
+def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
+    """A checkpoint of the trainer's configuration and data set; InvalidInputError when it is another's."""
+    state = load_checkpoint(checkpoint)
+    for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.fingerprint)):
+        if state.get(name) != ours:
+            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
+    if missing := {"trainer", "history"} - state.keys():
+        raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
+    return state
+
+
+def _load(trainer: Trainer, state: dict[str, Any], checkpoint: Path) -> None:
+    try:
+        trainer.load_state_dict(state["trainer"])
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(
+            f"`{checkpoint}` must fit {trainer.num_latents} latents and its configuration, but: {reason}"
+        ) from None

@@ -1,10 +1,14 @@
-"""Encoder and decoder of Table D.2, for 64×64 images."""
+"""Encoder and decoder of Table D.2, for 64×64 images, and the discriminator of FactorVAE."""
 
 from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from larvae import streams
 from larvae.distributions import Gaussian
@@ -25,18 +29,19 @@ class InstanceNormReLU(nn.Module):
 
 
 class PatchConv2d(nn.Conv2d):
-    """A 4×4 convolution of stride 2 and padding 1, without bias, as a matrix times patches.
+    """A 4×4 convolution of stride 2 and padding 1 as a matrix times patches.
 
     Parameters and result are its base's; for few channels a CPU library's gradient is far slower.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2] // 2, x.shape[3] // 2
         patches = F.unfold(x, kernel_size=4, padding=1, stride=2)
-        return (self.weight.flatten(1) @ patches).view(len(x), -1, height, width)
+        product = (self.weight.flatten(1) @ patches).view(len(x), -1, height, width)
+        return product if self.bias is None else product + self.bias[:, None, None]
 
 
 class PatchConvTranspose2d(nn.ConvTranspose2d):
@@ -52,56 +57,81 @@ class PatchConvTranspose2d(nn.ConvTranspose2d):
         return F.fold(patches, (height, width), kernel_size=4, padding=1, stride=2) + self.bias[:, None, None]
 
 
+class Architecture(NamedTuple):
+    """What shapes a model's parameters."""
+
+    channels: int
+    num_latents: int
+    instance_norm: bool = True
+    """False leaves out the norms of Table D.2 and gives the convolutions the biases that a norm would take away."""
+    has_discriminator: bool = False
+
+    def activation(self) -> nn.Module:
+        return InstanceNormReLU() if self.instance_norm else nn.ReLU()
+
+
 class Encoder(nn.Sequential):
-    """Images (B, C, 64, 64) to posterior means and log-variances side by side, (B, 2·D).
+    """Images (B, C, 64, 64) to posterior means and log-variances side by side, (B, 2·D)."""
 
-    Convolutions have no bias: the norm that follows each would take it away again.
-    """
-
-    def __init__(self, channels: int, num_latents: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
+        bias = not architecture.instance_norm
         super().__init__(
-            PatchConv2d(channels, 32),
-            InstanceNormReLU(),
-            nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False),
-            InstanceNormReLU(),
-            nn.Conv2d(32, 64, 2, stride=2, bias=False),
-            InstanceNormReLU(),
-            nn.Conv2d(64, 64, 2, stride=2, bias=False),
-            InstanceNormReLU(),
+            PatchConv2d(architecture.channels, 32, bias=bias),
+            architecture.activation(),
+            nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=bias),
+            architecture.activation(),
+            nn.Conv2d(32, 64, 2, stride=2, bias=bias),
+            architecture.activation(),
+            nn.Conv2d(64, 64, 2, stride=2, bias=bias),
+            architecture.activation(),
             nn.Flatten(),
             nn.Linear(64 * 4 * 4, 256),
             nn.ReLU(),
-            nn.Linear(256, 2 * num_latents),
+            nn.Linear(256, 2 * architecture.num_latents),
         )
 
 
 class Decoder(nn.Sequential):
     """Latents (B, D) to logits of pixels (B, C, 64, 64)."""
 
-    def __init__(self, channels: int, num_latents: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
+        bias = not architecture.instance_norm
         super().__init__(
-            nn.Linear(num_latents, 256),
+            nn.Linear(architecture.num_latents, 256),
             nn.ReLU(),
             nn.Linear(256, 1024),
             nn.ReLU(),
             nn.Unflatten(1, (64, 4, 4)),
-            nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1, bias=False),
-            InstanceNormReLU(),
-            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False),
-            InstanceNormReLU(),
-            nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False),
-            InstanceNormReLU(),
-            PatchConvTranspose2d(32, channels),
+            nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1, bias=bias),
+            architecture.activation(),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=bias),
+            architecture.activation(),
+            nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=bias),
+            architecture.activation(),
+            PatchConvTranspose2d(32, architecture.channels),
         )
 
 
-class VariationalAutoencoder(nn.Module):
-    """Encoder and decoder over D = |y| + |z| latents, the label y first."""
+class Discriminator(nn.Sequential):
+    """Latents (B, D) to logits (B, 2): of the joint, of the product of marginals (Kim & Mnih, 2018, Appendix A)."""
 
-    def __init__(self, channels: int, num_latents: int) -> None:
+    def __init__(self, num_latents: int, width: int = 1000, depth: int = 6) -> None:
+        widths = [num_latents] + [width] * depth
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Linear(width, 2))
+
+
+class VariationalAutoencoder(nn.Module):
+    """Encoder and decoder over D = |y| + |z| latents, the label y first; for FactorVAE, a discriminator of them."""
+
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, num_latents)
-        self.decoder = Decoder(channels, num_latents)
+        self.encoder = Encoder(architecture)
+        self.decoder = Decoder(architecture)
+        if architecture.has_discriminator:
+            self.discriminator = Discriminator(architecture.num_latents)
 
     def encode(self, images: Tensor) -> Gaussian:
         """Images (B, C, 64, 64) to q(y, z | x), each (B, D)."""
@@ -111,12 +141,20 @@ class VariationalAutoencoder(nn.Module):
         """Latents (B, D) to logits (B, C, 64, 64)."""
         return self.decoder(latents)
 
+    def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
+        """Latents (B, D) to the discriminator's logits (B, 2). frozen: its parameters get no gradient."""
+        if not frozen:
+            return self.discriminator(latents)
+        constants = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
+        return functional_call(self.discriminator, constants, (latents,))
 
-def initialise(channels: int, num_latents: int, seed: int) -> VariationalAutoencoder:
+
+def initialise(architecture: Architecture, seed: int) -> VariationalAutoencoder:
     """A freshly initialised model (PyTorch's defaults), the same for the same seed.
 
-    PyTorch's initialisers draw from its global stream, so that is set aside meanwhile.
+    PyTorch's initialisers draw from its global stream, so that is set aside meanwhile. The discriminator
+    comes last: with it or without, encoder and decoder start from the same values.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(streams.generator(seed, Stream.INITIALISATION).integers(2**63)))
-        return VariationalAutoencoder(channels, num_latents)
+        return VariationalAutoencoder(architecture)

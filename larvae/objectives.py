@@ -1,7 +1,8 @@
-"""The LaRVAE objective (Eq. 7) as a pure function of networks, batch, noise and weights.
+"""The objective of Eq. 7 as a pure function of networks, batch, noise and weights, for all nine models.
 
-Nothing here knows of devices, steps or logs, and every weight is a tensor, so that the same text
-serves one member, a compiled step, or many members at once.
+β-VAE, β-TCVAE and FactorVAE differ in R_u alone; each is unsupervised (α = τ = 0), the semi-supervised
+baseline (τ = 0) or LaRVAE. Nothing here knows of devices, steps or logs, and every weight is a tensor,
+so that the same text serves one member, a compiled step, or many members at once.
 """
 
 from __future__ import annotations
@@ -13,30 +14,38 @@ from torch import Tensor
 
 from larvae.distributions import (
     Gaussian,
-    bernoulli_negative_log_likelihood,
+    density_ratio,
+    discriminator_loss,
     kl_to_standard_normal,
+    negative_log_likelihood,
     total_correlation,
 )
 
 
 class Batch(NamedTuple):
-    """What one iteration sees (Table 1): a batch of all data and one of the labelled set."""
+    """What one iteration sees (Table 1); None where the objective has no use for it."""
 
     images: Tensor
-    """(B, C, 64, 64)"""
-    labelled_images: Tensor
-    """(B, C, 64, 64)"""
-    labels: Tensor
+    """Of all data, (B, C, 64, 64), in [0, 1]."""
+    labelled_images: Tensor | None = None
+    """Of the labelled set, (B, C, 64, 64); None in unsupervised learning, α = τ = 0."""
+    labels: Tensor | None = None
     """Standardised labels of the labelled images, (B, |y|)."""
+    second_images: Tensor | None = None
+    """Of all data again, for FactorVAE's discriminator, (B, C, 64, 64)."""
 
 
 class Noise(NamedTuple):
-    """Standard normal noise of the reparametrised samples."""
+    """Standard normal noise of the reparametrised samples, and FactorVAE's permutations."""
 
     latents: Tensor
     """(B, |y| + |z|), for the batch of all data."""
-    labelled_nuisance: Tensor
+    labelled_nuisance: Tensor | None = None
     """(B, |z|), for the labelled batch."""
+    second_latents: Tensor | None = None
+    """(B, |y| + |z|), for the second batch of all data."""
+    permutations: Tensor | None = None
+    """(B, |y| + |z|), integers: a permutation of the second batch for each latent."""
 
 
 class Weights(NamedTuple):
@@ -47,54 +56,64 @@ class Weights(NamedTuple):
     tau: Tensor
 
 
-class Autoencoder(Protocol):
+class Terms(NamedTuple):
+    """Which terms the objective has, and in which form: what no tensor can say."""
+
+    regulariser: str
+    """beta_vae, beta_tcvae or factor_vae; `none` where γ_tc = 0."""
+    density_estimator: str
+    likelihood: str
+    dataset_size: int
+    replaces_labels: bool
+    """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
+
+
+class Model(Protocol):
     """What the objective asks of a model."""
 
     def encode(self, images: Tensor) -> Gaussian: ...
 
     def decode(self, latents: Tensor) -> Tensor: ...
 
+    def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor: ...
 
-def larvae_objective(
-    model: Autoencoder,
-    batch: Batch,
-    noise: Noise,
-    weights: Weights,
-    *,
-    regulariser: str,
-    dataset_size: int,
-    replaces_labels: bool,
-) -> dict[str, Tensor]:
-    """All terms of Eq. 7 and their weighted sum `loss`, each 0-d, in nats.
+
+def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights, terms: Terms) -> dict[str, Tensor]:
+    """All terms of Eq. 7 by name and their weighted sum `loss`, each 0-d, in nats.
 
     L = E[−log p(x|ỹ,z̃)] + KL + γ_tc·R_u + α·Σ(μ_y − y)² + τ·(E[−log p(x|y,z̃)] + KL(z)); Eq. 9 prints
     the last KL with a minus, which its derivation (B.19) contradicts.
 
-    replaces_labels: False leaves out the last term and its cost; right when τ = 0, the baseline.
+    With FactorVAE there is also `discriminator_loss`, no part of `loss`: the gradient of either vanishes
+    for the other's parameters, so both are minimised by the gradient of their sum.
     """
-    batch_size, num_factors = batch.labels.shape
-    posteriors = model.encode(torch.cat([batch.images, batch.labelled_images]))
-    posterior = posteriors.images(0, batch_size)
-    labelled_posterior = posteriors.images(batch_size, 2 * batch_size)
-
+    posterior, labelled_posterior = _posteriors(model, batch)
     samples = posterior.sample(noise.latents)
     kl = kl_to_standard_normal(posterior)
-    terms = {
-        "reconstruction": bernoulli_negative_log_likelihood(model.decode(samples), batch.images),
+    values = {
+        "reconstruction": negative_log_likelihood(model.decode(samples), batch.images, terms.likelihood),
         "kl": kl,
-        "label_loss": label_loss(labelled_posterior.mean[:, :num_factors], batch.labels),
     }
-    loss = terms["reconstruction"] + kl + weights.alpha * terms["label_loss"]
-    if regulariser == "beta_tcvae":
-        terms["total_correlation"] = total_correlation(posterior, samples, dataset_size)
-        loss = loss + weights.gamma_tc * terms["total_correlation"]
-    else:
+    loss = values["reconstruction"] + kl
+
+    if labelled_posterior is not None and batch.labels is not None:
+        num_labels = batch.labels.shape[1]
+        values["label_loss"] = label_loss(labelled_posterior.mean[:, :num_labels], batch.labels)
+        loss = loss + weights.alpha * values["label_loss"]
+
+    if terms.regulariser == "beta_vae":
         loss = loss + weights.gamma_tc * kl
-    if replaces_labels:
-        nuisance = labelled_posterior.latents(num_factors, labelled_posterior.mean.shape[1])
-        terms |= label_replacement_terms(model, batch, nuisance, noise.labelled_nuisance)
-        loss = loss + weights.tau * terms["label_replacement_loss"]
-    return terms | {"loss": loss}
+    elif terms.regulariser == "beta_tcvae":
+        values["total_correlation"] = total_correlation(posterior, samples, terms.dataset_size, terms.density_estimator)
+        loss = loss + weights.gamma_tc * values["total_correlation"]
+    elif terms.regulariser == "factor_vae":
+        values |= adversarial_terms(model, samples, batch, noise)
+        loss = loss + weights.gamma_tc * values["total_correlation"]
+
+    if labelled_posterior is not None and terms.replaces_labels:
+        values |= label_replacement_terms(model, batch, labelled_posterior, noise, terms.likelihood)
+        loss = loss + weights.tau * values["label_replacement_loss"]
+    return values | {"loss": loss}
 
 
 def label_loss(means: Tensor, labels: Tensor) -> Tensor:
@@ -102,13 +121,50 @@ def label_loss(means: Tensor, labels: Tensor) -> Tensor:
     return (means - labels).square().sum(1).mean()
 
 
-def label_replacement_terms(model: Autoencoder, batch: Batch, nuisance: Gaussian, noise: Tensor) -> dict[str, Tensor]:
+def label_replacement_terms(
+    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, likelihood: str
+) -> dict[str, Tensor]:
     """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance."""
-    logits = model.decode(torch.cat([batch.labels, nuisance.sample(noise)], dim=1))
-    reconstruction = bernoulli_negative_log_likelihood(logits, batch.labelled_images)
+    labels, images, nuisance_noise = _given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
+    nuisance = labelled_posterior.latents(labels.shape[1], labelled_posterior.mean.shape[1])
+    logits = model.decode(torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1))
+    reconstruction = negative_log_likelihood(logits, images, likelihood)
     kl = kl_to_standard_normal(nuisance)
     return {
         "replacement_reconstruction": reconstruction,
         "replacement_kl": kl,
         "label_replacement_loss": reconstruction + kl,
     }
+
+
+def adversarial_terms(model: Model, samples: Tensor, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+    """FactorVAE's R_u and its discriminator's loss (Kim & Mnih, 2018, Algorithm 2).
+
+    The product of the marginals is sampled by permuting each latent of a second batch.
+    samples: of q(y, z | x), with the encoder's gradient, (B, D).
+    """
+    images, latent_noise, permutations = _given(batch.second_images, noise.second_latents, noise.permutations)
+    with torch.no_grad():
+        permuted = model.encode(images).sample(latent_noise).gather(0, permutations)
+    return {
+        "total_correlation": density_ratio(model.discriminate(samples, frozen=True)),
+        "discriminator_loss": discriminator_loss(
+            model.discriminate(samples.detach(), frozen=False), model.discriminate(permuted, frozen=False)
+        ),
+    }
+
+
+def _posteriors(model: Model, batch: Batch) -> tuple[Gaussian, Gaussian | None]:
+    """q(y, z | x) of the batch of all data and of the labelled one, encoded in one go."""
+    if batch.labelled_images is None:
+        return model.encode(batch.images), None
+    posteriors = model.encode(torch.cat([batch.images, batch.labelled_images]))
+    size = len(batch.images)
+    return posteriors.images(0, size), posteriors.images(size, 2 * size)
+
+
+def _given(*tensors: Tensor | None) -> list[Tensor]:
+    """The tensors, of which this objective needs every one."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    assert len(given) == len(tensors), "the batch or its noise lacks what this objective needs"
+    return given

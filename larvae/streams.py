@@ -22,6 +22,11 @@ class Stream(IntEnum):
     LABELLED_LATENT_NOISE = 4
     EVALUATION = 5
     INITIALISATION = 6
+    SECOND_BATCH = 7
+    SECOND_LATENT_NOISE = 8
+    PERMUTATION = 9
+    METRICS = 10
+    TRAVERSAL = 11
 
 
 def generator(seed: int, stream: Stream, iteration: int = 0) -> np.random.Generator:

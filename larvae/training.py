@@ -8,7 +8,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset, labelled_indices
 from larvae.distributions import Gaussian
 from larvae.errors import NonFiniteLossError
-from larvae.networks import VariationalAutoencoder, initialise
-from larvae.objectives import Batch, Noise, Weights, larvae_objective
+from larvae.networks import Architecture, VariationalAutoencoder, initialise
+from larvae.objectives import Batch, Noise, Terms, Weights, larvae_objective
 from larvae.streams import Stream
 
 Objective = Callable[[Mapping[str, Tensor], Batch, Noise, Weights], dict[str, Tensor]]
@@ -44,17 +44,20 @@ class Trainer:
         self._totals: dict[str, Tensor] = {}
         self._means_taken_at = 0
         self.labelled = labelled_indices(dataset.num_images, config.label_rate, config.seed)
-        self.num_latents = dataset.grid.num_factors + config.z_dim
-        channels = dataset.images(np.arange(1)).shape[1]
-        self.model = initialise(channels, self.num_latents, config.seed).to(self.device)
+        self.labels = dataset.factors.select(config.labels)
+        self.structure = _structure(config, dataset)
+        self.model = initialise(self.structure.architecture, config.seed).to(self.device)
         self.parameters = dict(self.model.named_parameters())
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate, fused=True)
+        self.optimisers = _optimisers(self.parameters, config.learning_rate)
         self.weights = Weights(
             *(torch.tensor(w, device=self.device) for w in (config.gamma_tc, config.alpha, config.tau))
         )
-        self._objective = _objective(
-            channels, self.num_latents, config.regulariser, dataset.num_images, config.tau > 0, compiled
-        )
+        self._objective = _objective(self.structure, compiled)
+
+    @property
+    def num_latents(self) -> int:
+        """D = |y| + |z|."""
+        return self.structure.architecture.num_latents
 
     def train(self, num_iterations: int) -> dict[str, float]:
         """Take optimiser steps; return `take_means()` of them."""
@@ -65,9 +68,11 @@ class Trainer:
     def step(self) -> None:
         """One iteration of Table 1; its terms are added up for `take_means`."""
         terms = self._objective(self.parameters, *self._inputs(self.iteration), self.weights)
-        self.optimiser.zero_grad()
-        terms["loss"].backward()
-        self.optimiser.step()
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+        (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
+        for optimiser in self.optimisers.values():
+            optimiser.step()
         self.iteration += 1
         for name, value in terms.items():
             self._totals[name] = self._totals.get(name, 0) + value.detach()
@@ -90,12 +95,19 @@ class Trainer:
         chunks = np.split(indices, range(batch_size, len(indices), batch_size))
         return np.concatenate([self.model.encode(self._images(chunk)).mean.cpu().numpy() for chunk in chunks])
 
+    @torch.no_grad()
+    def decode(self, labels: NDArray[np.float32], nuisance: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Expected images (n, channels, 64, 64), 0 to 255, of labels (n, |y|) with one nuisance (|z|,)."""
+        latents = np.concatenate([labels, np.broadcast_to(nuisance, (len(labels), len(nuisance)))], axis=1)
+        pixels = torch.sigmoid(self.model.decode(self._tensor(latents)))
+        return (pixels * 255).round().to(torch.uint8).cpu().numpy()
+
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had stopped."""
         return {
             "iteration": self.iteration,
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "totals": self._totals,
             "means_taken_at": self._means_taken_at,
         }
@@ -104,7 +116,8 @@ class Trainer:
         """Take over a state that `state_dict` gave."""
         self.iteration = state["iteration"]
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
         self._totals = {name: total.to(self.device) for name, total in state["totals"].items()}
         self._means_taken_at = state["means_taken_at"]
 
@@ -112,21 +125,79 @@ class Trainer:
         """The batch and the noise of one iteration; images are drawn with replacement."""
         size = self.config.batch_size
         draw = functools.partial(streams.generator, self.config.seed, iteration=iteration)
-        indices = draw(Stream.BATCH).integers(self.dataset.num_images, size=size)
-        labelled = self.labelled[draw(Stream.LABELLED_BATCH).integers(len(self.labelled), size=size)]
-        labels = self.dataset.grid.standardise(self.dataset.grid.classes(labelled))
-        noise = draw(Stream.LATENT_NOISE).standard_normal((size, self.num_latents), np.float32)
-        nuisance_noise = draw(Stream.LABELLED_LATENT_NOISE).standard_normal((size, self.config.z_dim), np.float32)
-        return (
-            Batch(self._images(indices), self._images(labelled), self._tensor(labels)),
-            Noise(self._tensor(noise), self._tensor(nuisance_noise)),
-        )
+
+        def images(stream: Stream) -> Tensor:
+            return self._images(draw(stream).integers(self.dataset.num_images, size=size))
+
+        def noise(stream: Stream, num_latents: int) -> Tensor:
+            return self._tensor(draw(stream).standard_normal((size, num_latents), np.float32))
+
+        batch = Batch(images(Stream.BATCH))
+        batch_noise = Noise(noise(Stream.LATENT_NOISE, self.num_latents))
+        if self.config.uses_labels:
+            indices = self.labelled[draw(Stream.LABELLED_BATCH).integers(len(self.labelled), size=size)]
+            batch = batch._replace(labelled_images=self._images(indices), labels=self._tensor(self.labels_of(indices)))
+            batch_noise = batch_noise._replace(labelled_nuisance=noise(Stream.LABELLED_LATENT_NOISE, self.config.z_dim))
+        if self.structure.architecture.has_discriminator:
+            rows = np.tile(np.arange(size)[:, None], self.num_latents)
+            batch = batch._replace(second_images=images(Stream.SECOND_BATCH))
+            batch_noise = batch_noise._replace(
+                second_latents=noise(Stream.SECOND_LATENT_NOISE, self.num_latents),
+                permutations=self._tensor(draw(Stream.PERMUTATION).permuted(rows, axis=0)),
+            )
+        return batch, batch_noise
+
+    def label_classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Class indices (n, |y|) of the factors whose labels are known."""
+        return self.dataset.classes(indices)[:, self.dataset.factors.columns(self.config.labels)]
+
+    def labels_of(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Standardised labels (n, |y|) of the images at the given indices."""
+        return self.labels.standardise(self.label_classes(indices))
 
     def _images(self, indices: NDArray[np.integer]) -> Tensor:
-        return self._tensor(self.dataset.images(indices)).float()
+        images = self._tensor(self.dataset.images(indices)).float()
+        return images if self.dataset.maximum == 1 else images / self.dataset.maximum
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+class Structure(NamedTuple):
+    """All of a member that shapes its step rather than weighs it: members of one structure share a compilation."""
+
+    architecture: Architecture
+    terms: Terms
+
+
+def _structure(config: MemberConfig, dataset: Dataset) -> Structure:
+    regulariser = config.regulariser if config.gamma_tc > 0 else "none"
+    architecture = Architecture(
+        channels=dataset.channels,
+        num_latents=len(config.labels) + config.z_dim,
+        instance_norm=config.instance_norm,
+        has_discriminator=regulariser == "factor_vae",
+    )
+    return Structure(
+        architecture,
+        Terms(
+            regulariser=regulariser,
+            density_estimator=config.density_estimator,
+            likelihood=config.likelihood,
+            dataset_size=dataset.num_images,
+            replaces_labels=config.replaces_labels,
+        ),
+    )
+
+
+def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Adam of encoder and decoder and, for FactorVAE, the discriminator's own (Kim & Mnih, 2018, Appendix A)."""
+    discriminator = [p for name, p in parameters.items() if name.startswith("discriminator.")]
+    others = [p for name, p in parameters.items() if not name.startswith("discriminator.")]
+    optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.Adam(others, lr=learning_rate, fused=True)}
+    if discriminator:
+        optimisers["discriminator"] = torch.optim.Adam(discriminator, lr=1e-4, betas=(0.5, 0.9), fused=True)
+    return optimisers
 
 
 def can_compile() -> bool:
@@ -136,23 +207,13 @@ def can_compile() -> bool:
 
 
 @functools.lru_cache(maxsize=16)
-def _objective(
-    channels: int, num_latents: int, regulariser: str, dataset_size: int, replaces_labels: bool, compiled: bool
-) -> Objective:
+def _objective(structure: Structure, compiled: bool) -> Objective:
     """The objective as a function of the parameters, kept so that members of a process share one compilation."""
     with torch.device("meta"):
-        skeleton = VariationalAutoencoder(channels, num_latents)
+        skeleton = VariationalAutoencoder(structure.architecture)
 
     def objective(parameters: Mapping[str, Tensor], batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
-        return larvae_objective(
-            _FunctionalModel(skeleton, parameters),
-            batch,
-            noise,
-            weights,
-            regulariser=regulariser,
-            dataset_size=dataset_size,
-            replaces_labels=replaces_labels,
-        )
+        return larvae_objective(_FunctionalModel(skeleton, parameters), batch, noise, weights, structure.terms)
 
     if not compiled:
         return objective
@@ -161,13 +222,13 @@ def _objective(
 
 
 class _FunctionalModel:
-    """An autoencoder whose parameters are passed in, as `torch.func` and the compiler want it."""
+    """A model whose parameters are passed in, as `torch.func` and the compiler want it."""
 
     def __init__(self, skeleton: VariationalAutoencoder, parameters: Mapping[str, Tensor]) -> None:
         self.skeleton = skeleton
         self.parts = {
             part: {name.removeprefix(f"{part}."): p for name, p in parameters.items() if name.startswith(part)}
-            for part in ("encoder", "decoder")
+            for part, _ in skeleton.named_children()
         }
 
     def encode(self, images: Tensor) -> Gaussian:
@@ -175,3 +236,9 @@ class _FunctionalModel:
 
     def decode(self, latents: Tensor) -> Tensor:
         return functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))
+
+    def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
+        parameters = self.parts["discriminator"]
+        if frozen:
+            parameters = {name: parameter.detach() for name, parameter in parameters.items()}
+        return functional_call(self.skeleton.discriminator, parameters, (latents,))

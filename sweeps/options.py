@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
-from larvae.config import Schedule
+from larvae import command_line
+from larvae.command_line import INTERRUPTED
+from larvae.config import DEFAULT_GAMMA_TC, METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 
-INTERRUPTED = 130
-"""Exit code of a command that was told to stop."""
+QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
+"""What quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,21 +36,21 @@ class StudyOptions:
     log_every: int
     """Iterations between points of the loss curves."""
     evaluate_every: int
-    """Iterations between evaluations of MIG and ℓ2, a multiple of --log-every; the end is always evaluated."""
+    """Iterations between evaluations of --metrics, a multiple of --log-every."""
     evaluation_size: int = 10_000
-    """Images that MIG and ℓ2 are computed on."""
-    dataset: str = "dsprites"
-    """Data set to train on."""
-    data_file: Path | None = None
-    """Published dSprites .npz or .hdf5 to use; left out, the images are rendered to the pixel (about 10 s, once)."""
-    regulariser: str = "beta_tcvae"
-    """beta_tcvae or beta_vae."""
-    z_dim: int = 5
-    """Dimensions of the nuisance z."""
-    gamma_tc: float = 4.0
-    """Weight γ_tc of the unsupervised regulariser: β − 1."""
+    """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
+    metrics: tuple[str, ...] = ("mig", "l2")
+    """Metrics computed during training, of mig, l2, factor_vae_score, beta_vae_score, sap, modularity and dci."""
+    final_metrics: tuple[str, ...] = METRICS
+    """Metrics computed at the end of each member."""
     alpha: float = 64.0
-    """Weight α of the label loss."""
+    """Weight α of the label loss; with α = 0 and τ = 0 learning is unsupervised."""
+    density_estimator: str = "minibatch_weighted"
+    """How β-TCVAE estimates densities within a batch: minibatch_weighted or minibatch_stratified."""
+    likelihood: str = "bernoulli"
+    """Likelihood of the pixels: bernoulli or gaussian."""
+    instance_norm: bool = True
+    """Normalise instances after each convolution, as the paper does."""
     learning_rate: float = 1e-4
     """Adam's learning rate."""
     batch_size: int = 64
@@ -76,13 +75,24 @@ class StudyOptions:
             log_every=self.log_every,
             evaluate_every=self.evaluate_every,
             evaluation_size=self.evaluation_size,
+            metrics=self.metrics,
+            final_metrics=self.final_metrics,
         )
 
     @property
-    def shared_fields(self) -> dict[str, str | int | float]:
-        """The fields of a member's configuration that a study keeps fixed unless it sweeps them."""
-        names = ("dataset", "regulariser", "z_dim", "gamma_tc", "alpha", "learning_rate", "batch_size")
-        return {name: getattr(self, name) for name in names}
+    def shared_fields(self) -> dict[str, Any]:
+        """The fields of a member's configuration that are given once and for all."""
+        return {field.name: getattr(self, field.name) for field in fields(MemberConfig) if hasattr(self, field.name)}
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        """Published files to use, by data set."""
+        return {}
+
+    @property
+    def figure_command(self) -> str:
+        """The script, with its arguments, that draws the study's figure."""
+        raise NotImplementedError
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
@@ -93,6 +103,32 @@ class StudyOptions:
             raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneModelOptions(StudyOptions):
+    """What sweeps of one data set and one regulariser can be told besides."""
+
+    dataset: str = "dsprites"
+    """Data set to train on: `python -m larvae.datasets` lists them."""
+    data_file: Path | None = None
+    """Published file, or folder of files, of the data set. Left out: rendered, or as prepared before."""
+    observed_factors: tuple[str, ...] = ()
+    """Factors whose labels are known, the others being left to z. Left out: all."""
+    regulariser: str = "beta_tcvae"
+    """beta_vae, beta_tcvae or factor_vae."""
+    gamma_tc: float | None = None
+    """Weight γ_tc of the regulariser. Left out: 3 for beta_vae (β = 4), 4 for beta_tcvae (β = 5), 10 for factor_vae."""
+
+    @property
+    def shared_fields(self) -> dict[str, Any]:
+        """As above, γ_tc resolved."""
+        given = StudyOptions.shared_fields.__get__(self)
+        return given if self.gamma_tc is not None else given | {"gamma_tc": DEFAULT_GAMMA_TC.get(self.regulariser)}
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        return {} if self.data_file is None else {self.dataset: self.data_file}
 
 
 Options = TypeVar("Options", bound=StudyOptions)
@@ -120,15 +156,10 @@ def parse(
     name = known.preset or ("quick" if wants_help else default_preset(known.address))
     if name not in presets:
         raise InvalidInputError(f"`preset` must be one of {', '.join(presets)}, got {name}")
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            default = presets[name]
-            chosen = tyro.cli(type(default), args=list(arguments), default=default, description=description)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise InvalidInputError(_message(errors.getvalue())) from None
+    default = presets[name]
+    chosen = command_line.parse(
+        lambda: tyro.cli(type(default), args=list(arguments), default=default, description=description)
+    )
     chosen.require_valid()
     return chosen
 
@@ -143,9 +174,3 @@ def main(run: Callable[[Sequence[str]], int]) -> int:
     except KeyboardInterrupt:
         print("Stopped. The same command again goes on.", file=sys.stderr)
         return INTERRUPTED
-
-
-def _message(boxed: str) -> str:
-    """The parser's message out of its box: the lines between its first two rules, drawn in any alphabet."""
-    between = [*re.split(r"[─-]{3,}", boxed), "", ""][1]
-    return " ".join(between.translate(str.maketrans("│╮╰", "   ")).split()) or "see --help"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 
 from larvae import datasets
 from larvae.config import MemberConfig
+from larvae.datasets import Dataset
+from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
 from larvae.training import Trainer
 
@@ -50,12 +55,18 @@ class TrialResources:
         return gpus * int(1 / self.gpus) if self.gpus < 1 else gpus // self.gpus
 
 
-def trial_resources(cpus: int, gpus: float | None, member: MemberConfig) -> TrialResources:
-    """The share as given or, where Ray has GPUs, as a probe of the member measures it."""
+def trial_resources(cpus: int, gpus: float | None, members: Sequence[MemberConfig]) -> TrialResources:
+    """The share as given or, where Ray has GPUs, as a probe of the largest member measures it."""
     if gpus is None:
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        gpus = gpu_fraction(*probe_gpu_memory(member)) if has_gpus else 0.0
+        gpus = gpu_fraction(*probe_gpu_memory(max(members, key=_size))) if has_gpus else 0.0
     return TrialResources(cpus, gpus)
+
+
+def _size(member: MemberConfig) -> tuple[int, bool, bool, int]:
+    """Orders members by the memory they take."""
+    channels = datasets.specification(member.dataset).channels
+    return member.batch_size * channels, member.replaces_labels, member.regulariser == "factor_vae", member.z_dim
 
 
 def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:
@@ -81,8 +92,28 @@ def probe_gpu_memory(member: MemberConfig) -> tuple[float | None, float | None]:
 def _train_few_steps(member: MemberConfig) -> tuple[float | None, float | None]:
     if not torch.cuda.is_available():
         return None, None
-    dataset = datasets.open_dataset(member.dataset, datasets.prepare(member.dataset))
-    trainer = Trainer(member, dataset, device="cuda")
+    trainer = Trainer(member, blank_dataset(datasets.specification(member.dataset)), device="cuda")
     trainer.train(3)
     trainer.posterior_means(trainer.labelled[:256])
     return torch.cuda.max_memory_reserved() + _CONTEXT_BYTES, torch.cuda.get_device_properties(0).total_memory
+
+
+class BlankImages:
+    """Stands in for a data set's images where only their shape matters: no node need have them."""
+
+    maximum = 1
+    fingerprint = ""
+
+    def __init__(self, specification: Specification) -> None:
+        self.specification = specification
+
+    def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
+        return np.zeros((len(indices), self.specification.channels, 64, 64), np.uint8)
+
+    def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
+        return np.zeros((len(indices), self.specification.factors.num_factors), np.int64)
+
+
+def blank_dataset(specification: Specification) -> Dataset:
+    """A data set of black images."""
+    return Dataset(specification, BlankImages(specification))

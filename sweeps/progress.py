@@ -139,8 +139,9 @@ def duration(seconds: float) -> str:
 def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Row]]) -> Table:
     """The final table, a row a member: status, metrics and speed; labels and results by hash."""
     table = Table(box=None, header_style="bold")
-    for heading in ("member", "status", "MIG", "MIG of y", "l2", "s/iter"):
-        table.add_column(heading, justify="left" if heading in ("member", "status") else "right", no_wrap=True)
+    table.add_column("member", overflow="fold")
+    for heading in ("status", "MIG", "MIG of y", "l2", "s/iter"):
+        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True)
     for member, label in labels.items():
         status, row = results[member]
         numbers = [f"{row[key]:.3f}" if key in row else "" for key in ("mig", "mig_y", "l2", "seconds_per_iteration")]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,18 @@ from ray import tune
 from rich.console import Console
 
 from larvae import datasets
+from larvae.command_line import INTERRUPTED
 from larvae.config import MemberConfig
-from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.member import Row
 from sweeps import connection
-from sweeps.options import INTERRUPTED, StudyOptions
+from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
 from sweeps.reporting import MemberReporter, member_of
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import UNREACHABLE, Tracker, require_reachable, source_tags
-from sweeps.trainable import MemberTrainable, TrialSettings
+from sweeps.trainable import MemberTrainable, PreparedFile, TrialSettings
 
 
 def default_preset(address: str | None) -> str:
@@ -44,35 +45,35 @@ def run_study(study: Study, options: StudyOptions) -> int:
 
     Raises InvalidInputError before anything is written.
     """
-    console = Console(highlight=False, soft_wrap=True)
     require_writable("storage_path", options.storage_path)
     require_reachable(options.tracking_uri)
-    datasets.verify(options.dataset, options.data_file)
+    for name in study.datasets:
+        datasets.verify(name, options.data_files.get(name))
     connection.connect(options.address)
-    packed = datasets.prepare(options.dataset, options.data_file, progress=True)
-    dataset = datasets.open_dataset(options.dataset, packed)
-    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, study.members[0])
+    prepared = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in study.datasets}
+    fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in prepared.items()}
+    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, study.members)
     resources.require_fitting()
     directory = StudyDirectory((options.storage_path / study.name).absolute())
-    fingerprint = dataset.store.fingerprint
-    directory.require_going_on(study, fingerprint)
+    directory.require_going_on(study, fingerprints)
     with directory.locked():
-        directory.write_record(study, fingerprint)
-        return _run_locked(study, options, directory, dataset, packed, resources, console)
+        directory.write_record(study, fingerprints)
+        return _run_locked(
+            study, options, directory, fingerprints, _settings(options, directory, prepared, fingerprints, resources)
+        )
 
 
 def _run_locked(
     study: Study,
     options: StudyOptions,
     directory: StudyDirectory,
-    dataset: Dataset,
-    packed: Path,
-    resources: TrialResources,
-    console: Console,
+    fingerprints: Mapping[str, str],
+    settings: TrialSettings,
 ) -> int:
-    tags = source_tags() | {"larvae.fingerprint": dataset.store.fingerprint}
-    tracker = _track(options.tracking_uri, study, directory, tags)
+    console = Console(highlight=False, soft_wrap=True)
+    tracker = _track(options.tracking_uri, study, directory, fingerprints)
     todo = directory.unfinished(study)
+    resources = TrialResources(settings.cpus, settings.gpus)
     _announce(study, todo, options, resources, tracker.runs_page, console)
     started = time.monotonic()
     interrupted = False
@@ -81,7 +82,7 @@ def _run_locked(
         with StudyProgress(labels, study.schedule.iterations, resources.concurrency(), console) as progress:
             reporter = MemberReporter(tracker, progress, directory)
             try:
-                interrupted = _train(todo, _settings(options, directory, packed, resources), directory, reporter)
+                interrupted = _train(todo, settings, directory, reporter)
             except BaseException:  # no run stays RUNNING, whatever happened
                 reporter.stop()
                 tracker.close("failed")
@@ -101,25 +102,31 @@ def _run_locked(
     return 1 if failed or not complete else 0
 
 
-def _track(uri: str, study: Study, directory: StudyDirectory, tags: dict[str, str]) -> Tracker:
+def _track(uri: str, study: Study, directory: StudyDirectory, fingerprints: Mapping[str, str]) -> Tracker:
     try:
-        return Tracker(uri, study, directory, tags)
+        return Tracker(uri, study, directory, fingerprints, source_tags())
     except UNREACHABLE as error:
         reason = str(error).partition("\n")[0]
         raise InvalidInputError(f"`tracking_uri` must take a study's runs, got {uri}: {reason}") from None
 
 
 def _settings(
-    options: StudyOptions, directory: StudyDirectory, packed: Path, resources: TrialResources
+    options: StudyOptions,
+    directory: StudyDirectory,
+    prepared: Mapping[str, Path],
+    fingerprints: Mapping[str, str],
+    resources: TrialResources,
 ) -> TrialSettings:
-    sends_data = options.data_file is not None
-    has_other_nodes = options.address is not None
+    """prepared: the prepared file of each data set. Those that other nodes cannot make go into Ray's object store."""
+    files = {}
+    for name, path in prepared.items():
+        if name in options.data_files or not datasets.specification(name).is_rendered:
+            content = ray.put(np.fromfile(path, np.uint8)) if options.address else None
+            files[name] = PreparedFile(path, content, fingerprints[name])
     return TrialSettings(
         schedule=options.schedule,
         members_directory=directory.path / "members",
-        dataset=options.dataset,
-        packed_file=packed.name if sends_data else None,
-        packed_images=ray.put(np.load(packed)) if sends_data and has_other_nodes else None,
+        prepared_files=files,
         cpus=resources.cpus,
         gpus=resources.gpus,
         compile=options.compile,
@@ -202,8 +209,9 @@ def _summarise(study: Study, directory: StudyDirectory, console: Console) -> dic
 
 
 def _advise(study: Study, options: StudyOptions, console: Console) -> None:
-    uri = shlex.quote(options.tracking_uri)
-    console.print(f"Figure: python analysis/sensitivity.py --tracking-uri {uri} --study {study.name} --output figures")
+    places = f"--tracking-uri {shlex.quote(options.tracking_uri)} --study {study.name} --output figures"
+    console.print(f"Figure: python {options.figure_command} {places}")
+    console.print(f"Label traversals: python analysis/traversals.py {places}")
 
 
 def _mlflow_address(uri: str, page: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from larvae import datasets
 from larvae.checkpoint import save_json
-from larvae.config import MemberConfig, Schedule
-from larvae.datasets import dsprites, labelled_indices
+from larvae.config import DEFAULT_GAMMA_TC, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory
 
@@ -27,29 +27,43 @@ class Study:
     name: str
     members: tuple[MemberConfig, ...]
     schedule: Schedule
-    fixed: Mapping[str, str | int | float]
+    fixed: Mapping[str, Any]
     """Fields of the configuration that all members share."""
     varied: tuple[str, ...]
     """Fields that differ between members, in the order in which they name them."""
 
     def label(self, member: MemberConfig) -> str:
-        """A member's name by its values, such as `tau=1 label_rate=0.01 seed=0`."""
-        return " ".join(f"{name}={getattr(member, name):g}" for name in self.varied)
+        """A member's name by its values, such as `tau=1 beta_vae label_rate=0.01 seed=0`."""
+        values = {name: getattr(member, name) for name in self.varied}
+        return " ".join(value if isinstance(value, str) else f"{name}={value:g}" for name, value in values.items())
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets that members train on."""
+        return tuple(dict.fromkeys(member.dataset for member in self.members))
 
 
 def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:
     """The study of all combinations of the swept values; the last one varies fastest.
 
+    Where γ_tc is not among the fields, it is each regulariser's own default.
     Raises InvalidInputError when a value breaks its rule or a grid is empty.
     """
     for field, values in swept.items():
         if not values:
             raise InvalidInputError(f"`{field}` must have at least one value, got none")
     combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
-    members = tuple(MemberConfig(**fixed, **dict(zip(swept, values, strict=True))) for values in combinations)
-    for label_rate in {member.label_rate for member in members}:
-        labelled_indices(dsprites.GRID.num_images, label_rate, seed=0)  # raises where it leaves no image
-    return Study(name, members, schedule, fixed=dict(fixed), varied=tuple(reversed(list(swept))))
+    members = tuple(_member({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations)
+    for dataset, label_rate in {(member.dataset, member.label_rate) for member in members}:
+        num_images = datasets.specification(dataset).num_images
+        datasets.labelled_indices(num_images, label_rate, seed=0)  # raises where it leaves no image
+    json_fixed = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
+    return Study(name, members, schedule, fixed=json_fixed, varied=tuple(reversed(list(swept))))
+
+
+def _member(fields: dict[str, Any]) -> MemberConfig:
+    default = DEFAULT_GAMMA_TC.get(fields.get("regulariser", ""))
+    return MemberConfig(**{"gamma_tc": default, **fields} if default is not None else fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class StudyDirectory:
         except Timeout:
             raise InvalidInputError(f"one process at a time runs a study, but another runs `{self.path}`") from None
 
-    def require_going_on(self, study: Study, fingerprint: str) -> None:
+    def require_going_on(self, study: Study, fingerprints: Mapping[str, str]) -> None:
         """Raise InvalidInputError unless the study goes on with what the folder holds, if anything.
 
         Values may be added to the grid and iterations raised; members of other settings, images or
@@ -89,25 +103,25 @@ class StudyDirectory:
         record = self._record()
         if record is None:
             return
-        then = {"fingerprint": record["fingerprint"], **record["fixed"]}
-        now = {"fingerprint": fingerprint, **study.fixed}
-        for name in now:
-            if then.get(name) != now[name]:
-                rule = f"a study keeps its `{name}`, but `{self.path}` has {then.get(name)}"
-                raise InvalidInputError(f"{rule}, got {now[name]}: give another --study")
+        now = dict(study.fixed) | _images(fingerprints)
+        then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"])  # a data set may be new
+        for name, value in now.items():
+            if then.get(name) != value:
+                rule = f"a study keeps its {name}, but `{self.path}` has {then.get(name)}"
+                raise InvalidInputError(f"{rule}, got {value}: give another --study")
         if record["schedule"]["iterations"] > study.schedule.iterations:
             raise InvalidInputError(
                 f"a study's `iterations` can only be raised: `{self.path}` has {record['schedule']['iterations']}, "
                 f"got {study.schedule.iterations}: give another --study"
             )
 
-    def write_record(self, study: Study, fingerprint: str) -> None:
+    def write_record(self, study: Study, fingerprints: Mapping[str, str]) -> None:
         """Remember what the study is."""
-        members = {member.content_hash: study.label(member) for member in study.members}
+        members = {study.label(member): member.to_dict() for member in study.members}
         record = {
             "name": study.name,
             "schedule": asdict(study.schedule),
-            "fingerprint": fingerprint,
+            "fingerprints": {**((self._record() or {}).get("fingerprints", {})), **fingerprints},
             "fixed": study.fixed,
         }
         save_json(self.path / "study.json", record | {"members": members})
@@ -117,6 +131,10 @@ class StudyDirectory:
             return json.loads((self.path / "study.json").read_text())
         except FileNotFoundError:
             return None
+
+
+def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:
+    return {f"images of {dataset}": fingerprint for dataset, fingerprint in fingerprints.items()}
 
 
 def require_writable(name: str, folder: Path) -> None:

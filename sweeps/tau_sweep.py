@@ -15,18 +15,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps import options, runner
-from sweeps.options import StudyOptions
+from sweeps.options import OneModelOptions
 from sweeps.study import grid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TauSweepOptions(StudyOptions):
+class TauSweepOptions(OneModelOptions):
     """The τ sweep's command line."""
 
     taus: tuple[float, ...] = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
     """Values of τ; 0 is the baseline without label replacement."""
     label_rates: tuple[float, ...]
     """Shares of the images whose labels are known."""
+    z_dim: int = 5
+    """Dimensions of the nuisance z."""
+
+    @property
+    def figure_command(self) -> str:
+        return "analysis/sensitivity.py --parameter tau"
 
 
 PRESETS = {
@@ -38,6 +44,7 @@ PRESETS = {
         iterations=1_000,
         log_every=50,
         evaluate_every=500,
+        final_metrics=options.QUICK_METRICS,
     ),
     "laptop": TauSweepOptions(
         preset="laptop",

@@ -29,11 +29,11 @@ from mlflow.exceptions import MlflowException
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from larvae.member import Row
+from larvae.member import MemberDirectory, Row
 from sweeps.study import Study, StudyDirectory, require_writable
 
 RETRY_SECONDS = 30.0
-ROWS_PER_BATCH = 40  # MLflow takes 1000 points at once, a row has under 25
+ROWS_PER_BATCH = 15  # MLflow takes 1000 points at once, a row has up to 60: CelebA has 40 attributes
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 UNREACHABLE = (MlflowException, requests.RequestException, OSError)
@@ -78,10 +78,21 @@ def _require_answering_server(uri: str) -> None:
 class Tracker:
     """Keeps MLflow in step with a study: made at its start, told of rows and ends, closed at its end."""
 
-    def __init__(self, uri: str, study: Study, directory: StudyDirectory, tags: Mapping[str, str]) -> None:
-        """Make or find the runs, and bring them up to what the study's folder holds."""
+    def __init__(
+        self,
+        uri: str,
+        study: Study,
+        directory: StudyDirectory,
+        fingerprints: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Make or find the runs, and bring them up to what the study's folder holds.
+
+        fingerprints: of the images, by data set. tags: of all runs.
+        """
         self.study = study
         self.directory = directory
+        self.fingerprints = fingerprints
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
         self._rows: dict[str, list[Row]] = {}
@@ -167,6 +178,9 @@ class Tracker:
         planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
         self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", reason)])
         self._client.set_terminated(run, _STATUS[status])
+        picture = MemberDirectory(self.directory.path / "members" / member).traversal
+        if status == "finished" and picture.exists():
+            self._client.log_artifact(run, str(picture))
 
     def _find_or_make_experiment(self, uri: str) -> str:
         name = self.study.name
@@ -204,21 +218,28 @@ class Tracker:
 
     def _find_or_make_run(self, member: MemberConfig, runs: dict[str, Run], tags: Mapping[str, str]) -> str:
         if existing := runs.get(member.content_hash):
+            if not existing.data.params:  # a command was killed just after it had made the run
+                self._log_configuration(existing.info.run_id, member)
             return existing.info.run_id
         all_tags = {
             "larvae.role": "member",
             "larvae.member": member.content_hash,
             "larvae.iterations": str(self.study.schedule.iterations),
+            "larvae.fingerprint": self.fingerprints[member.dataset],
+            "larvae.directory": str(self.directory.member(member).path),
             "mlflow.parentRunId": self._parent,
             **tags,
         }
         run = self._client.create_run(self._experiment, run_name=self.study.label(member), tags=all_tags)
         run_id = run.info.run_id
-        self._client.log_batch(run_id, params=[Param(k, f"{v}") for k, v in member.to_dict().items()])
-        self._client.log_dict(run_id, member.to_dict(), "config.json")
+        self._log_configuration(run_id, member)
         self._client.update_run(run_id, status="SCHEDULED")
         self._logged[member.content_hash] = 0
         return run_id
+
+    def _log_configuration(self, run_id: str, member: MemberConfig) -> None:
+        self._client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in member.to_dict().items()])
+        self._client.log_dict(run_id, member.to_dict(), "config.json")
 
     def _reconcile(self, runs: Mapping[str, Run]) -> None:
         """Log what the folder has and MLflow has not; no run stays RUNNING that a killed command left so."""
@@ -235,6 +256,11 @@ class Tracker:
                 self.end(name, "finished")
             elif name in unfinished and known == "FINISHED":  # it trains on, to a raised end
                 self._client.update_run(self._runs[name], status="SCHEDULED")
+
+
+def _text(value: object) -> str:
+    """A parameter's value as MLflow shows it."""
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 def _points(row: Row) -> list[Metric]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,32 @@ REPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedFile:
+    """A data set's prepared file, for nodes that cannot render its images themselves."""
+
+    path: Path
+    """On the driver's node."""
+    content: ray.ObjectRef | None
+    """Its bytes in Ray's object store, for other nodes; None where there are none."""
+    fingerprint: str
+    """Names it in their caches: whatever else lies there, they train on these images."""
+
+    def on_this_node(self, dataset: str) -> Path:
+        """Where it is, fetched by the first trial that needs it."""
+        if self.content is None:
+            return self.path
+        return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
+
+
+@dataclass(frozen=True, slots=True)
 class TrialSettings:
     """What all trials of a study share."""
 
     schedule: Schedule
     members_directory: Path
     """On a cluster, in a folder that all nodes share."""
-    dataset: str
-    packed_file: str | None
-    """Name of the packed images in a node's cache; None when the node renders them itself."""
-    packed_images: ray.ObjectRef | None
-    """The packed file's bytes in Ray's object store, for nodes whose cache lacks it."""
+    prepared_files: Mapping[str, PreparedFile]
+    """By data set; those that nodes render themselves have none."""
     cpus: int
     gpus: float
     compile: bool
@@ -50,7 +65,7 @@ class MemberTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], settings: TrialSettings) -> None:
         self.settings = settings
         torch.set_num_threads(settings.cpus)
-        self.dataset: Dataset | None = None
+        self.datasets: dict[str, Dataset] = {}
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -85,20 +100,20 @@ class MemberTrainable(tune.Trainable):
 
     def _train(self) -> Iterator[Row]:
         """The member's rows; a generator, so that failures to open the data are the member's too."""
-        if self.dataset is None:
-            self.dataset = datasets.open_dataset(self.settings.dataset, self._packed_path())
         on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
         yield from train_member(
             self.member,
             self.settings.schedule,
-            self.dataset,
+            self._dataset(self.member.dataset),
             self.directory,
             device="cuda" if on_gpu else "cpu",
             compiled=self.settings.compile and not on_gpu and can_compile(),
         )
 
-    def _packed_path(self) -> Path:
-        """The node's packed images: rendered or fetched by the first trial that needs them."""
-        if self.settings.packed_file is None:
-            return datasets.prepare(self.settings.dataset)
-        return datasets.install(self.settings.packed_file, lambda: ray.get(self.settings.packed_images))
+    def _dataset(self, name: str) -> Dataset:
+        """A data set, opened once: rendered on this node or fetched by the first trial that needs it."""
+        if name not in self.datasets:
+            file = self.settings.prepared_files.get(name)
+            path = datasets.prepare(name) if file is None else file.on_this_node(name)
+            self.datasets[name] = datasets.open_dataset(name, path)
+        return self.datasets[name]

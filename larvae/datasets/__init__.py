@@ -3,82 +3,207 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.config import DATASETS, require_known
-from larvae.datasets import dsprites, published, store
-from larvae.datasets.factors import FactorGrid
-from larvae.datasets.store import PackedImages
-from larvae.errors import InvalidInputError
+from larvae.datasets import celeba, dsprites, dsprites_published, isaac3d, layouts, shapes3d, store
+from larvae.datasets.download import fetch
+from larvae.datasets.factors import FactorGrid, Factors
+from larvae.datasets.layouts import ImageStore
+from larvae.datasets.specification import Crop, Specification
+from larvae.errors import InvalidInputError, require_known
 from larvae.streams import Stream
+
+
+class Publication(Protocol):
+    """How a data set is published: what this package's modules that read published files have in common."""
+
+    def verify(self, specification: Specification, path: Path) -> str:
+        """Return a digest of what is at a path; InvalidInputError unless it is what was published."""
+
+    def convert(self, specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:
+        """Write the prepared file `target`; InvalidInputError where what was verified cannot be read."""
+
+
+SPECIFICATIONS = {
+    specification.name: specification
+    for specification in (
+        dsprites.SPECIFICATION,
+        shapes3d.SPECIFICATION,
+        shapes3d.RENDERED_SPECIFICATION,
+        isaac3d.SPECIFICATION,
+        celeba.SPECIFICATION,
+    )
+}
+"""All data sets by name."""
+
+_PUBLICATIONS: dict[str, Publication] = {
+    "dsprites": dsprites_published,
+    "shapes3d": shapes3d,
+    "isaac3d": isaac3d,
+    "celeba": celeba,
+}
+_RENDERERS = {"dsprites": dsprites.write_rendered, "shapes3d-rendered": shapes3d.write_rendered}
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Images and their factors."""
 
-    name: str
-    grid: FactorGrid
-    store: PackedImages
+    specification: Specification
+    store: ImageStore
+
+    @property
+    def factors(self) -> Factors:
+        return self.specification.factors
 
     @property
     def num_images(self) -> int:
-        return self.grid.num_images
+        return self.specification.num_images
+
+    @property
+    def channels(self) -> int:
+        return self.specification.channels
+
+    @property
+    def maximum(self) -> int:
+        """The value of a white pixel."""
+        return self.store.maximum
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the images: equal for equal images, whatever file they came from."""
+        return self.store.fingerprint
 
     def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The images (n, channels, 64, 64) at the given indices."""
-        return self.store.images(indices)[:, None]
+        return self.store.images(indices)
+
+    def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Class indices (n, k) of the images at the given indices."""
+        if isinstance(self.factors, FactorGrid):
+            return self.factors.classes(indices)
+        return self.store.classes(indices)
+
+
+def specification(name: str) -> Specification:
+    """What is known of a data set. InvalidInputError, naming all, where there is none of the name."""
+    require_known("dataset", name, SPECIFICATIONS)
+    return SPECIFICATIONS[name]
 
 
 def verify(name: str, data_file: Path | None = None) -> str | None:
-    """Raise InvalidInputError unless the data set is known and a given file is the published one.
+    """Raise InvalidInputError unless the data set is known and can be prepared from what is given.
 
-    Returns the file's digest.
+    data_file: a published file or folder, or a file that `prepare` made, on whatever machine. Without one,
+    the data set must be rendered, or have been prepared before.
+    Returns the digest of a given file.
     """
-    require_known("dataset", name, DATASETS)
-    return published.verify(data_file) if data_file is not None else None
+    known = specification(name)
+    if data_file is None:
+        if not known.is_rendered and not cached_path(name).exists():
+            raise InvalidInputError(f"{name} is not prepared: run {how_to_prepare(known)}, or give --data-file")
+        return None
+    if store.is_prepared(data_file):
+        return layouts.open_images(data_file, known).fingerprint
+    if name not in _PUBLICATIONS:
+        raise InvalidInputError(f"`data_file` must be left out with {name}, which is rendered, got `{data_file}`")
+    return _PUBLICATIONS[name].verify(known, data_file)
 
 
-def prepare(name: str, data_file: Path | None = None, *, progress: bool = False) -> Path:
-    """Make the packed file of a data set in this node's cache, unless it is there; return its path.
+def prepare(
+    name: str,
+    data_file: Path | None = None,
+    *,
+    progress: bool = False,
+    download: bool = False,
+    url: str = "",
+    crop: Crop | None = None,
+) -> Path:
+    """Make the prepared file of a data set in this node's cache, unless it is there; return its path.
 
-    data_file: a published file to convert; without one the images are rendered.
-    Raises InvalidInputError when the file is not a whole published one.
+    data_file: a published file or folder to convert, or a prepared file, which is used where it is. Without one
+    the images are rendered; or, with `download`, downloaded from `url` or where their publisher keeps them.
+    crop: what to cut out of photographs, where it is not to be the usual.
+    Raises InvalidInputError where nothing tells where images are to come from, or what is there is not whole.
     """
-    digest = verify(name, data_file)
-    if data_file is None or digest is None:
-        return dsprites.prepare(progress=progress)
-    path = cached_path(name, digest)
-    return store.made_once(
-        path, lambda: published.convert(data_file, path, dsprites.GRID.num_images, progress=progress)
-    )
+    known = _cropped(specification(name), crop)
+    if data_file is not None and store.is_prepared(data_file):
+        verify(name, data_file)
+        return data_file
+    if data_file is None and known.is_rendered:
+        path = _cached(known)
+        return store.made_once(path, lambda: _RENDERERS[name](known, path, progress=progress))
+    downloads = download and data_file is None
+    digest = None if downloads else verify(name, data_file)
+    path = _cached(known, digest)
+
+    def make() -> None:
+        source = data_file or fetch(known, url, progress=progress)
+        _PUBLICATIONS[name].convert(known, source, path, progress=progress)
+
+    return store.made_once(path, make)
 
 
-def cached_path(name: str, digest: str) -> Path:
-    """Where the cache keeps the packed images of a published file with this digest."""
-    return store.cache_directory() / f"{name}-{digest[:12]}.npy"
+def how_to_prepare(known: Specification) -> str:
+    """The command that prepares a data set, and what it takes."""
+    command = f"python -m larvae.datasets prepare {known.name}"
+    if known.is_rendered:
+        return f"`{command}`"
+    if known.url:
+        return f"`{command}` (downloads {known.download_megabytes} MB)"
+    return f"`{command} --source FOLDER`, with {known.takes}, from {known.home}"
+
+
+def cached_path(name: str, digest: str | None = None) -> Path:
+    """Where the cache keeps a prepared data set.
+
+    digest: of the published file that was converted; it matters only where images can be rendered too.
+    """
+    return _cached(specification(name), digest)
+
+
+def _cached(known: Specification, digest: str | None = None) -> Path:
+    parts = [known.name]
+    if known.is_rendered and known.takes:  # rendered images and published ones stand side by side
+        parts.append("rendered" if digest is None else digest[:12])
+    if known.crop != specification(known.name).crop:
+        parts += [str(number) for number in known.crop or ()]
+    return store.cache_directory() / f"{'-'.join(parts)}.h5"
+
+
+def _cropped(known: Specification, crop: Crop | None) -> Specification:
+    if crop is None:
+        return known
+    if known.crop is None:
+        cropped = ", ".join(other.name for other in SPECIFICATIONS.values() if other.crop is not None)
+        raise InvalidInputError(f"`crop` must be left out except with {cropped}, got it with {known.name}")
+    return replace(known, crop=crop)
 
 
 def install(file_name: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
-    """Put packed images (n, 512) from elsewhere into this node's cache, unless they are there; return the path."""
+    """Put a prepared file from elsewhere into this node's cache, unless it is there; return the path.
+
+    fetch: gives the file's bytes, uint8 (size of the file,); called only where the file is missing.
+    """
     path = store.cache_directory() / file_name
 
     def write() -> None:
-        images = fetch()
-        with store.writing(path, len(images)) as packed:
-            packed[:] = images
+        with store.appearing(path) as partial:
+            fetch().tofile(partial)
 
     return store.made_once(path, write)
 
 
 def open_dataset(name: str, path: Path) -> Dataset:
-    """Memory-map a packed file that `prepare` made."""
-    return Dataset(name, dsprites.GRID, store.open_packed(path, dsprites.GRID.num_images))
+    """Open a file that `prepare` made; InvalidInputError unless it is a whole one of this data set."""
+    known = specification(name)
+    return Dataset(known, layouts.open_images(path, known))
 
 
 def labelled_indices(num_images: int, label_rate: float, seed: int) -> NDArray[np.int64]:

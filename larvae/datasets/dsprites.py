@@ -7,21 +7,47 @@ differs in two pixels, both of one heart.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from larvae.datasets import store
+from larvae.datasets import store, writing
 from larvae.datasets.factors import FactorGrid
+from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
 
-GRID = FactorGrid(names=("shape", "scale", "orientation", "position_x", "position_y"), sizes=(3, 6, 40, 32, 32))
+GRID = FactorGrid(
+    names=("shape", "scale", "orientation", "position_x", "position_y"),
+    sizes=(3, 6, 40, 32, 32),
+    values={
+        "shape": ("square", "ellipse", "heart"),
+        "scale": tuple(f"{scale:g}" for scale in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        "orientation": tuple(f"{360 * index / 39:.0f}°" for index in range(40)),
+        "position_x": tuple(f"{index / 31:.2f}" for index in range(32)),
+        "position_y": tuple(f"{index / 31:.2f}" for index in range(32)),
+    },
+    periods={"orientation": 39},  # class 39 is a whole turn
+)
 """The five factors that vary; the sixth, colour, is constant and dropped, as in the paper."""
+
+SPECIFICATION = Specification(
+    name="dsprites",
+    title="white shapes on black (Matthey et al., 2017), rendered to the pixel",
+    factors=GRID,
+    num_images=GRID.num_images,
+    channels=1,
+    is_rendered=True,
+    takes="the published dSprites .npz or .hdf5",
+    home="https://github.com/google-deepmind/dsprites-dataset",
+    checksums={
+        ".npz": ("md5", "7da33b31b13a06f4b04a70402ce90c2e"),
+        ".hdf5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
+        ".h5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
+    },
+)
 
 SCALES = np.linspace(0.5, 1.0, 6)
 ORIENTATIONS = np.linspace(0.0, 2 * np.pi, 40)  # the end point is included: class 39 looks like class 0
@@ -104,34 +130,21 @@ def _draw(
     images[rows[:, None, None], lines[:, :, None], columns[:, None, :]] = _INSIDE[shape](u, v)
 
 
-def prepare(path: Path | None = None, *, progress: bool = True) -> Path:
-    """Render the whole data set into the cache, once; return the packed file's path.
-
-    Safe to call from many processes at once: one renders, the others wait and find it done.
-    """
-    path = path or store.cache_directory() / "dsprites-rendered.npy"
-
-    def write() -> None:
-        with store.writing(path, GRID.num_images) as packed:
-            _render_all(packed, progress)
-
-    return store.made_once(path, write)
-
-
-def _render_all(packed: NDArray[np.uint8], progress: bool) -> None:
-    images_per_task = GRID.sizes[3] * GRID.sizes[4]  # one shape, scale and orientation
+def write_rendered(specification: Specification, path: Path, *, progress: bool = False) -> None:
+    """Render all images of a grid of these factors, `GRID` or its first classes, into a prepared file."""
+    grid = specification.factors
+    assert isinstance(grid, FactorGrid)
+    images_per_task = grid.sizes[3] * grid.sizes[4]  # one shape, scale and orientation
 
     def render_block(start: int) -> int:
         indices = np.arange(start, start + images_per_task)
-        packed[start : start + images_per_task] = store.pack(render(GRID.classes(indices)))
+        packed[start : start + images_per_task] = store.pack(render(grid.classes(indices)))
         return images_per_task
 
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(
-            total=GRID.num_images, desc="rendering dSprites", unit="image", unit_scale=True, disable=not progress
-        ) as bar,
+        writing.writing_packed(path, specification) as packed,
+        writing.progress_bar(grid.num_images, "rendering dSprites", progress) as bar,
     ):
-        for done in pool.map(render_block, range(0, GRID.num_images, images_per_task)):
+        tasks = (partial(render_block, start) for start in range(0, grid.num_images, images_per_task))
+        for done in writing.in_order(tasks):
             bar.update(done)

@@ -1,24 +1,26 @@
-"""Binary images packed to bits in one file, memory-mapped and so shared by all processes of a node."""
+"""Files of the cache: each is made once a node, whole or not at all, and says what it holds."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
 
 IMAGE_SIZE = 64
 BYTES_PER_IMAGE = IMAGE_SIZE * IMAGE_SIZE // 8
+FORMAT = "larvae 1"
+"""What a prepared file calls its layout; another layout must get another number."""
 
 
 def cache_directory() -> Path:
@@ -36,44 +38,82 @@ def unpack(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.unpackbits(packed, axis=1).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class PackedImages:
-    """A whole, verified file of packed images."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a prepared file says of itself, in its attributes."""
 
-    packed: NDArray[np.uint8]
-    """Memory-mapped bytes (n, 512)."""
-    fingerprint: str
-    """sha256 of the packed bytes: equal for equal images, whatever file they came from."""
-
-    def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """The images (n, 64, 64) in {0, 1} at the given indices."""
-        return unpack(self.packed[indices])
+    dataset: str
+    num_images: int
+    maximum: int
+    """The value of a white pixel."""
+    sha256: str
+    """Digest of what the file holds, before compression: equal for equal images, whatever file they came from."""
 
 
-def open_packed(path: Path, num_images: int) -> PackedImages:
-    """Memory-map a file written by `writing`; InvalidInputError if it is not whole."""
+def read_header(path: Path) -> Header:
+    """What a prepared file says of itself; InvalidInputError unless it is one, and whole."""
     try:
-        packed = np.load(path, mmap_mode="r", allow_pickle=False)
-        fingerprint = json.loads(_sidecar(path).read_text())["sha256"]
-        shape, dtype = packed.shape, packed.dtype
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"`{path}` must be a whole packed data set, but: {error}; delete it to prepare it again"
-        ) from None
-    if shape != (num_images, BYTES_PER_IMAGE) or dtype != np.uint8:
-        raise InvalidInputError(f"`{path}` must hold uint8 {(num_images, BYTES_PER_IMAGE)}, got {dtype} {shape}")
-    return PackedImages(packed, fingerprint)
+        with open_file(path) as file:
+            attributes = dict(file.attrs)
+        if attributes["format"] != FORMAT:
+            raise LookupError(f"its layout is `{attributes['format']}`, not `{FORMAT}`")
+        return Header(
+            dataset=str(attributes["dataset"]),
+            num_images=int(attributes["num_images"]),
+            maximum=int(attributes["maximum"]),
+            sha256=str(attributes["sha256"]),
+        )
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise not_whole(path, error) from None
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether there is a whole prepared file, of whatever data set, at a path."""
+    try:
+        read_header(path)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def not_whole(path: Path, error: Exception) -> InvalidInputError:
+    """The error that a file which `writing` has not written, or not as it is now, gives."""
+    reason = " ".join(str(error).split())
+    return InvalidInputError(
+        f"`{path}` must be a whole prepared data set, but: {reason}; delete it to prepare it again"
+    )
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file to read. Prepared files never change, so no lock is taken: network file systems lack them."""
+    return h5py.File(path, "r", locking=False)
 
 
 @contextlib.contextmanager
-def writing(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield an array (n, 512) to fill; it appears at `path` only when whole, or not at all."""
-    partial = path.with_suffix(f".partial-{os.getpid()}")
+def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
+    """Yield an HDF5 file to fill with all but `sha256`; it appears at `path` only when whole, or not at all.
+
+    The caller must set the attribute `sha256` before the block ends.
+    """
+    with appearing(path) as partial:
+        # The format of HDF5 1.10: chunks are found in constant time, and files are read by all libraries since.
+        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["dataset"] = specification.name
+            file.attrs["num_images"] = specification.num_images
+            file.attrs["maximum"] = 1 if specification.channels == 1 else 255
+            if specification.crop is not None:
+                file.attrs["crop"] = specification.crop
+            yield file
+        read_header(partial)
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file appears at `path` when the block has ended well, or not at all."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(num_images, BYTES_PER_IMAGE))
-        yield array
-        array.flush()
-        _sidecar(path).write_text(json.dumps({"sha256": hashlib.sha256(array.data).hexdigest()}))
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -83,6 +123,8 @@ def made_once(path: Path, make: Callable[[], object]) -> Path:
     """Have one process of a node make the file at `path`, unless it is there; the others wait. Returns the path."""
     with locked(path):
         if not path.exists():
+            for stale in path.parent.glob(f"{path.name}.partial-*"):  # of processes that were killed
+                stale.unlink(missing_ok=True)
             make()
     return path
 
@@ -93,7 +135,3 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_suffix(".json")

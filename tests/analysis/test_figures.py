@@ -8,10 +8,11 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis.estimates import TAU, Sensitivity, estimate_sensitivity
-from analysis.figures import MARKERS, PALETTE, PANELS, draw_sensitivity, figure_bytes, figure_notes, sensitivity_figure
+from analysis.figures import draw_sensitivity, figure_notes, sensitivity_figure
+from analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends
 
-MIG, L2 = PANELS
+MIG, L2 = PANELS["mig"], PANELS["l2"]
 
 
 def sensitivity_of(members: list) -> Sensitivity:

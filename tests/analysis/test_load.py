@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.load import METRICS, find_study, load_members
+from analysis.load import (
+    METRICS,
+    converter,
+    find_label_rate_study,
+    find_study,
+    load_members,
+    varied_parameters,
+    varied_within_panels,
+)
 from larvae.errors import InvalidInputError
-from tests.analysis.invented import MIXED, grid, log_study
+from tests.analysis.invented import LABEL_RATES, MIXED, frame, grid, log_study, paired, panels
 
 
 def test_members_have_typed_parameters_and_last_metrics(tracking_uri: str) -> None:
@@ -61,8 +69,60 @@ def test_the_newest_study_that_varies_only_the_parameter_is_found(tracking_uri: 
         find_study(tracking_uri, "gamma_tc")
 
 
+def test_the_newest_study_that_compares_over_label_rates_is_found(tracking_uri: str) -> None:
+    assert find_label_rate_study(tracking_uri) == "label-rates"
+
+
+def test_without_a_study_that_compares_the_rule_is_said(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    log_study(client, "one-rate", grid((0, 1), (0.01,), (0,)))
+    log_study(client, "no-baseline", grid((0.5, 1), (0.01, 0.02), (0,)))
+    client.create_experiment("empty")
+    with pytest.raises(InvalidInputError, match="must hold a study that compares τ = 0 with τ > 0"):
+        find_label_rate_study(uri)
+
+
+def test_parameters_of_other_versions_are_kept_as_text_and_absent_ones_are_left_out(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("other-version")
+    for number, sparsity in enumerate(("0.5", "none")):
+        run = client.create_run(experiment, tags={"larvae.role": "member", "larvae.member": str(number)}).info.run_id
+        for name, value in {"sparsity": sparsity, "tau": "1.0", "seed": "0", "status": "odd"}.items():
+            client.log_param(run, name, value)
+    client.create_run(experiment, tags={"larvae.role": "member", "larvae.member": "killed as it was made"})
+    members = load_members(uri, "other-version")
+    assert sorted(members["sparsity"]) == ["0.5", "none"]
+    assert list(members["tau"]) == [1.0, 1.0]
+    assert set(members["status"]) == {"RUNNING"}
+    assert "z_dim" not in members
+    assert varied_parameters(members) == ["sparsity"]
+
+
+def test_truth_values_and_lists_are_read() -> None:
+    assert [converter("bool")("True"), converter("bool")("False")] == [True, False]
+    assert converter("tuple[str, ...]")("['shape']") == "['shape']"
+    assert converter("int")("5") == 5
+
+
+def test_metrics_are_not_parameters() -> None:
+    assert varied_parameters(frame(grid((1,), (0.01,), (0, 1)))) == []
+    assert varied_parameters(frame(grid((0, 1), (0.01,), (0, 1)))) == ["tau"]
+
+
+def test_what_varies_with_the_regulariser_does_not_vary_within_panels() -> None:
+    members = frame(LABEL_RATES)
+    assert varied_parameters(members) == ["regulariser", "tau", "gamma_tc"]
+    assert varied_within_panels(members) == ["tau"]
+    mixed = panels(paired([0.1], [0.2], alpha=1.0), paired([0.1], [0.2], alpha=2.0))
+    assert varied_within_panels(mixed) == ["tau", "alpha"]
+
+
 def test_an_unknown_study_is_answered_with_the_known_ones(tracking_uri: str) -> None:
-    with pytest.raises(InvalidInputError, match="one of latest-sweep, mixed, search, unfinished, z-dim-sweep, got no"):
+    with pytest.raises(
+        InvalidInputError, match="one of label-rates, latest-sweep, mixed, search, unfinished, z-dim-sweep, got no"
+    ):
         load_members(tracking_uri, "no")
 
 

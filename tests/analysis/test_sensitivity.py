@@ -52,11 +52,40 @@ def test_without_a_study_the_newest_sweep_is_drawn(
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
 
 
+def test_another_parameter_finds_its_study_and_names_its_files(
+    tracking_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sensitivity.main(["--parameter", "z_dim", "--tracking-uri", tracking_uri, "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("z-dim-sweep: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name.replace("tau", "z_dim") for name in NAMES]
+    assert list(pd.read_csv(tmp_path / "z_dim_sensitivity_members.csv")["z_dim"]) == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--parameter", "alpha"], "`parameter` must be one of tau, z_dim, got alpha"),
+        (["--parametre", "tau"], "--parametre"),
+    ],
+)
+def test_a_command_line_that_says_nothing_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sensitivity.main(arguments) == 2
+    assert_one_line(capsys, message)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("study", "message"),
     [
         ("unknown", "`study` must be one of "),
-        ("unfinished", "`study` must have a finished member, got unfinished with 2 FAILED"),
+        ("unfinished", "`study` must have a finished member with results, got unfinished with 2 FAILED"),
         (
             "z-dim-sweep",
             "must vary tau and, beside label rate and seed, nothing else, got z-dim-sweep that varies z_dim",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from larvae.checkpoint import load_checkpoint, save_checkpoint, save_json
+from larvae.checkpoint import load_checkpoint, save_bytes, save_checkpoint, save_json
 from larvae.errors import InvalidInputError
 
 STATE = {"iteration": 7, "history": [{"loss": 0.5}], "model": OrderedDict(weight=torch.arange(1000.0))}
@@ -28,6 +28,15 @@ def test_checkpoint_round_trips(tmp_path: Path) -> None:
 def test_json_round_trips(tmp_path: Path) -> None:
     save_json(tmp_path / "new" / "result.json", {"status": "finished", "history": [1.5]})
     assert json.loads((tmp_path / "new" / "result.json").read_text()) == {"status": "finished", "history": [1.5]}
+
+
+def test_bytes_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "picture.png"
+    save_bytes(path, b"\x89PNG\r\n")
+    assert path.read_bytes() == b"\x89PNG\r\n"
+    save_bytes(path, b"")
+    assert path.read_bytes() == b""
+    assert [entry.name for entry in path.parent.iterdir()] == ["picture.png"]
 
 
 @pytest.mark.parametrize("save", [save_checkpoint, save_json])

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from larvae import datasets
-from larvae.datasets import Dataset, dsprites
+from larvae.datasets import Dataset
 from larvae.datasets.dsprites import GRID, render
+from larvae.datasets.layouts import PackedImages
 
 LAST = np.array(GRID.sizes) - 1
 
@@ -162,6 +163,11 @@ def test_real_images_differ_in_two_pixels_at_most() -> None:
     assert np.count_nonzero(render(classes) != samples["imgs"]) <= 2
 
 
+def packed(dataset: Dataset) -> NDArray[np.uint8]:
+    assert isinstance(dataset.store, PackedImages)
+    return dataset.store.packed
+
+
 def test_prepared_data_set_holds_the_rendered_images(dataset: Dataset) -> None:
     indices = np.random.default_rng(5).integers(GRID.num_images, size=1000)
     indices[:2] = 0, GRID.num_images - 1
@@ -172,18 +178,18 @@ def test_prepared_data_set_holds_the_rendered_images(dataset: Dataset) -> None:
 
 
 def test_data_set_knows_its_name_and_size(dataset: Dataset) -> None:
-    assert dataset.name == "dsprites"
-    assert dataset.num_images == 737_280 == len(dataset.store.packed)
+    assert dataset.specification.name == "dsprites"
+    assert dataset.num_images == 737_280 == len(packed(dataset))
 
 
 def test_prepared_file_is_small_and_named_by_its_content(dataset: Dataset, cache_directory: Path) -> None:
-    path = cache_directory / "dsprites-rendered.npy"
+    path = cache_directory / "dsprites-rendered.h5"
     assert path.stat().st_size <= 400e6
-    assert dataset.store.fingerprint == hashlib.sha256(dataset.store.packed.data).hexdigest()
+    assert dataset.store.fingerprint == hashlib.sha256(packed(dataset).data).hexdigest()
 
 
 def test_preparing_again_renders_nothing(dataset: Dataset, cache_directory: Path) -> None:
-    path = cache_directory / "dsprites-rendered.npy"
+    path = cache_directory / "dsprites-rendered.h5"
     before = path.stat()
-    assert datasets.prepare("dsprites") == dsprites.prepare(progress=False) == path
+    assert datasets.prepare("dsprites") == path == datasets.cached_path("dsprites")
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from larvae.datasets.dsprites import GRID
-from larvae.datasets.factors import FactorGrid
+from larvae.datasets.factors import FactorGrid, Factors
+from larvae.errors import InvalidInputError
 
 SMALL = FactorGrid(names=("a", "b", "c"), sizes=(2, 3, 5))
 
@@ -69,3 +70,56 @@ def test_unit_interval_goes_on_beyond_the_grid() -> None:
     assert GRID.to_unit_interval(2 * np.stack([first, last])) == pytest.approx(
         np.array([[-0.5] * 5, [1.5] * 5]), abs=1e-6
     )
+
+
+# Some of the factors
+
+
+@pytest.mark.parametrize("names", [("shape", "position_x"), ("position_x", "shape"), ["position_x", "shape", "shape"]])
+def test_chosen_factors_are_in_the_data_set_s_order(names: list[str]) -> None:
+    assert GRID.columns(names) == [0, 3]
+    chosen = GRID.select(names)
+    assert (chosen.names, chosen.sizes, chosen.num_factors) == (("shape", "position_x"), (3, 32), 2)
+
+
+def test_chosen_factors_are_no_grid() -> None:
+    """Their combinations occur many times each."""
+    assert not isinstance(GRID.select(GRID.names), FactorGrid)
+
+
+def test_labels_of_chosen_factors_are_those_of_all() -> None:
+    classes = GRID.classes(np.random.default_rng(0).integers(GRID.num_images, size=100))
+    chosen = GRID.select(["scale", "orientation"])
+    labels = chosen.standardise(classes[:, [1, 2]])
+    assert np.array_equal(labels, GRID.standardise(classes)[:, [1, 2]])
+    everything = GRID.to_unit_interval(GRID.standardise(classes))
+    assert np.array_equal(chosen.to_unit_interval(labels), everything[:, [1, 2]])
+
+
+def test_chosen_factors_keep_the_names_and_periods_of_their_values() -> None:
+    chosen = GRID.select(["orientation", "shape"])
+    assert [chosen.value_name("shape", c) for c in range(3)] == ["square", "ellipse", "heart"]
+    assert chosen.value_name("orientation", 39) == GRID.value_name("orientation", 39) == "360°"
+    assert chosen.periods["orientation"] == 39
+
+
+def test_value_without_a_name_is_its_index() -> None:
+    assert SMALL.value_name("b", 2) == "2"
+
+
+def test_every_value_of_dsprites_has_a_name_of_its_own() -> None:
+    for name, size in zip(GRID.names, GRID.sizes, strict=True):
+        assert len({GRID.value_name(name, c) for c in range(size)}) == size
+
+
+@pytest.mark.parametrize("choose", [GRID.columns, GRID.select], ids=["columns", "select"])
+def test_unknown_factor_is_named_with_those_there_are(choose: object) -> None:
+    rule = "^`factor` must be one of shape, scale, orientation, position_x, position_y, got colour$"
+    with pytest.raises(InvalidInputError, match=rule):
+        choose(["shape", "colour"])
+
+
+def test_factors_that_are_no_grid_are_standardised_alike() -> None:
+    factors = Factors(SMALL.names, SMALL.sizes)
+    classes = SMALL.classes(np.arange(SMALL.num_images))
+    assert np.array_equal(factors.standardise(classes), SMALL.standardise(classes))

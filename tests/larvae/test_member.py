@@ -18,11 +18,20 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
-from larvae.member import MemberDirectory, Row, train_member
+from larvae.member import MemberDirectory, Row, checkpoint_config, restore, train_member
 from larvae.training import Trainer
+from larvae.traversal import reference_index, traversal_png
 
 CONFIG = MemberConfig(batch_size=4, label_rate=0.001)
-SCHEDULE = Schedule(iterations=5, log_every=2, evaluate_every=4, evaluation_size=200, checkpoint_seconds=0)
+FACTOR_VAE = dataclasses.replace(CONFIG, regulariser="factor_vae", gamma_tc=10.0)
+SCHEDULE = Schedule(
+    iterations=5,
+    log_every=2,
+    evaluate_every=4,
+    evaluation_size=200,
+    final_metrics=("mig", "l2", "modularity"),
+    checkpoint_seconds=0,
+)
 NEVER_SAVED = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
 TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
 """What differs between equal runs."""
@@ -70,9 +79,11 @@ def assert_equal_states(a: dict[str, Any], b: dict[str, Any]) -> None:
         assert same, name
 
 
-def interrupt_after(num_rows: int, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> list[Row]:
+def interrupt_after(
+    num_rows: int, schedule: Schedule, dataset: Dataset, directory: MemberDirectory, config: MemberConfig = CONFIG
+) -> list[Row]:
     """Train until so many rows were yielded, then stop as a closed generator does."""
-    training = train_member(CONFIG, schedule, dataset, directory)
+    training = train_member(config, schedule, dataset, directory)
     rows = list(itertools.islice(training, num_rows))
     training.close()
     return rows
@@ -94,12 +105,34 @@ def test_metrics_come_at_multiples_of_evaluate_every_and_at_the_end(uninterrupte
     assert [row["iteration"] for row in rows if "l2" in row] == [4, 5]
 
 
+def test_the_end_has_metrics_of_its_own(uninterrupted: tuple[list[Row], Any]) -> None:
+    rows, _ = uninterrupted
+    assert [row["iteration"] for row in rows if "modularity" in row] == [5]
+
+
+def test_metrics_are_those_of_the_schedule(dataset: Dataset, directory: MemberDirectory) -> None:
+    schedule = dataclasses.replace(SCHEDULE, evaluate_every=2, metrics=("modularity",), final_metrics=("l2", "sap"))
+    rows = list(train_member(CONFIG, schedule, dataset, directory))
+    names = ("mig", "l2", "sap", "modularity")
+    computed = [[name for name in names if name in row] for row in rows]
+    assert computed == [["modularity"], ["modularity"], ["l2", "sap"]]
+
+
+def test_a_schedule_without_metrics_computes_none(
+    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
+) -> None:
+    rows = list(train_member(CONFIG, dataclasses.replace(SCHEDULE, metrics=(), final_metrics=()), dataset, directory))
+    losses = uninterrupted[0][0].keys()  # of a row that was not evaluated
+    assert [row.keys() for row in rows] == [losses] * 3
+    assert_equal_states(final_state(directory), uninterrupted[1])
+
+
 def test_rows_are_what_the_trainer_says(dataset: Dataset, uninterrupted: tuple[list[Row], Any]) -> None:
     trainer = Trainer(CONFIG, dataset)
     expected = [
         {"iteration": 2, **trainer.train(2)},
-        {"iteration": 4, **trainer.train(2), **evaluate(trainer, 200)},
-        {"iteration": 5, **trainer.train(1), **evaluate(trainer, 200)},
+        {"iteration": 4, **trainer.train(2), **evaluate(trainer, 200, SCHEDULE.metrics)},
+        {"iteration": 5, **trainer.train(1), **evaluate(trainer, 200, SCHEDULE.final_metrics)},
     ]
     rows, state = uninterrupted
     assert without_times(rows) == expected
@@ -109,7 +142,9 @@ def test_rows_are_what_the_trainer_says(dataset: Dataset, uninterrupted: tuple[l
 def test_how_often_a_member_is_looked_at_does_not_change_it(
     dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[Any, dict[str, Any]]
 ) -> None:
-    schedule = Schedule(iterations=5, log_every=1, evaluate_every=1, evaluation_size=50)
+    schedule = Schedule(
+        iterations=5, log_every=1, evaluate_every=1, evaluation_size=50, final_metrics=("mig", "factor_vae_score")
+    )
     rows = list(train_member(CONFIG, schedule, dataset, directory))
     assert [row["iteration"] for row in rows if "mig" in row] == [1, 2, 3, 4, 5]
     assert_equal_states(final_state(directory), uninterrupted[1])
@@ -180,10 +215,36 @@ def test_interrupted_after_every_row_equals_uninterrupted_bit_for_bit(
     assert_equal_states(final_state(directory), uninterrupted[1])
 
 
+@pytest.mark.parametrize(
+    "config",
+    [FACTOR_VAE, dataclasses.replace(FACTOR_VAE, tau=0), dataclasses.replace(CONFIG, tau=0, alpha=0)],
+    ids=["FactorVAE", "FactorVAE's baseline", "unsupervised"],
+)
+def test_interrupted_members_of_other_kinds_equal_uninterrupted_ones_bit_for_bit(
+    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, config: MemberConfig
+) -> None:
+    """Within a row, by a kill between checkpoints, and after a row; the discriminator's state goes along."""
+    seldom = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
+    at_once = MemberDirectory(tmp_path / "at once")
+    expected = list(train_member(config, seldom, dataset, at_once))
+    interrupt_after(1, SCHEDULE, dataset, directory, config)
+    saved = final_state(directory)
+    assert saved["iteration"] == 1
+    kinds = {"model", "discriminator"} if config.regulariser == "factor_vae" else {"model"}
+    assert saved["optimisers"].keys() == kinds
+    interrupt_after(2, seldom, dataset, directory, config)
+    assert final_state(directory)["iteration"] == 1
+    rows = list(train_member(config, SCHEDULE, dataset, directory))
+    assert without_times(rows) == without_times(expected)
+    assert_equal_states(final_state(directory), final_state(at_once))
+    assert directory.traversal.read_bytes() == at_once.traversal.read_bytes()
+
+
 def test_interrupted_member_has_no_result(dataset: Dataset, directory: MemberDirectory) -> None:
     interrupt_after(2, SCHEDULE, dataset, directory)
     assert directory.read_result() is None
     assert directory.last_evaluation(1) is None
+    assert not directory.traversal.exists()
 
 
 def test_finished_member_is_not_trained_again(dataset: Dataset, directory: MemberDirectory) -> None:
@@ -266,7 +327,20 @@ def refusal(config: MemberConfig, dataset: Dataset, directory: MemberDirectory) 
     return str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"tau": 0.5}, {"seed": 1}, {"z_dim": 2}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tau": 0.5},
+        {"seed": 1},
+        {"z_dim": 2},
+        {"regulariser": "factor_vae"},
+        {"observed_factors": ("shape",)},
+        {"instance_norm": False},
+        {"likelihood": "gaussian"},
+        {"density_estimator": "minibatch_stratified"},
+    ],
+    ids=str,
+)
 def test_checkpoint_of_another_configuration_is_refused(
     dataset: Dataset, directory: MemberDirectory, change: dict[str, Any]
 ) -> None:
@@ -328,7 +402,16 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     assert environment["compiled"] is False
     assert environment["device"]
     assert environment["python"].startswith("3.")
-    assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoint.pt", "result.json"]
+    files = sorted(path.name for path in directory.path.iterdir())
+    assert files == ["checkpoint.pt", "result.json", "traversal.png"]
+
+
+def test_member_leaves_a_picture_of_its_end(dataset: Dataset, directory: MemberDirectory) -> None:
+    list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    trainer = Trainer(CONFIG, dataset)
+    trainer.train(5)
+    expected = traversal_png(trainer, reference_index(dataset.num_images, CONFIG.seed))
+    assert directory.traversal.read_bytes() == expected
 
 
 def test_last_evaluation_is_that_of_a_member_finished_far_enough(directory: MemberDirectory) -> None:
@@ -359,7 +442,7 @@ DIVERGING = dataclasses.replace(CONFIG, learning_rate=1e38)
 
 
 def test_diverging_member_raises_and_is_not_finished(dataset: Dataset, directory: MemberDirectory) -> None:
-    schedule = Schedule(iterations=4, log_every=1, evaluate_every=4, evaluation_size=200, checkpoint_seconds=0)
+    schedule = dataclasses.replace(SCHEDULE, iterations=4, log_every=1)
     training = train_member(DIVERGING, schedule, dataset, directory)
     assert next(training)["iteration"] == 1  # the loss before the first step is sound
     with pytest.raises(NonFiniteLossError, match="not finite"):
@@ -374,7 +457,141 @@ def test_member_that_diverges_in_the_step_before_an_evaluation_is_a_failed_membe
     dataset: Dataset, directory: MemberDirectory
 ) -> None:
     """The losses of the row are still finite, the codes are not."""
-    schedule = Schedule(iterations=1, log_every=1, evaluate_every=1, evaluation_size=200)
+    schedule = dataclasses.replace(SCHEDULE, iterations=1, log_every=1)
     with pytest.raises(NonFiniteLossError):
         list(train_member(DIVERGING, schedule, dataset, directory))
     assert directory.read_result() is None
+
+
+# Members as their checkpoints have them
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a member that reached its end, of which nothing is a default that matters."""
+    config = dataclasses.replace(CONFIG, z_dim=3, observed_factors=("shape", "scale"), instance_norm=False)
+    directory = MemberDirectory(tmp_path_factory.mktemp("finished"))
+    list(train_member(config, SCHEDULE, dataset, directory))
+    return directory.checkpoint
+
+
+def tampered(checkpoint: Path, path: Path, **changes: Any) -> Path:
+    """A copy of a checkpoint with something else in it."""
+    save_checkpoint(path, load_checkpoint(checkpoint) | changes)
+    return path
+
+
+def restore_refusal(checkpoint: Path, dataset: Dataset) -> str:
+    """The one line with which a checkpoint is refused."""
+    with pytest.raises(InvalidInputError, match=r"^[^\n]+$") as caught:
+        restore(checkpoint, dataset)
+    return str(caught.value)
+
+
+def test_restored_member_is_the_one_that_was_saved(dataset: Dataset, finished: Path) -> None:
+    trainer = restore(finished, dataset)
+    assert trainer.config == checkpoint_config(finished)
+    assert trainer.config.observed_factors == ("shape", "scale")
+    assert trainer.config.z_dim == 3
+    assert trainer.iteration == 5
+    assert_equal_states(trainer.state_dict(), final_state(MemberDirectory(finished.parent)))
+    again = traversal_png(trainer, reference_index(dataset.num_images, trainer.config.seed))
+    assert again == MemberDirectory(finished.parent).traversal.read_bytes()
+
+
+def test_restored_member_goes_on_bit_for_bit(dataset: Dataset, finished: Path) -> None:
+    restored, uninterrupted = restore(finished, dataset), Trainer(checkpoint_config(finished), dataset)
+    uninterrupted.train(5)
+    assert restored.train(2) == uninterrupted.train(2)
+    assert_equal_states(restored.state_dict(), uninterrupted.state_dict())
+
+
+def test_checkpoint_within_a_row_can_be_restored(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory, FACTOR_VAE)
+    trainer = restore(directory.checkpoint, dataset)
+    assert (trainer.config, trainer.iteration) == (FACTOR_VAE, 1)
+
+
+def test_restoring_with_other_data_is_refused(dataset: Dataset, finished: Path) -> None:
+    other = dataclasses.replace(dataset, store=dataclasses.replace(dataset.store, fingerprint="another"))
+    message = restore_refusal(finished, other)
+    assert f"`{finished}` must have fingerprint another, got {dataset.fingerprint}" == message
+
+
+def test_restoring_a_member_of_another_data_set_is_refused(dataset: Dataset, finished: Path, tmp_path: Path) -> None:
+    config = MemberConfig(dataset="shapes3d").to_dict()
+    restore_refusal(tampered(finished, tmp_path / "checkpoint.pt", config=config), dataset)
+
+
+@pytest.mark.parametrize("z_dim", [0, 4])
+def test_restoring_another_number_of_latents_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path, z_dim: int
+) -> None:
+    config = load_checkpoint(finished)["config"] | {"z_dim": z_dim}
+    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
+    message = restore_refusal(path, dataset)
+    assert f"`{path}` must fit {2 + z_dim} latents" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"instance_norm": True}, {"regulariser": "factor_vae"}, {"observed_factors": ["shape"]}],
+    ids=str,
+)
+def test_restoring_networks_of_another_shape_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    config = load_checkpoint(finished)["config"] | change
+    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
+    assert str(path) in restore_refusal(path, dataset)
+
+
+def test_restoring_a_configuration_that_breaks_a_rule_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path
+) -> None:
+    config = load_checkpoint(finished)["config"] | {"tau": -1.0}
+    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
+    assert "`tau` must be finite and >= 0, got -1.0" in restore_refusal(path, dataset)
+
+
+@pytest.mark.parametrize("config", [None, {}, {"unknown": 1}, "text", 3], ids=str)
+def test_restoring_without_a_configuration_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path, config: object
+) -> None:
+    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
+    assert str(path) in restore_refusal(path, dataset)
+
+
+@pytest.mark.parametrize("state", [None, {}, {"iteration": 1}, {"iteration": 1, "model": None}], ids=str)
+def test_restoring_without_a_whole_state_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path, state: object
+) -> None:
+    path = tampered(finished, tmp_path / "checkpoint.pt", trainer=state)
+    assert str(path) in restore_refusal(path, dataset)
+
+
+@pytest.mark.parametrize("missing", ["config", "fingerprint", "history", "trainer"])
+def test_restoring_a_checkpoint_with_something_missing_is_refused(
+    dataset: Dataset, finished: Path, tmp_path: Path, missing: str
+) -> None:
+    state = load_checkpoint(finished)
+    del state[missing]
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, state)
+    assert str(path) in restore_refusal(path, dataset)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x89PNG"], ids=["empty", "text", "picture"])
+def test_restoring_what_is_no_checkpoint_is_refused(dataset: Dataset, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    assert f"`{path}` must be a whole checkpoint" in restore_refusal(path, dataset)
+    assert f"`{tmp_path / 'none'}` must be a whole checkpoint" in restore_refusal(tmp_path / "none", dataset)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), None], ids=["list", "tensor", "nothing"])
+def test_restoring_what_another_program_saved_is_refused(dataset: Dataset, tmp_path: Path, content: object) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    assert str(path) in restore_refusal(path, dataset)

@@ -10,12 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from larvae.datasets.dsprites import GRID
-from larvae.metrics.mig import (
-    aligned_mutual_information_gap,
-    discrete_mutual_information,
-    discretise,
-    mutual_information_gap,
-)
+from larvae.metrics.information import discrete_mutual_information, discretise
+from larvae.metrics.mig import aligned_mutual_information_gap, mutual_information_gap
 
 Metric = Callable[..., float]
 each_metric = pytest.mark.parametrize("metric", [mutual_information_gap, aligned_mutual_information_gap])

@@ -1,13 +1,13 @@
-"""Packed files and the published files they are made from, and which images are labelled."""
+"""Prepared files of binary images and the published files they are made from, and which images are labelled."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -17,12 +17,31 @@ import pytest
 from numpy.typing import NDArray
 
 from larvae import datasets
-from larvae.datasets import dsprites, labelled_indices, published, store
+from larvae.datasets import dsprites, labelled_indices, layouts, store, writing
+from larvae.datasets import dsprites_published as published
+from larvae.datasets.layouts import PackedImages
+from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
 
 NUM_IMAGES = 5
+CHECKSUMS = dsprites.SPECIFICATION.checksums
 ONE_LINE = r"^[^\n]+$"
 """What every message to the user must look like."""
+
+
+def specification(count: int = NUM_IMAGES) -> Specification:
+    """dSprites with fewer images."""
+    return replace(dsprites.SPECIFICATION, num_images=count)
+
+
+def open_packed(path: Path, count: int = NUM_IMAGES) -> PackedImages:
+    opened = layouts.open_images(path, specification(count))
+    assert isinstance(opened, PackedImages)
+    return opened
+
+
+def convert(path: Path, target: Path, count: int = NUM_IMAGES) -> None:
+    published.convert(specification(count), path, target)
 
 
 def random_images(count: int = NUM_IMAGES) -> NDArray[np.uint8]:
@@ -65,20 +84,34 @@ def test_unpack_inverts_pack_at_an_eighth_of_the_size() -> None:
 
 def test_written_file_opens_with_its_images(tmp_path: Path) -> None:
     images = random_images()
-    path = tmp_path / "images.npy"
-    with store.writing(path, NUM_IMAGES) as packed:
+    path = tmp_path / "images.h5"
+    with writing.writing_packed(path, specification()) as packed:
         packed[:] = store.pack(images)
         assert not path.exists()
-    opened = store.open_packed(path, NUM_IMAGES)
+    opened = open_packed(path)
     order = np.array([3, 0, 3])
-    assert np.array_equal(opened.images(order), images[order])
+    assert np.array_equal(opened.images(order)[:, 0], images[order])
     assert isinstance(opened.packed, np.memmap)
     assert opened.fingerprint == hashlib.sha256(store.pack(images).tobytes()).hexdigest()
 
 
+def test_file_says_what_it_holds(tmp_path: Path) -> None:
+    make_packed(tmp_path / "images.h5")
+    with store.open_file(tmp_path / "images.h5") as file:
+        assert dict(file.attrs) == {
+            "format": "larvae 1",
+            "dataset": "dsprites",
+            "num_images": NUM_IMAGES,
+            "maximum": 1,
+            "sha256": open_packed(tmp_path / "images.h5").fingerprint,
+        }
+        assert file["images"].shape == (NUM_IMAGES, 512)
+        assert file["images"].chunks is None
+
+
 def test_interrupted_writing_leaves_nothing(tmp_path: Path) -> None:
     def write_in_part() -> None:
-        with store.writing(tmp_path / "images.npy", NUM_IMAGES) as packed:
+        with writing.writing_packed(tmp_path / "images.h5", specification()) as packed:
             packed[0] = 1
             raise KeyboardInterrupt
 
@@ -87,8 +120,15 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_leavings_of_a_killed_process_are_cleared_and_not_taken_for_the_file(tmp_path: Path) -> None:
+    path, stale = tmp_path / "images.h5", tmp_path / "images.h5.partial-1"
+    make_packed(stale)
+    store.made_once(path, lambda: make_packed(path))
+    assert_nothing_left(tmp_path, "images.h5", "images.h5.lock")
+
+
 def make_packed(path: Path, count: int = NUM_IMAGES) -> None:
-    with store.writing(path, count) as packed:
+    with writing.writing_packed(path, specification(count)) as packed:
         packed[:] = store.pack(random_images(count))
 
 
@@ -105,7 +145,7 @@ def empty(path: Path) -> None:
 
 
 def replace_by_text(path: Path) -> None:
-    path.write_text("this is not an array")
+    path.write_text("this is no data set")
 
 
 def replace_by_archive(path: Path) -> None:
@@ -113,32 +153,50 @@ def replace_by_archive(path: Path) -> None:
         archive.writestr("a.txt", "a")
 
 
-def replace_by_pickle(path: Path) -> None:
-    np.save(path, np.array([{}], object), allow_pickle=True)
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
-def replace_by_floats(path: Path) -> None:
-    np.save(path, np.zeros((NUM_IMAGES, store.BYTES_PER_IMAGE), np.float32))
+def replace_by_another_file(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["images"] = store.pack(random_images())
+
+
+def replace_images_by_floats(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["images"]
+        file["images"] = np.zeros((NUM_IMAGES, store.BYTES_PER_IMAGE), np.float32)
+
+
+def replace_images_by_group(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["images"]
+        file.create_group("images")
 
 
 def remove(path: Path) -> None:
     path.unlink()
 
 
-def remove_sidecar(path: Path) -> None:
-    path.with_suffix(".json").unlink()
+def remove_images(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["images"]
 
 
-def break_sidecar(path: Path) -> None:
-    path.with_suffix(".json").write_text('{"sha256": ')
+def remove_fingerprint(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file.attrs["sha256"]
 
 
-def empty_sidecar(path: Path) -> None:
-    path.with_suffix(".json").write_text("{}")
+def break_number(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["num_images"] = "many"
 
 
-def replace_sidecar(path: Path) -> None:
-    path.with_suffix(".json").write_text("[]")
+def announce_another_layout(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = "larvae 2"
 
 
 @pytest.mark.parametrize(
@@ -149,33 +207,52 @@ def replace_sidecar(path: Path) -> None:
         empty,
         replace_by_text,
         replace_by_archive,
-        replace_by_pickle,
-        replace_by_floats,
+        replace_by_folder,
+        replace_by_another_file,
+        replace_images_by_floats,
+        replace_images_by_group,
         remove,
-        remove_sidecar,
-        break_sidecar,
-        empty_sidecar,
-        replace_sidecar,
+        remove_images,
+        remove_fingerprint,
+        break_number,
+        announce_another_layout,
     ],
 )
-def test_damaged_packed_file_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    path = tmp_path / "images.npy"
+def test_damaged_prepared_file_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / "images.h5"
     make_packed(path)
     damage(path)
     with pytest.raises(InvalidInputError, match=ONE_LINE) as caught:
-        store.open_packed(path, NUM_IMAGES)
+        open_packed(path)
     assert str(path) in str(caught.value)
 
 
-def test_packed_file_of_another_size_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "images.npy"
+def test_prepared_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.h5"
     make_packed(path, count=3)
-    with pytest.raises(InvalidInputError, match=r"must hold uint8 \(5, 512\), got uint8 \(3, 512\)$"):
-        store.open_packed(path, NUM_IMAGES)
+    with pytest.raises(InvalidInputError, match=r"must hold the 5 images of dsprites, got 3 of dsprites$"):
+        open_packed(path)
+
+
+def test_prepared_file_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.h5"
+    make_packed(path)
+    with pytest.raises(InvalidInputError, match=r"must hold the 5 images of celeba, got 5 of dsprites$"):
+        layouts.open_images(path, replace(specification(), name="celeba"))
+
+
+def test_whole_file_passes_and_an_altered_pixel_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "images.h5"
+    make_packed(path)
+    layouts.require_whole(path, specification())
+    with h5py.File(path, "r+") as file:
+        file["images"][2, 100] ^= 1
+    with pytest.raises(InvalidInputError, match=r"^`[^\n]+` must have sha256 [^\n]+ delete it to prepare it again$"):
+        layouts.require_whole(path, specification())
 
 
 def test_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "not yet there" / "images.npy"
+    path = tmp_path / "not yet there" / "images.h5"
     with store.locked(path), pytest.raises(filelock.Timeout):
         filelock.FileLock(f"{path}.lock", timeout=0).acquire()
     with store.locked(path):
@@ -197,19 +274,19 @@ def test_cache_directory_is_the_one_in_the_environment(monkeypatch: pytest.Monke
 def test_converted_file_holds_the_published_images(tmp_path: Path, name: str, count: int) -> None:
     images = random_images(count)
     WRITERS[name](tmp_path / name, images)
-    published.convert(tmp_path / name, tmp_path / "packed.npy", count, progress=False)
-    opened = store.open_packed(tmp_path / "packed.npy", count)
+    convert(tmp_path / name, tmp_path / "packed.h5", count)
+    opened = open_packed(tmp_path / "packed.h5", count)
     assert np.array_equal(opened.packed, store.pack(images))
-    assert_nothing_left(tmp_path, name, "packed.npy", "packed.json")
+    assert_nothing_left(tmp_path, name, "packed.h5")
 
 
 def test_fingerprint_does_not_depend_on_the_published_format(tmp_path: Path) -> None:
     fingerprints = set()
     for name, write in WRITERS.items():
         write(tmp_path / name, random_images())
-        target = tmp_path / f"{name}.npy"
-        published.convert(tmp_path / name, target, NUM_IMAGES, progress=False)
-        fingerprints.add(store.open_packed(target, NUM_IMAGES).fingerprint)
+        target = tmp_path / f"from-{name}.h5"
+        convert(tmp_path / name, target)
+        fingerprints.add(open_packed(target).fingerprint)
     assert len(fingerprints) == 1
 
 
@@ -229,14 +306,14 @@ UNSUITABLE = {
 def test_unsuitable_images_are_refused_and_leave_nothing(tmp_path: Path, name: str, kind: str) -> None:
     WRITERS[name](tmp_path / name, UNSUITABLE[kind])
     with pytest.raises(InvalidInputError, match=r"^`imgs` in `[^\n]+` must [^\n]+, got [^\n]+$"):
-        published.convert(tmp_path / name, tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / name, tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, name)
 
 
 def test_fortran_order_is_refused_and_not_scrambled(tmp_path: Path) -> None:
     write_npz(tmp_path / "images.npz", np.asfortranarray(random_images()))
     with pytest.raises(InvalidInputError, match=r"must be in C order, got Fortran order$"):
-        published.convert(tmp_path / "images.npz", tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / "images.npz", tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, "images.npz")
 
 
@@ -248,7 +325,7 @@ def test_missing_array_is_named(tmp_path: Path, name: str) -> None:
         with h5py.File(tmp_path / name, "w") as file:
             file["pictures"] = random_images()
     with pytest.raises(InvalidInputError, match=r"^[^\n]*with an array `imgs`, but: [^\n]*imgs[^\n]*$"):
-        published.convert(tmp_path / name, tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / name, tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, name)
 
 
@@ -259,7 +336,7 @@ def test_truncated_published_file_is_refused_and_leaves_nothing(tmp_path: Path, 
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(InvalidInputError, match=ONE_LINE):
-        published.convert(tmp_path / name, tmp_path / "packed.npy", 200, progress=False)
+        convert(tmp_path / name, tmp_path / "packed.h5", 200)
     assert_nothing_left(tmp_path, name)
 
 
@@ -272,7 +349,7 @@ def test_altered_bytes_within_the_images_are_refused_and_leave_nothing(tmp_path:
     data[middle : middle + 64] = 64 * byte
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InvalidInputError, match=ONE_LINE):
-        published.convert(tmp_path / name, tmp_path / "packed.npy", 200, progress=False)
+        convert(tmp_path / name, tmp_path / "packed.h5", 200)
     assert_nothing_left(tmp_path, name)
 
 
@@ -286,7 +363,7 @@ def test_broken_compression_is_refused_and_leaves_nothing(tmp_path: Path) -> Non
     data[start + 30 + name_length + extra_length] = 0xFF  # a kind of block that does not exist
     path.write_bytes(data)
     with pytest.raises(InvalidInputError, match=ONE_LINE):
-        published.convert(path, tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(path, tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, "images.npz")
 
 
@@ -295,7 +372,7 @@ def test_array_that_is_none_is_refused_and_leaves_nothing(tmp_path: Path, conten
     with zipfile.ZipFile(tmp_path / "images.npz", "w") as archive:
         archive.writestr("imgs.npy", content)
     with pytest.raises(InvalidInputError, match=r"^`imgs` in `[^\n]+` must be a NumPy array, but: [^\n]+$"):
-        published.convert(tmp_path / "images.npz", tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / "images.npz", tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, "images.npz")
 
 
@@ -305,7 +382,7 @@ def test_array_shorter_than_its_header_says_is_refused_and_leaves_nothing(tmp_pa
     with zipfile.ZipFile(tmp_path / "images.npz", "w") as archive:
         archive.writestr("imgs.npy", whole.getvalue()[: -64 * 64 - 1])
     with pytest.raises(InvalidInputError, match=r"it ends within image 3$"):
-        published.convert(tmp_path / "images.npz", tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / "images.npz", tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, "images.npz")
 
 
@@ -313,7 +390,7 @@ def test_group_in_the_place_of_the_array_is_refused_and_leaves_nothing(tmp_path:
     with h5py.File(tmp_path / "images.hdf5", "w") as file:
         file["imgs/nested"] = random_images()
     with pytest.raises(InvalidInputError, match=ONE_LINE):
-        published.convert(tmp_path / "images.hdf5", tmp_path / "packed.npy", NUM_IMAGES, progress=False)
+        convert(tmp_path / "images.hdf5", tmp_path / "packed.h5")
     assert_nothing_left(tmp_path, "images.hdf5")
 
 
@@ -325,12 +402,13 @@ def test_file_with_the_right_checksum_is_accepted(tmp_path: Path, name: str) -> 
     WRITERS[name](tmp_path / name, random_images())
     path = tmp_path / name
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert published.verify(path, {path.suffix: ("sha256", digest)}) == digest
+    known = replace(specification(), checksums={path.suffix: ("sha256", digest)})
+    assert published.verify(known, path) == digest
 
 
 @pytest.mark.parametrize(("suffix", "length"), [(".npz", 32), (".hdf5", 64), (".h5", 64)])
 def test_known_digests_have_the_length_of_their_algorithm(suffix: str, length: int) -> None:
-    algorithm, digest = published.CHECKSUMS[suffix]
+    algorithm, digest = CHECKSUMS[suffix]
     assert len(digest) == length == 2 * hashlib.new(algorithm).digest_size
 
 
@@ -339,23 +417,23 @@ def test_known_digests_have_the_length_of_their_algorithm(suffix: str, length: i
 def test_truncated_or_altered_file_is_refused(tmp_path: Path, name: str, alter: Callable[[bytes], bytes]) -> None:
     path = tmp_path / name
     WRITERS[name](path, random_images())
-    algorithm, expected = published.CHECKSUMS[path.suffix]
+    algorithm, expected = CHECKSUMS[path.suffix]
     path.write_bytes(alter(path.read_bytes()))
     with pytest.raises(InvalidInputError, match=f"^[^\n]+ must have {algorithm} {expected}, got [^\n]+$"):
-        published.verify(path)
+        published.verify(specification(), path)
 
 
 def test_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "images.tar").write_bytes(b"")
     with pytest.raises(InvalidInputError, match=r"must end in one of .npz, .hdf5, .h5, got `[^\n]+images.tar`$"):
-        published.verify(tmp_path / "images.tar")
+        published.verify(specification(), tmp_path / "images.tar")
 
 
 @pytest.mark.parametrize("name", ["missing.npz", "a directory.npz"])
 def test_unreadable_file_is_refused_with_the_reason(tmp_path: Path, name: str) -> None:
     (tmp_path / "a directory.npz").mkdir()
     with pytest.raises(InvalidInputError, match=r"must be readable, got `[^\n]+`: [A-Z][^\n]+$"):
-        published.verify(tmp_path / name)
+        published.verify(specification(), tmp_path / name)
 
 
 # Data sets by name
@@ -363,7 +441,9 @@ def test_unreadable_file_is_refused_with_the_reason(tmp_path: Path, name: str) -
 
 def test_unknown_data_set_is_refused() -> None:
     for verify in (datasets.verify, datasets.prepare):
-        with pytest.raises(InvalidInputError, match=r"^`dataset` must be one of dsprites, got mnist$"):
+        with pytest.raises(
+            InvalidInputError, match=r"^`dataset` must be one of dsprites, shapes3d, [^\n]+, got mnist$"
+        ):
             verify("mnist")
 
 
@@ -381,24 +461,37 @@ def test_unpublished_file_is_refused_before_anything_is_cached(tmp_path: Path, m
 
 
 def test_cached_name_tells_published_files_apart(cache_directory: Path) -> None:
-    paths = {datasets.cached_path("dsprites", digest) for _, digest in published.CHECKSUMS.values()}
-    assert len(paths) == len({digest for _, digest in published.CHECKSUMS.values()})
+    paths = {datasets.cached_path("dsprites", digest) for _, digest in CHECKSUMS.values()}
+    assert len(paths) == len({digest for _, digest in CHECKSUMS.values()})
     assert {path.parent for path in paths} == {cache_directory}
-    assert cache_directory / "dsprites-rendered.npy" not in paths
+    assert cache_directory / "dsprites-rendered.h5" not in paths
 
 
 def test_installed_images_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
+    make_packed(tmp_path / "elsewhere.h5")
     fetched = []
 
     def fetch() -> NDArray[np.uint8]:
         fetched.append(True)
-        return store.pack(random_images())
+        return np.fromfile(tmp_path / "elsewhere.h5", np.uint8)
 
-    paths = [datasets.install("sent.npy", fetch) for _ in range(3)]
-    assert paths == [tmp_path / "sent.npy"] * 3
+    paths = [datasets.install("sent.h5", fetch) for _ in range(3)]
+    assert paths == [tmp_path / "sent.h5"] * 3
     assert len(fetched) == 1
-    assert np.array_equal(store.open_packed(paths[0], NUM_IMAGES).images(np.arange(NUM_IMAGES)), random_images())
+    assert np.array_equal(open_packed(paths[0]).packed, store.pack(random_images()))
+
+
+def test_prepared_file_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setitem(datasets.SPECIFICATIONS, "dsprites", specification())
+    path = tmp_path / "images.h5"
+    make_packed(path)
+    assert datasets.verify("dsprites", path) == open_packed(path).fingerprint
+    assert datasets.prepare("dsprites", path) == path
+    assert_nothing_left(tmp_path, "images.h5")
+    with pytest.raises(InvalidInputError, match=r"must hold the 202599 images of celeba, got 5 of dsprites$"):
+        datasets.verify("celeba", path)
 
 
 def test_failed_fetch_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,8 +501,8 @@ def test_failed_fetch_installs_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("connection lost")
 
     with pytest.raises(OSError, match="connection lost"):
-        datasets.install("sent.npy", fetch)
-    assert not (tmp_path / "sent.npy").exists()
+        datasets.install("sent.h5", fetch)
+    assert not (tmp_path / "sent.h5").exists()
 
 
 # Labelled images
@@ -448,9 +541,3 @@ def test_label_rate_that_leaves_no_image_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=rule):
         labelled_indices(100, 0.004, seed=0)
     assert len(labelled_indices(100, 0.01, seed=0)) == 1
-
-
-def test_sidecar_is_json_with_the_fingerprint(tmp_path: Path) -> None:
-    make_packed(tmp_path / "images.npy")
-    fingerprint = json.loads((tmp_path / "images.json").read_text())["sha256"]
-    assert fingerprint == store.open_packed(tmp_path / "images.npy", NUM_IMAGES).fingerprint

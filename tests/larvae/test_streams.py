@@ -64,4 +64,9 @@ def test_purposes_keep_their_numbers() -> None:
         ("LABELLED_LATENT_NOISE", 4),
         ("EVALUATION", 5),
         ("INITIALISATION", 6),
+        ("SECOND_BATCH", 7),
+        ("SECOND_LATENT_NOISE", 8),
+        ("PERMUTATION", 9),
+        ("METRICS", 10),
+        ("TRAVERSAL", 11),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sqlite3
 import sys
@@ -21,7 +22,7 @@ from sweeps import tau_sweep
 
 STUDY = "tiny"
 TINY = ("--preset", "quick", "--study", STUDY, "--batch-size", "4", "--evaluation-size", "200", "--no-compile")
-SCHEDULE = Schedule(iterations=20, log_every=5, evaluate_every=10, evaluation_size=200)
+SCHEDULE = Schedule(iterations=20, log_every=5, evaluate_every=10, evaluation_size=200, final_metrics=("mig", "l2"))
 TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
 """What differs between equal runs."""
 
@@ -29,7 +30,8 @@ TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
 def schedule_flags(schedule: Schedule) -> list[str]:
     """The schedule as the command line spells it."""
     names = ("iterations", "log_every", "evaluate_every", "evaluation_size")
-    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(schedule, name)))]
+    numbers = [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(schedule, name)))]
+    return [*numbers, "--metrics", *schedule.metrics, "--final-metrics", *schedule.final_metrics]
 
 
 def sweep(folder: Path, *flags: str, schedule: Schedule = SCHEDULE) -> int:
@@ -94,13 +96,14 @@ def count_points(folder: Path) -> int:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """What ended members left on disk, by the label that a τ × label rate × seed study gives them."""
+    """What ended members left on disk, by the label that the study gives them."""
+    study = folder / "results" / STUDY
     results = {}
-    for path in (folder / "results" / STUDY / "members").glob("*/result.json"):
-        result = MemberDirectory(path.parent).read_result()
-        assert result is not None
-        config = result["config"]
-        results[f"tau={config['tau']:g} label_rate={config['label_rate']:g} seed={config['seed']}"] = result
+    for label, config in json.loads((study / "study.json").read_text())["members"].items():
+        result = MemberDirectory(study / "members" / MemberConfig(**config).content_hash).read_result()
+        if result is not None:
+            assert result["config"] == config
+            results[label] = result
     return results
 
 
@@ -147,5 +150,5 @@ def assert_as_if_uninterrupted(folder: Path, schedule: Schedule, dataset: Datase
 def tensors_of(member: MemberDirectory) -> dict[str, Tensor]:
     """Parameters and Adam's state at the last checkpoint, by name."""
     trainer = load_checkpoint(member.checkpoint)["trainer"]
-    moments = trainer["optimiser"]["state"].items()
+    moments = trainer["optimisers"]["model"]["state"].items()
     return trainer["model"] | {f"{name}/{key}": value for name, state in moments for key, value in state.items()}

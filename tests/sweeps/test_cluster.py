@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import larvae
+from larvae.datasets import Dataset, store
 from tests.sweeps.commands import SCHEDULE, assert_all_in_mlflow, read_results, script
 from tests.sweeps.processes import free_port, running, wait_until
 
@@ -66,7 +66,7 @@ def test_code_travels(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_members_train_there_on_data_of_the_nodes_own(
-    cluster: Cluster, folder_with_database: Path, cache_directory: Path
+    cluster: Cluster, dataset: Dataset, folder_with_database: Path, cache_directory: Path
 ) -> None:
     command = script(folder_with_database, "--taus", "0", "1", "--address", cluster.address)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -76,7 +76,19 @@ def test_members_train_there_on_data_of_the_nodes_own(
     assert [result["status"] for result in results] == ["finished", "finished"]
     assert {result["history"][-1]["iteration"] for result in results} == {SCHEDULE.iterations}
     assert_all_in_mlflow(folder_with_database)
-    rendered, expected = (
-        json.loads((c / "dsprites-rendered.json").read_text()) for c in (cluster.cache, cache_directory)
-    )
+    rendered, expected = (store.read_header(c / "dsprites-rendered.h5") for c in (cluster.cache, cache_directory))
     assert rendered == expected
+
+
+def test_a_prepared_file_is_sent_to_nodes_that_lack_it(
+    cluster: Cluster, dataset: Dataset, folder_with_database: Path, cache_directory: Path
+) -> None:
+    prepared = cache_directory / "dsprites-rendered.h5"
+    flags = ("--taus", "0", "--address", cluster.address, "--data-file", str(prepared))
+    ended = subprocess.run(
+        script(folder_with_database, *flags), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [result["status"] for result in read_results(folder_with_database).values()] == ["finished"]
+    sent = cluster.cache / f"dsprites-{store.read_header(prepared).sha256[:12]}.h5"
+    assert sent.read_bytes() == prepared.read_bytes()

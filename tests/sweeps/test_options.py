@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from larvae.config import METRICS
+from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
 from sweeps import options, runner, tau_sweep
 from sweeps.tau_sweep import PRESETS, TauSweepOptions
@@ -23,7 +25,12 @@ OTHER_VALUES: dict[str, tuple[list[str], object]] = {
     "evaluation_size": (["99"], 99),
     "dataset": (["shapes3d"], "shapes3d"),
     "data_file": (["some/file.npz"], Path("some/file.npz")),
+    "observed_factors": (["shape", "scale"], ("shape", "scale")),
     "regulariser": (["beta_vae"], "beta_vae"),
+    "density_estimator": (["minibatch_stratified"], "minibatch_stratified"),
+    "likelihood": (["gaussian"], "gaussian"),
+    "metrics": (["mig"], ("mig",)),
+    "final_metrics": (["l2", "sap"], ("l2", "sap")),
     "z_dim": (["0"], 0),
     "gamma_tc": (["0.5"], 0.5),
     "alpha": (["1e3"], 1000.0),
@@ -37,7 +44,9 @@ OTHER_VALUES: dict[str, tuple[list[str], object]] = {
     "taus": (["0", "2.5", "1e2"], (0.0, 2.5, 100.0)),
     "label_rates": (["0.5", "1"], (0.5, 1.0)),
 }
-"""A value other than the quick preset's for each option, as typed and as parsed; `compile` is a flag."""
+"""A value other than the quick preset's for each option, as typed and as parsed; FLAGS are switches."""
+
+FLAGS = {"compile", "instance_norm"}
 
 
 def no_preset(address: str | None) -> str:
@@ -70,7 +79,7 @@ def test_presets_are_studies_of_their_own() -> None:
 
 
 def test_every_option_is_tried_here() -> None:
-    assert {field.name for field in dataclasses.fields(TauSweepOptions)} == {*OTHER_VALUES, "compile"}
+    assert {field.name for field in dataclasses.fields(TauSweepOptions)} == OTHER_VALUES.keys() | FLAGS
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES.keys() - {"preset"})
@@ -81,9 +90,11 @@ def test_an_option_replaces_its_default_and_no_other(name: str) -> None:
     assert parsed == dataclasses.replace(PRESETS["quick"], **{name: value})
 
 
-def test_compilation_is_switched_off_by_a_flag() -> None:
-    assert PRESETS["quick"].compile
-    assert parse("--preset", "quick", "--no-compile") == dataclasses.replace(PRESETS["quick"], compile=False)
+@pytest.mark.parametrize("name", sorted(FLAGS))
+def test_what_is_on_is_switched_off_by_a_flag(name: str) -> None:
+    assert getattr(PRESETS["quick"], name)
+    parsed = parse("--preset", "quick", f"--no-{name.replace('_', '-')}")
+    assert parsed == dataclasses.replace(PRESETS["quick"], **{name: False})
 
 
 def test_options_reach_the_members_and_the_schedule() -> None:
@@ -175,8 +186,19 @@ BAD_INPUT = [
     (["--batch-size", "0"], "`batch_size` must be > 0, got 0"),
     (["--gamma-tc", "-1"], "`gamma_tc` must be finite and >= 0, got -1.0"),
     (["--learning-rate", "0"], "`learning_rate` must be finite and > 0, got 0.0"),
-    (["--regulariser", "dip"], "`regulariser` must be one of beta_tcvae, beta_vae, got dip"),
-    (["--dataset", "mnist"], "`dataset` must be one of dsprites, got mnist"),
+    (["--regulariser", "dip"], "`regulariser` must be one of beta_vae, beta_tcvae, factor_vae, got dip"),
+    (["--dataset", "mnist"], f"`dataset` must be one of {', '.join(SPECIFICATIONS)}, got mnist"),
+    (
+        ["--observed-factors", "shape", "colour"],
+        "`observed_factors` must be one of shape, scale, orientation, position_x, position_y, got colour",
+    ),
+    (
+        ["--density-estimator", "exact"],
+        "`density_estimator` must be one of minibatch_weighted, minibatch_stratified, got exact",
+    ),
+    (["--likelihood", "poisson"], "`likelihood` must be one of bernoulli, gaussian, got poisson"),
+    (["--metrics", "fid"], f"`metrics` must be one of {', '.join(METRICS)}, got fid"),
+    (["--final-metrics", "fid"], f"`final_metrics` must be one of {', '.join(METRICS)}, got fid"),
     (["--iterations", "0"], "`iterations` must be > 0, got 0"),
     (["--log-every", "0"], "`log_every` must be > 0, got 0"),
     (["--evaluate-every", "70"], "`evaluate_every` must be a multiple of `log_every` (50), got 70"),

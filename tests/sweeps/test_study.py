@@ -36,26 +36,26 @@ def test_members_are_unfinished_until_they_reach_the_studys_end(
 
 
 def test_study_goes_on_with_more_values_and_iterations(small_study: Build, study_directory: StudyDirectory) -> None:
-    study_directory.require_going_on(small_study("name"), "aaaa")
-    study_directory.write_record(small_study("name"), "aaaa")
-    study_directory.require_going_on(small_study("name", taus=(0.0, 1.0, 9.0), iterations=8), "aaaa")
+    study_directory.require_going_on(small_study("name"), {"dsprites": "aaaa"})
+    study_directory.write_record(small_study("name"), {"dsprites": "aaaa"})
+    study_directory.require_going_on(small_study("name", taus=(0.0, 1.0, 9.0), iterations=8), {"dsprites": "aaaa"})
 
 
-@pytest.mark.parametrize("change", ["fingerprint", "iterations", "batch_size"])
+@pytest.mark.parametrize("change", ["images of dsprites", "iterations", "batch_size"])
 def test_study_refuses_what_would_not_belong_into_one_figure(
     small_study: Build, study_directory: StudyDirectory, change: str
 ) -> None:
     study = small_study("name", iterations=8)
-    study_directory.write_record(study, "aaaa")
-    fingerprint = "aaaa"
-    if change == "fingerprint":
-        fingerprint = "bbbb"
+    study_directory.write_record(study, {"dsprites": "aaaa"})
+    fingerprints = {"dsprites": "aaaa"}
+    if change == "images of dsprites":
+        fingerprints = {"dsprites": "bbbb"}
     elif change == "iterations":
         study = small_study("name", iterations=4)
     else:
         study = dataclasses.replace(study, fixed={"batch_size": 8})
-    with pytest.raises(InvalidInputError, match=f"`{change}`.*got .*give another --study") as error:
-        study_directory.require_going_on(study, fingerprint)
+    with pytest.raises(InvalidInputError, match=f"{change}.*got .*give another --study") as error:
+        study_directory.require_going_on(study, fingerprints)
     assert "\n" not in str(error.value)
 
 

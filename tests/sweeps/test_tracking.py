@@ -19,6 +19,8 @@ from sweeps.tracking import Tracker, require_reachable
 
 Build = Callable[..., Study]
 
+IMAGES = {"dsprites": "fingerprint"}
+
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -50,7 +52,7 @@ def row(iteration: int, **metrics: float) -> dict[str, float]:
 def test_runs_tell_a_members_life(uri: str, small_study: Build, study_directory: StudyDirectory) -> None:
     study = small_study("life", taus=(0.0, 1.0, 5.0, 10.0))
     finished, failed, stopped, _ = (member.content_hash for member in study.members)
-    tracker = Tracker(uri, study, study_directory, {"tag": "value"})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {"tag": "value"})
     assert statuses(uri, study) == ["RUNNING"] + 4 * ["SCHEDULED"]
     for member in (finished, failed, stopped):
         tracker.start(member)
@@ -64,7 +66,9 @@ def test_runs_tell_a_members_life(uri: str, small_study: Build, study_directory:
     runs = runs_of(uri, study)
     assert runs[failed].data.tags["larvae.reason"] == "loss not finite"
     assert runs[finished].data.metrics == {"loss": 2.5, "mig": 0.2, "l2": 0.5}
-    assert runs[finished].data.params == {k: str(v) for k, v in study.members[0].to_dict().items()}
+    assert runs[finished].data.params == {k: "" if v == [] else str(v) for k, v in study.members[0].to_dict().items()}
+    assert runs[finished].data.tags["larvae.fingerprint"] == "fingerprint"
+    assert runs[finished].data.tags["larvae.directory"] == str(study_directory.member(study.members[0]).path)
     assert runs[finished].data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
     assert runs[finished].info.run_name == "tau=0 label_rate=0.01 seed=0"
 
@@ -73,10 +77,10 @@ def test_rows_reported_again_are_logged_once(uri: str, small_study: Build, study
     study = small_study("again")
     member = study.members[0].content_hash
     trained_again = [row(i) | {"timestamp": 2e9 + i} for i in (2, 4, 6, 8)]  # MLflow itself drops equal points
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.log(member, [row(2), row(4)])
     tracker.log(member, trained_again[:3])
-    Tracker(uri, study, study_directory, {}).log(member, trained_again)
+    Tracker(uri, study, study_directory, IMAGES, {}).log(member, trained_again)
     assert steps(uri, runs_of(uri, study)[member]) == [2, 4, 6, 8]
 
 
@@ -84,10 +88,10 @@ def test_run_that_a_killed_command_left_running_is_killed(
     uri: str, small_study: Build, study_directory: StudyDirectory
 ) -> None:
     study = small_study("left")
-    Tracker(uri, study, study_directory, {}).start(study.members[0].content_hash)
+    Tracker(uri, study, study_directory, IMAGES, {}).start(study.members[0].content_hash)
     assert statuses(uri, study) == ["RUNNING", "RUNNING", "SCHEDULED"]
     fewer = small_study("left", taus=(1.0,))  # the run left over is not even a member of the next command
-    Tracker(uri, fewer, study_directory, {}).close("finished")
+    Tracker(uri, fewer, study_directory, IMAGES, {}).close("finished")
     assert statuses(uri, study) == ["FINISHED", "KILLED", "SCHEDULED"]
 
 
@@ -98,7 +102,7 @@ def test_index_is_rebuilt_from_the_folder(
     history = [row(2), row(4, mig=0.2, l2=0.5)]
     for member in study.members:
         study_directory.member(member).write_result(member, "finished", history)
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     assert tracker.close("finished")
     assert statuses(uri, study) == 3 * ["FINISHED"]
     for member in study.members:
@@ -113,9 +117,9 @@ def test_member_that_trains_on_to_a_raised_end_is_not_finished(
     study = small_study("raised", taus=(0.0,))
     member = study.members[0]
     study_directory.member(member).write_result(member, "finished", [row(2), row(4, mig=0.2, l2=0.5)])
-    Tracker(uri, study, study_directory, {}).close("finished")
+    Tracker(uri, study, study_directory, IMAGES, {}).close("finished")
     raised = small_study("raised", taus=(0.0,), iterations=8)
-    tracker = Tracker(uri, raised, study_directory, {})
+    tracker = Tracker(uri, raised, study_directory, IMAGES, {})
     assert statuses(uri, raised) == ["RUNNING", "SCHEDULED"]
     tracker.start(member.content_hash)
     assert runs_of(uri, raised)[member.content_hash].data.tags["larvae.iterations"] == "8"
@@ -126,7 +130,7 @@ def test_server_that_goes_away_loses_nothing(
 ) -> None:
     study = small_study("away")
     first, second = (member.content_hash for member in study.members)
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.log(first, [row(2)])
 
     def unreachable(*_: Any, **__: Any) -> None:
@@ -187,7 +191,7 @@ def test_nothing_is_lost_however_the_server_fails(
 ) -> None:
     study = small_study(f"fails-{type(error).__name__}")
     first = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     with monkeypatch.context() as patch:
         Outage(patch, error)
         tracker.start(first)
@@ -208,7 +212,7 @@ def test_a_server_that_is_away_is_left_alone_for_a_while(
     """Else each report of a trial would wait for it."""
     study = small_study("left-alone")
     member = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     with monkeypatch.context() as patch:
         outage = Outage(patch, requests.ConnectionError())
         tracker.log(member, [row(2)])
@@ -234,14 +238,14 @@ def test_a_history_that_is_cut_off_between_batches_is_completed(
 ) -> None:
     study = small_study(f"cut-off-{restarted}")
     member = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     history = long_history(200)
     with monkeypatch.context() as patch:
         Outage(patch, requests.ConnectionError(), after=1)
         tracker.log(member, history)
     assert 0 < len(steps(uri, runs_of(uri, study)[member])) < 200
     if restarted:
-        tracker = Tracker(uri, study, study_directory, {})
+        tracker = Tracker(uri, study, study_directory, IMAGES, {})
         tracker.log(member, history)
     assert tracker.close("finished")
     run = runs_of(uri, study)[member]
@@ -257,10 +261,10 @@ def test_an_end_that_a_closed_command_could_not_send_is_sent_by_the_next(
     member = study.members[0]
     history = [row(2), row(4, mig=0.2, l2=0.5)]
     study_directory.member(member).write_result(member, "finished", history)
-    assert Tracker(uri, study, study_directory, {}).close("finished")
+    assert Tracker(uri, study, study_directory, IMAGES, {}).close("finished")
 
     raised = small_study("next", taus=(0.0,), iterations=8)
-    tracker = Tracker(uri, raised, study_directory, {})
+    tracker = Tracker(uri, raised, study_directory, IMAGES, {})
     history += [row(6), row(8, mig=0.3, l2=0.4)]
     with monkeypatch.context() as patch:
         Outage(patch, requests.ConnectionError())
@@ -270,7 +274,7 @@ def test_an_end_that_a_closed_command_could_not_send_is_sent_by_the_next(
         tracker.end(member.content_hash, "finished")
         assert not tracker.close("finished")
 
-    assert Tracker(uri, raised, study_directory, {}).close("finished")
+    assert Tracker(uri, raised, study_directory, IMAGES, {}).close("finished")
     run = runs_of(uri, raised)[member.content_hash]
     assert (run.info.status, run.data.tags["larvae.iterations"]) == ("FINISHED", "8")
     assert steps(uri, run) == [2, 4, 6, 8]
@@ -292,7 +296,7 @@ def test_a_failure_that_is_mended_leaves_no_reason(
 ) -> None:
     study = small_study("mended", taus=(0.0,))
     member = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, {})
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.end(member, "failed", "out of memory")
     tracker.start(member)
     tracker.log(member, [row(2), row(4)])

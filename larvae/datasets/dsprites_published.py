@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,50 +11,39 @@ from typing import IO, Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from larvae.datasets import store
+from larvae.datasets import store, writing
+from larvae.datasets.checksums import require_checksum
+from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
 from larvae.errors import InvalidInputError
-
-CHECKSUMS = {
-    ".npz": ("md5", "7da33b31b13a06f4b04a70402ce90c2e"),
-    ".hdf5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
-    ".h5": ("sha256", "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb"),
-}
-"""Digest of each published variant, by the file's suffix."""
 
 _SLICE = 4096  # images read at a time: 16 MiB
 
 
-def verify(path: Path, checksums: dict[str, tuple[str, str]] = CHECKSUMS) -> str:
+def verify(specification: Specification, path: Path) -> str:
     """Check that a file is one of the published ones; return its digest.
 
     Raises InvalidInputError when it is missing, of an unknown kind, truncated or altered.
     """
+    checksums = specification.checksums
     if path.suffix not in checksums:
         raise InvalidInputError(f"a dSprites file must end in one of {', '.join(checksums)}, got `{path}`")
-    algorithm, expected = checksums[path.suffix]
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise InvalidInputError(f"the dSprites file must be readable, got `{path}`: {error.strerror}") from None
-    if digest != expected:
-        raise InvalidInputError(
-            f"`{path}` must have {algorithm} {expected}, got {digest}: truncated or not the published file"
-        )
-    return digest
+    return require_checksum("the dSprites file", path, checksums[path.suffix])
 
 
-def convert(path: Path, target: Path, num_images: int, *, progress: bool = True) -> None:
+def convert(specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:
     """Pack the images of a verified file into `target`.
 
     Raises InvalidInputError unless `imgs` is uint8 (num_images, 64, 64) in {0, 1}.
     """
+    num_images = specification.num_images
     slices = _npz_slices if path.suffix == ".npz" else _hdf5_slices
     try:
-        with store.writing(target, num_images) as packed, _progress_bar(num_images, path, progress) as bar:
+        with (
+            writing.writing_packed(target, specification) as packed,
+            writing.progress_bar(num_images, f"packing {path.name}", progress) as bar,
+        ):
             start = 0
             for images in slices(path, num_images):
                 packed[start : start + len(images)] = store.pack(_require_binary(images, path))
@@ -107,9 +94,3 @@ def _require_binary(images: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     if images.max(initial=0) > 1:
         raise InvalidInputError(f"`imgs` in `{path}` must lie in {{0, 1}}, got {images.max()}")
     return images
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, path: Path, progress: bool) -> Iterator[Any]:
-    with tqdm(total=total, desc=f"packing {path.name}", unit="image", unit_scale=True, disable=not progress) as bar:
-        yield bar

@@ -1,0 +1,26 @@
+"""How people write what the code abbreviates, and in which order the paper shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+METRICS = {"mig": "MIG", "l2": "ℓ2", "factor_vae_score": "FactorVAE score"}
+DATASETS = {
+    "dsprites": "dSprites",
+    "shapes3d": "3DShapes",
+    "shapes3d-rendered": "3DShapes (rendered)",
+    "isaac3d": "Isaac3D",
+    "celeba": "CelebA",
+}
+REGULARISERS = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
+
+
+def written(name: str) -> str:
+    """For people; a name that is not known stays as it is."""
+    return (METRICS | DATASETS | REGULARISERS).get(name, name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Distinct names of data sets, or of regularisers, as the paper orders them; others follow by alphabet."""
+    known = [*DATASETS, *REGULARISERS]
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -1,0 +1,34 @@
+"""What all commands of the project share: one line for bad input, and the exit code of one that was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from larvae.errors import InvalidInputError
+
+INTERRUPTED = 130
+"""Exit code of a command that was told to stop."""
+
+Parsed = TypeVar("Parsed")
+
+
+def parse(parser: Callable[[], Parsed]) -> Parsed:
+    """Call one of tyro's parsers; InvalidInputError, of one line, in place of its own many lines."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return parser()
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InvalidInputError(_message(errors.getvalue())) from None
+
+
+def _message(boxed: str) -> str:
+    """The parser's message out of its box: the lines between its first two rules, drawn in any alphabet."""
+    between = [*re.split(r"[─-]{3,}", boxed), "", ""][1]
+    return " ".join(between.translate(str.maketrans("│╮╰", "   ")).split()) or "see --help"

@@ -1,0 +1,217 @@
+"""What all metrics of disentanglement have in common, and what each says of the same constructed codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from larvae.metrics.beta_vae import beta_vae_score
+from larvae.metrics.dci import dci
+from larvae.metrics.factor_vae import factor_vae_score
+from larvae.metrics.mig import mutual_information_gap
+from larvae.metrics.modularity import modularity
+from larvae.metrics.sap import sap_score
+from tests.larvae.representations import (
+    Codes,
+    Pools,
+    combinations,
+    constant,
+    duplicated,
+    noise,
+    permuted,
+    repeated,
+    rotated,
+)
+
+Metric = Callable[[Pools, np.random.Generator], dict[str, float]]
+
+METRICS: dict[str, Metric] = {
+    "mig": lambda pools, _: {"mig": mutual_information_gap(pools.codes, pools.classes)},
+    "modularity": lambda pools, _: {"modularity": modularity(pools.codes, pools.classes)},
+    "factor_vae": lambda pools, generator: {"factor_vae": factor_vae_score(*pools, generator)},
+    "beta_vae": lambda pools, generator: {"beta_vae": beta_vae_score(*pools, generator)},
+    "sap": lambda pools, _: {"sap": sap_score(*pools)},
+    "dci": lambda pools, generator: dci(*pools, generator)._asdict(),
+}
+"""Scores by name, from pools and a generator."""
+
+PERFECT = repeated(combinations(2, 2, 2), combinations(2, 2, 2), times=30)
+"""Three binary factors in a dimension each."""
+
+each_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
+TESTED = [name for name in METRICS if name not in ("mig", "modularity")]
+each_tested_metric = pytest.mark.parametrize("metric", [METRICS[name] for name in TESTED], ids=TESTED)
+"""Those that learn on one pool and are tested on another."""
+
+
+def scores(pools: Pools) -> dict[str, float]:
+    """All metrics of a representation."""
+    parts = [metric(pools, np.random.default_rng(0)) for metric in METRICS.values()]
+    return {name: score for part in parts for name, score in part.items()}
+
+
+PERFECT_SCORES = {
+    "mig": 1.0,
+    "modularity": 1.0,
+    "factor_vae": 1.0,
+    "beta_vae": 1.0,
+    "sap": 0.5,  # the second best dimension guesses
+    "disentanglement": 1.0,
+    "completeness": 1.0,
+    "informativeness": 1.0,
+}
+
+
+def test_perfect_codes_reach_each_metrics_ceiling() -> None:
+    assert scores(PERFECT) == pytest.approx(PERFECT_SCORES, abs=1e-3)
+
+
+def test_order_of_dimensions_does_not_matter() -> None:
+    mixing = np.array([[1.0, 0.4, 0.0, 0.7], [0.0, 1.0, 0.2, 0.7], [0.1, 0.0, 1.0, 0.0]])
+    partly = PERFECT.recoded(lambda codes: codes @ mixing + noise(np.ones((len(codes), 4))))
+    expected = scores(partly)
+    assert expected["factor_vae"] < 0.99
+    assert expected["sap"] < 0.4
+    assert scores(partly.recoded(permuted)) == pytest.approx(expected, abs=0.02)
+
+
+def test_constant_codes_score_nothing_or_what_guessing_does() -> None:
+    expected = dict.fromkeys(PERFECT_SCORES, 0.0) | {"beta_vae": 1 / 3, "informativeness": 1 / 2}
+    assert scores(PERFECT.recoded(constant)) == pytest.approx(expected, abs=0.03)
+
+
+def test_only_some_metrics_ask_that_a_factor_is_in_one_dimension() -> None:
+    result = scores(PERFECT.recoded(duplicated))
+    zero = {"mig": 0.0, "sap": 0.0}
+    assert result == pytest.approx(PERFECT_SCORES | zero | {"completeness": result["completeness"]}, abs=1e-3)
+    evenly_split = 1 - math.log(2) / math.log(6)
+    assert evenly_split - 1e-9 <= result["completeness"] < 0.95
+
+
+def test_turning_two_of_three_dimensions() -> None:
+    """Each of the two then knows as much of the one factor as of the other, and only the third is as before.
+
+    MIG: only the third factor has a gap. Modularity: 1/2, 1/2 and 1, since neither of the two knows the third factor.
+    SAP: both predict either factor in 3 of 4 images, which leaves the third factor's 1/2 to be averaged.
+    FactorVAE: they vary equally whichever of the two factors is fixed, so that half of these votes are lost.
+    """
+    result = scores(PERFECT.recoded(rotated))
+    expected = {"mig": 1 / 3, "modularity": 2 / 3, "factor_vae": 2 / 3, "beta_vae": 2 / 3, "sap": 1 / 6}
+    assert {name: result[name] for name in expected} == pytest.approx(expected, abs=0.04)
+    assert result["disentanglement"] < 0.75
+    assert result["completeness"] < 0.75
+    assert result["informativeness"] == 1
+
+
+def test_noise_scores_next_to_nothing_or_what_guessing_does() -> None:
+    result = scores(PERFECT.recoded(noise))
+    assert result["mig"] < 0.1
+    assert result["sap"] < 0.15
+    assert result["factor_vae"] < 0.5
+    assert result["beta_vae"] < 0.5
+    assert 0.4 < result["informativeness"] < 0.6
+
+
+@pytest.mark.parametrize("change", [constant, duplicated, permuted, rotated, noise])
+def test_scores_lie_between_0_and_1(change: Callable[[Codes], Codes]) -> None:
+    for name, score in scores(PERFECT.recoded(change)).items():
+        assert 0 <= score <= 1, name
+
+
+# Randomness
+
+
+@each_metric
+def test_randomness_comes_from_the_generator_alone(metric: Metric) -> None:
+    pools = PERFECT.recoded(noise)
+    np.random.seed(1)  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    expected = metric(pools, np.random.default_rng(0))
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.random.seed(2)  # noqa: NPY002
+    assert metric(pools, np.random.default_rng(0)) == expected
+
+
+@each_metric
+def test_arrays_are_left_as_they_are(metric: Metric) -> None:
+    copies = [array.copy() for array in PERFECT]
+    metric(PERFECT, np.random.default_rng(0))
+    assert all(np.array_equal(array, copy) for array, copy in zip(PERFECT, copies, strict=True))
+
+
+@each_metric
+def test_single_precision_is_enough(metric: Metric) -> None:
+    pools = PERFECT.recoded(lambda codes: codes + 0.3 * noise(codes))
+    expected = metric(pools, np.random.default_rng(0))
+    result = metric(pools.recoded(lambda codes: codes.astype(np.float32)), np.random.default_rng(0))
+    assert result == pytest.approx(expected, abs=5e-3)
+
+
+# Factors that do not vary
+
+
+@each_metric
+def test_factor_that_does_not_vary_in_the_train_pool_is_left_out(metric: Metric) -> None:
+    pools = PERFECT.recoded(lambda codes: codes + 0.5 * noise(codes))
+    expected = metric(pools, np.random.default_rng(0))
+    classes = np.insert(pools.classes, 1, 3, axis=1)
+    test_classes = np.insert(pools.test_classes, 1, np.arange(len(pools.test_classes)) % 3, axis=1)
+    with_constant = pools._replace(classes=classes, test_classes=test_classes)
+    assert metric(with_constant, np.random.default_rng(0)) == pytest.approx(expected, abs=1e-12)
+
+
+@each_metric
+def test_factors_that_are_all_constant_are_an_error(metric: Metric) -> None:
+    with pytest.raises(ValueError, match="at least one factor must vary"):
+        metric(PERFECT._replace(classes=np.ones_like(PERFECT.classes)), np.random.default_rng(0))
+
+
+@each_metric
+def test_single_factor_in_a_single_dimension(metric: Metric) -> None:
+    column = np.arange(4)[:, None] // 2
+    for name, score in metric(repeated(column, column), np.random.default_rng(0)).items():
+        assert score == pytest.approx(1, abs=1e-9), name
+
+
+# Errors
+
+
+def spoil(codes: Codes, value: float) -> Codes:
+    spoilt = codes.copy()
+    spoilt[2, 1] = value
+    return spoilt
+
+
+@each_metric
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_codes_that_are_not_finite_are_an_error(metric: Metric, value: float) -> None:
+    with pytest.raises(ValueError, match="`codes` must be finite"):
+        metric(PERFECT._replace(codes=spoil(PERFECT.codes, value)), np.random.default_rng(0))
+
+
+@each_metric
+@pytest.mark.parametrize(
+    "codes", [PERFECT.codes[:3], PERFECT.codes[:, 0], PERFECT.codes[None]], ids=["fewer", "flat", "deeper"]
+)
+def test_codes_of_another_shape_are_an_error(metric: Metric, codes: Codes) -> None:
+    with pytest.raises(ValueError, match=r"must share n, got \("):
+        metric(PERFECT._replace(codes=codes), np.random.default_rng(0))
+
+
+@each_tested_metric
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_codes": spoil(PERFECT.test_codes, np.nan)}, "`codes` must be finite"),
+        ({"test_codes": PERFECT.test_codes[:3]}, r"must share n, got \("),
+        ({"test_codes": PERFECT.test_codes[:, :2]}, r"same \(d, k\), got \(3, 3\) for train and \(2, 3\) for test"),
+        ({"test_classes": PERFECT.classes[:, :2]}, r"same \(d, k\), got \(3, 3\) for train and \(3, 2\) for test"),
+    ],
+    ids=["not finite", "fewer", "other dimensions", "other factors"],
+)
+def test_test_pool_that_does_not_fit_is_an_error(metric: Metric, change: dict[str, Codes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric(PERFECT._replace(**change), np.random.default_rng(0))

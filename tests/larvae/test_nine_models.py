@@ -1,0 +1,114 @@
+"""The nine models: β-VAE, β-TCVAE and FactorVAE, each unsupervised, as semi-supervised baseline and as LaRVAE."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
+from larvae.datasets import Dataset
+from larvae.evaluation import evaluate
+from larvae.training import Trainer
+
+REGULARISER_TERMS = {
+    "beta_vae": set(),
+    "beta_tcvae": {"total_correlation"},
+    "factor_vae": {"total_correlation", "discriminator_loss"},
+}
+SUPERVISION = {
+    "unsupervised": ({"alpha": 0.0, "tau": 0.0}, set()),
+    "baseline": ({"tau": 0.0}, {"label_loss"}),
+    "larvae": ({}, {"label_loss", "label_replacement_loss", "replacement_reconstruction", "replacement_kl"}),
+}
+"""What makes each kind of supervision, and the terms that it adds."""
+
+MODELS = {
+    f"{regulariser} {supervision}": (
+        MemberConfig(regulariser=regulariser, gamma_tc=DEFAULT_GAMMA_TC[regulariser], **weights),
+        {"loss", "reconstruction", "kl"} | REGULARISER_TERMS[regulariser] | terms,
+    )
+    for regulariser, (supervision, (weights, terms)) in itertools.product(DEFAULT_GAMMA_TC, SUPERVISION.items())
+}
+"""Configuration and terms of each, by name."""
+each_model = pytest.mark.parametrize(("config", "terms"), MODELS.values(), ids=MODELS.keys())
+
+
+def tiny(config: MemberConfig) -> MemberConfig:
+    return dataclasses.replace(config, batch_size=4, label_rate=0.001, learning_rate=1e-3)
+
+
+def test_there_are_nine_models() -> None:
+    assert len({config.content_hash for config, _ in MODELS.values()}) == 9
+
+
+@each_model
+def test_few_iterations_lower_the_loss(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    trainer = Trainer(tiny(config), dataset)
+    first = trainer.train(3)
+    trainer.train(30)
+    last = trainer.train(3)
+    for values in (first, last):
+        assert values.keys() == terms
+        assert all(math.isfinite(value) for value in values.values())
+    assert last["loss"] < 0.7 * first["loss"]
+    assert last["reconstruction"] < 0.7 * first["reconstruction"]
+
+
+@each_model
+def test_loss_is_the_weighted_sum_of_its_terms(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    values = Trainer(tiny(config), dataset).train(2)
+    regulariser = values.get("total_correlation", values["kl"])
+    expected = (
+        values["reconstruction"]
+        + values["kl"]
+        + config.gamma_tc * regulariser
+        + config.alpha * values.get("label_loss", 0)
+        + config.tau * values.get("label_replacement_loss", 0)
+    )
+    assert values["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@each_model
+def test_each_iteration_moves_every_parameter(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    trainer = Trainer(tiny(config), dataset)
+    before = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+    trainer.train(1)
+    assert [name for name, parameter in trainer.parameters.items() if torch.equal(parameter, before[name])] == []
+    has_discriminator = any(name.startswith("discriminator.") for name in before)
+    assert has_discriminator == ("discriminator_loss" in terms)
+
+
+@each_model
+def test_each_model_is_evaluated_alike(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    trainer = Trainer(tiny(config), dataset)
+    trainer.train(1)
+    metrics = evaluate(trainer, 100, ["mig", "l2"])
+    assert {"mig", "mig_y", "mig_aligned", "l2", "rmse_shape"} <= metrics.keys()
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_models_of_a_seed_start_alike(dataset: Dataset) -> None:
+    """Encoder and decoder, and what they see first: differences are the objective's."""
+    starts = [Trainer(tiny(config), dataset) for config, _ in MODELS.values()]
+    images = starts[0]._inputs(0)[0].images
+    for trainer in starts[1:]:
+        assert torch.equal(trainer._inputs(0)[0].images, images)
+        for name, parameter in starts[0].parameters.items():
+            if not name.startswith("discriminator."):
+                assert torch.equal(trainer.parameters[name], parameter)
+
+
+@pytest.mark.slow
+@each_model
+def test_500_iterations_on_dsprites_lower_the_loss(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    trainer = Trainer(config, dataset)
+    rows = [trainer.train(1) for _ in range(500)]
+    assert all(row.keys() == terms for row in rows)
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    losses = [row["loss"] for row in rows]
+    assert np.mean(losses[-50:]) < np.mean(losses[50:100])
