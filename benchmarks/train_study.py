@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ from larvae.config import MemberConfig, Schedule
 from larvae.member import MemberDirectory, train_member
 
 
-def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, float]) -> dict[str, Any]:
+def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float]) -> dict[str, Any]:
     """Train one member, to its end or to a deadline (seconds since the epoch); what came of it."""
-    folder, fields, schedule_fields, device, deadline = task
+    folder, fields, schedule_fields, device, compiled, deadline = task
     torch.set_num_threads(1)
     member, schedule = MemberConfig(**fields), _schedule(schedule_fields)
     directory = MemberDirectory(folder / "members" / member.content_hash)
@@ -36,7 +37,7 @@ def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, float]) -> 
         return report
     dataset = datasets.open_dataset(member.dataset, datasets.prepare(member.dataset))
     started = time.perf_counter()
-    for row in train_member(member, schedule, dataset, directory, device=device):
+    for row in train_member(member, schedule, dataset, directory, device=device, compiled=compiled):
         report["iterations"] = row["iteration"]
         if time.time() > deadline:
             break
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="results/STUDY, with its study.json")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="members that train at once")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop about then; run again to go on")
+    parser.add_argument("--compile", action="store_true", help="fuse steps with torch.compile")
     parser.add_argument("--summary", type=Path, help="JSON file for speed and hardware")
     parser.add_argument("--commit", default="unknown", help="commit to write into the summary")
     arguments = parser.parse_args()
@@ -59,7 +61,10 @@ def main() -> None:
     for name in {fields["dataset"] for fields in record["members"].values()}:
         datasets.prepare(name)  # once, before all processes want it
     deadline = time.time() + arguments.seconds
-    tasks = [(arguments.folder, fields, record["schedule"], device, deadline) for fields in record["members"].values()]
+    tasks = [
+        (arguments.folder, fields, record["schedule"], device, arguments.compile, deadline)
+        for fields in record["members"].values()
+    ]
     started = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         reports = []
@@ -82,7 +87,7 @@ def _summary(
     iterations = sum(report["iterations"] for report in reports)
     hardware = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return {
-        "command": f"python benchmarks/train_study.py {arguments.folder} --processes {arguments.processes}",
+        "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,
         "device": hardware,
         "cpus": os.cpu_count(),

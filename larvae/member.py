@@ -149,7 +149,10 @@ def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Train
 
     Raises InvalidInputError when the file is not a whole checkpoint or not of this data set.
     """
-    trainer = Trainer(checkpoint_config(checkpoint), dataset, device=device)
+    config, name = checkpoint_config(checkpoint), dataset.specification.name
+    if config.dataset != name:
+        raise InvalidInputError(f"`{checkpoint}` must be of the data set {name}, got one of {config.dataset}")
+    trainer = Trainer(config, dataset, device=device)
     _load(trainer, _read(checkpoint, trainer), checkpoint)
     return trainer
 
