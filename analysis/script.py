@@ -22,6 +22,11 @@ def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Seq
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return command_line.INTERRUPTED
     return 0
 
 

@@ -112,6 +112,8 @@ def compare(checkpoints: Sequence[Path], arguments: Arguments) -> TraversalCompa
     dataset = datasets.open_dataset(names[0], datasets.prepare(names[0], arguments.data_file))
     reference = _reference(arguments.reference, dataset, configs[0])
     factors = arguments.factors or tuple(n for n in configs[0].labels if all(n in c.labels for c in configs))
+    if not factors:
+        raise InvalidInputError(f"models must share a labelled factor, got {' and '.join(map(_labels, configs))}")
     models = [
         Model(_title(trainer.config), traverse(trainer, reference, factors, arguments.steps))
         for trainer in (restore(checkpoint, dataset) for checkpoint in checkpoints)
@@ -147,6 +149,10 @@ def _require_checkpoint(path: Path) -> Path:
             f"a model must be a checkpoint's file or an MLflow run's id, got `{path}`: no such file"
         )
     return path
+
+
+def _labels(config: MemberConfig) -> str:
+    return f"({', '.join(config.labels)})"
 
 
 def _title(config: MemberConfig) -> str:

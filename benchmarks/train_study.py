@@ -1,8 +1,8 @@
 """Trains the unfinished members of a study's folder without Ray or MLflow, many processes on one GPU or CPU.
 
 For a host that has PyTorch and a GPU but no cluster around it: it needs larvae alone, and of its packages
-h5py, filelock, pillow, platformdirs, scikit-learn, tqdm. Copy `results/STUDY` there, run this, copy it back,
-and type the sweep's command again: it finds the members finished and logs them to MLflow.
+h5py, filelock, pillow, platformdirs, pooch, requests, scikit-learn, tqdm. Copy `results/STUDY` there, run this,
+copy it back, and type the sweep's command again: it finds the members finished and logs them to MLflow.
 
     python benchmarks/train_study.py results/STUDY --processes 12 --summary figures.json --commit $(git rev-parse HEAD)
 """
@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
-from larvae.member import MemberDirectory, train_member
+from larvae.member import MemberDirectory, Row, train_member
 
 
 def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float]) -> dict[str, Any]:
@@ -37,10 +38,16 @@ def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float
         return report
     dataset = datasets.open_dataset(member.dataset, datasets.prepare(member.dataset))
     started = time.perf_counter()
-    for row in train_member(member, schedule, dataset, directory, device=device, compiled=compiled):
-        report["iterations"] = row["iteration"]
-        if time.time() > deadline:
-            break
+    history: list[Row] = []
+    try:
+        for row in train_member(member, schedule, dataset, directory, device=device, compiled=compiled):
+            history.append(row)
+            if time.time() > deadline:
+                break
+    except Exception as error:  # this member's alone: the others go on
+        report["failed"] = f"{type(error).__name__}: {error}".partition("\n")[0]
+        directory.write_result(member, "failed", history, report["failed"])
+    report["iterations"] = history[-1]["iteration"] if history else 0
     memory = torch.cuda.max_memory_reserved() if device == "cuda" else 0
     return report | {"seconds": time.perf_counter() - started, "gpu_bytes": memory}
 
@@ -56,17 +63,21 @@ def main() -> None:
     parser.add_argument("--commit", default="unknown", help="commit to write into the summary")
     arguments = parser.parse_args()
 
+    if not (arguments.folder / "study.json").is_file():
+        parser.error(f"`folder` must be a study's, with its study.json, got `{arguments.folder}`")
     record = json.loads((arguments.folder / "study.json").read_text())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for name in {fields["dataset"] for fields in record["members"].values()}:
-        datasets.prepare(name)  # once, before all processes want it
+    for name, fingerprint in record["fingerprints"].items():  # once, before all processes want it
+        if datasets.open_dataset(name, datasets.prepare(name)).fingerprint != fingerprint:
+            parser.error(f"{name} must have the study's images, {fingerprint}, but this host has others")
     deadline = time.time() + arguments.seconds
     tasks = [
-        (arguments.folder, fields, record["schedule"], device, arguments.compile, deadline)
-        for fields in record["members"].values()
+        (arguments.folder, member["config"], record["schedule"], device, arguments.compile, deadline)
+        for member in record["members"].values()
     ]
     started = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+    pools = multiprocessing.get_context("spawn")
+    with FileLock(arguments.folder / ".lock", timeout=0), pools.Pool(arguments.processes) as pool:
         reports = []
         for report in pool.imap_unordered(train_one, tasks):
             reports.append(report)

@@ -26,10 +26,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds a {type(state).__name__}")
         return state
     except Exception as error:  # a damaged file fails in as many ways as unpickling has steps
-        reason = str(error).partition("\n")[0]
-        raise InvalidInputError(
-            f"`{path}` must be a whole checkpoint, but: {reason}; delete it to train from the start"
-        ) from None
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise InvalidInputError(f"`{path}` must be a whole checkpoint, but: {reason}") from None
 
 
 def save_json(path: Path, value: Any) -> None:

@@ -132,7 +132,7 @@ class Schedule:
     metrics: tuple[str, ...] = ("mig", "l2")
     """Metrics computed during training."""
     final_metrics: tuple[str, ...] = METRICS
-    """Metrics computed at the end."""
+    """Metrics computed at the end, besides those: none is left as it was before the end."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints; no more than this is lost when a process is killed."""
 

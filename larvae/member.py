@@ -136,7 +136,7 @@ def _train_row(trainer: Trainer, schedule: Schedule, checkpoint: _Every) -> Row:
     row: Row = {"iteration": stop, **trainer.take_means()}
     training_seconds = time.perf_counter() - started
     if stop == schedule.iterations:
-        row |= evaluate(trainer, schedule.evaluation_size, schedule.final_metrics)
+        row |= evaluate(trainer, schedule.evaluation_size, dict.fromkeys(schedule.metrics + schedule.final_metrics))
     elif stop % schedule.evaluate_every == 0:
         row |= evaluate(trainer, schedule.evaluation_size, schedule.metrics)
     row["seconds"] = time.perf_counter() - started
@@ -168,7 +168,10 @@ def checkpoint_config(checkpoint: Path) -> MemberConfig:
 
 def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> list[Row]:
     """Take over a checkpoint's state; return its history."""
-    state = _read(checkpoint, trainer)
+    try:
+        state = _read(checkpoint, trainer)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{error}; delete it to train from the start") from None
     reached = state["trainer"]["iteration"]
     ended_there = reached == iterations == (state["history"] or [{}])[-1].get("iteration")
     if reached >= iterations and not ended_there:

@@ -3,8 +3,8 @@
 Trains data sets × regularisers × label rates × with and without label replacement × seeds, scheduled by Ray
 Tune and logged to MLflow. The same command again goes on from where it stopped.
 
-    python sweeps/label_rate_sweep.py                       half an hour on two cores
-    python sweeps/label_rate_sweep.py --preset laptop       a night on 4 to 8 cores
+    python sweeps/label_rate_sweep.py                       minutes on two cores
+    python sweeps/label_rate_sweep.py --preset laptop       a night on 2 to 8 cores
     python sweeps/label_rate_sweep.py --datasets dsprites shapes3d-rendered
     python sweeps/label_rate_sweep.py --address auto        on a running Ray cluster
 """
@@ -14,9 +14,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from larvae.config import REGULARISERS
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, require_known
 from sweeps import options, runner
 from sweeps.options import StudyOptions
 from sweeps.study import grid
@@ -28,6 +29,8 @@ class LabelRateSweepOptions(StudyOptions):
 
     datasets: tuple[str, ...] = ("dsprites",)
     """Data sets to train on: `python -m larvae.datasets` lists them, and prepares those that are not rendered."""
+    data_file: tuple[str, ...] = ()
+    """Published files, or folders of files, as NAME=PATH. Left out: rendered, or as prepared before."""
     regularisers: tuple[str, ...] = REGULARISERS
     """Of beta_vae, beta_tcvae and factor_vae; each with its own γ_tc: 3, 4 and 10."""
     label_rates: tuple[float, ...] = (0.01, 0.015, 0.02, 0.025)
@@ -36,6 +39,15 @@ class LabelRateSweepOptions(StudyOptions):
     """Strength τ of label replacement in LaRVAE, which is compared with τ = 0."""
     z_dim: int = 5
     """Dimensions of the nuisance z."""
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        files = dict(part.partition("=")[::2] for part in self.data_file)
+        for name, path in files.items():
+            require_known("data_file", name, self.datasets)
+            if not path:
+                raise InvalidInputError(f"`data_file` must be NAME=PATH, got {name}")
+        return {name: Path(path) for name, path in files.items()}
 
     @property
     def figure_command(self) -> str:

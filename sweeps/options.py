@@ -171,6 +171,9 @@ def main(run: Callable[[Sequence[str]], int]) -> int:
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped. The same command again goes on.", file=sys.stderr)
         return INTERRUPTED

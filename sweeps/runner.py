@@ -20,6 +20,7 @@ from rich.console import Console
 from larvae import datasets
 from larvae.command_line import INTERRUPTED
 from larvae.config import MemberConfig
+from larvae.datasets import store
 from larvae.errors import InvalidInputError
 from larvae.member import Row
 from sweeps import connection
@@ -46,6 +47,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
     Raises InvalidInputError before anything is written.
     """
     require_writable("storage_path", options.storage_path)
+    require_writable("LARVAE_CACHE_DIR", store.cache_directory())
     require_reachable(options.tracking_uri)
     for name in study.datasets:
         datasets.verify(name, options.data_files.get(name))
@@ -121,12 +123,13 @@ def _settings(
     files = {}
     for name, path in prepared.items():
         if name in options.data_files or not datasets.specification(name).is_rendered:
-            content = ray.put(np.fromfile(path, np.uint8)) if options.address else None
+            content = ray.put(np.asarray(np.memmap(path, np.uint8, "r"))) if options.address else None
             files[name] = PreparedFile(path, content, fingerprints[name])
     return TrialSettings(
         schedule=options.schedule,
         members_directory=directory.path / "members",
         prepared_files=files,
+        fingerprints=fingerprints,
         cpus=resources.cpus,
         gpus=resources.gpus,
         compile=options.compile,

@@ -103,8 +103,10 @@ class StudyDirectory:
         record = self._record()
         if record is None:
             return
-        now = dict(study.fixed) | _images(fingerprints)
-        then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"])  # a data set may be new
+        if not {"fingerprints", "fixed", "schedule"} <= record.keys():
+            raise InvalidInputError(f"`{self.path}` must be of this version, got another's study: give another --study")
+        now = dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
+        then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"]) | _measured(record["schedule"])
         for name, value in now.items():
             if then.get(name) != value:
                 rule = f"a study keeps its {name}, but `{self.path}` has {then.get(name)}"
@@ -117,14 +119,16 @@ class StudyDirectory:
 
     def write_record(self, study: Study, fingerprints: Mapping[str, str]) -> None:
         """Remember what the study is."""
-        members = {study.label(member): member.to_dict() for member in study.members}
+        earlier = self._record() or {}
+        members = {m.content_hash: {"label": study.label(m), "config": m.to_dict()} for m in study.members}
         record = {
             "name": study.name,
             "schedule": asdict(study.schedule),
-            "fingerprints": {**((self._record() or {}).get("fingerprints", {})), **fingerprints},
+            "fingerprints": {**earlier.get("fingerprints", {}), **fingerprints},
             "fixed": study.fixed,
+            "members": {**earlier.get("members", {}), **members},
         }
-        save_json(self.path / "study.json", record | {"members": members})
+        save_json(self.path / "study.json", record)
 
     def _record(self) -> dict[str, Any] | None:
         try:
@@ -135,6 +139,14 @@ class StudyDirectory:
 
 def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:
     return {f"images of {dataset}": fingerprint for dataset, fingerprint in fingerprints.items()}
+
+
+def _measured(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """What members must share for their results to be comparable."""
+    return {
+        "evaluation_size": schedule["evaluation_size"],
+        "final_metrics": sorted({*schedule["metrics"], *schedule["final_metrics"]}),
+    }
 
 
 def require_writable(name: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from ray import tune
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
-from larvae.datasets import Dataset
+from larvae.datasets import Dataset, store
+from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row, train_member
 from larvae.training import can_compile
 
@@ -36,7 +38,7 @@ class PreparedFile:
 
     def on_this_node(self, dataset: str) -> Path:
         """Where it is, fetched by the first trial that needs it."""
-        if self.content is None:
+        if self.content is None or (self.path.exists() and store.read_header(self.path).sha256 == self.fingerprint):
             return self.path
         return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
 
@@ -50,6 +52,8 @@ class TrialSettings:
     """On a cluster, in a folder that all nodes share."""
     prepared_files: Mapping[str, PreparedFile]
     """By data set; those that nodes render themselves have none."""
+    fingerprints: Mapping[str, str]
+    """Of the study's images, by data set."""
     cpus: int
     gpus: float
     compile: bool
@@ -115,5 +119,9 @@ class MemberTrainable(tune.Trainable):
         if name not in self.datasets:
             file = self.settings.prepared_files.get(name)
             path = datasets.prepare(name) if file is None else file.on_this_node(name)
-            self.datasets[name] = datasets.open_dataset(name, path)
+            dataset = datasets.open_dataset(name, path)
+            if dataset.fingerprint != self.settings.fingerprints[name]:
+                rule = f"`{path}` must hold the study's images, {self.settings.fingerprints[name]}"
+                raise InvalidInputError(f"{rule}, got {dataset.fingerprint}: delete it on {platform.node()}")
+            self.datasets[name] = dataset
         return self.datasets[name]

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # a full disk, say
+    except (OSError, RuntimeError) as error:  # a full disk, say, which HDF5 reports as either
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -115,11 +115,11 @@ def prepare(options: Prepare, console: Console) -> None:
 
 def show(options: Show, console: Console) -> None:
     """Write a contact sheet."""
-    path = datasets.prepare(options.name, options.data_file, progress=True)
-    dataset = datasets.open_dataset(options.name, path)
     output = options.output or Path(f"{options.name}.png")
     if output.suffix not in {".png", ".jpg"}:
         raise InvalidInputError(f"`output` must end in .png or .jpg, got `{output}`")
+    path = datasets.prepare(options.name, options.data_file, progress=True)
+    dataset = datasets.open_dataset(options.name, path)
     contact_sheet(dataset, sheet_rows(dataset, np.random.default_rng(0))).save(output)
     console.print(f"{options.name}: {output}")
 

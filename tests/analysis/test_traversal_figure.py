@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis import style
@@ -36,10 +35,6 @@ def comparison(
         for title in titles
     ]
     return TraversalComparison(dataset="dsprites", reference=4711, reference_image=noise(0, channels), models=models)
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
 def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

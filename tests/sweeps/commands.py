@@ -99,11 +99,11 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """What ended members left on disk, by the label that the study gives them."""
     study = folder / "results" / STUDY
     results = {}
-    for label, config in json.loads((study / "study.json").read_text())["members"].items():
-        result = MemberDirectory(study / "members" / MemberConfig(**config).content_hash).read_result()
+    for name, member in json.loads((study / "study.json").read_text())["members"].items():
+        result = MemberDirectory(study / "members" / name).read_result()
         if result is not None:
-            assert result["config"] == config
-            results[label] = result
+            assert result["config"] == member["config"]
+            results[member["label"]] = result
     return results
 
 
