@@ -18,6 +18,7 @@ from larvae.traversal import Traversal
 _COLUMNS = 2  # panels side by side
 _GAP = 4  # pixels between images
 _TITLE_HEIGHT = 0.3  # inches
+_WIDEST_IMAGE = 0.45  # inches
 
 
 class Model(NamedTuple):
@@ -88,7 +89,7 @@ def draw_traversals(comparison: TraversalComparison) -> Figure:
     """All panels, two side by side."""
     num_panels = len(comparison.models[0].traversals)
     num_rows = -(-num_panels // _COLUMNS)
-    image_width = style.TEXT_WIDTH / _COLUMNS / (1.3 + comparison.num_columns)
+    image_width = min(_WIDEST_IMAGE, style.TEXT_WIDTH / _COLUMNS / (1.3 + comparison.num_columns))
     with mpl.rc_context(style.STYLE):
         panel_height = len(comparison.models) * image_width * 1.06 + _TITLE_HEIGHT
         figure = style.figure_with_notes(num_rows * panel_height, comparison.notes)

@@ -320,7 +320,8 @@ def test_models_without_a_common_label_are_refused(
     models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--baseline", models.checkpoint("some"), "--larvae", models.checkpoint("others")]
-    refused(models.arguments(tmp_path / "new", *given), tmp_path / "new", capsys)
+    line = refused(models.arguments(tmp_path / "new", *given), tmp_path / "new", capsys)
+    assert "label" in line
 
 
 # Bad input

@@ -7,15 +7,20 @@ import signal
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import ray
 from mlflow import MlflowClient
 from PIL import Image
 
 from larvae import datasets
 from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
+from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from sweeps import label_rate_sweep, options, runner, tau_sweep, z_dim_sweep
+from sweeps.options import StudyOptions
 from sweeps.study import Study
+from sweeps.trainable import MemberTrainable, PreparedFile, TrialSettings
 from tests.sweeps.commands import SCHEDULE, STUDY, TINY, places, read_results, read_runs, schedule_flags, tracking_uri
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +40,13 @@ def run(script: ModuleType, folder: Path, *flags: str) -> int:
 def planned(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *flags: str) -> Study:
     """The study that a command line would run."""
     studies: list[Study] = []
-    monkeypatch.setattr(runner, "run_study", lambda study, options: studies.append(study) or 0)
+
+    def run_study(study: Study, options: StudyOptions) -> int:
+        assert all(isinstance(path, Path) for path in options.data_files.values())
+        studies.append(study)
+        return 0
+
+    monkeypatch.setattr(runner, "run_study", run_study)
     monkeypatch.setattr(runner, "default_preset", lambda address: "quick")
     assert script.run(flags) == 0
     return studies[0]
@@ -86,6 +97,8 @@ def test_each_regulariser_has_its_own_gamma(monkeypatch: pytest.MonkeyPatch) -> 
         (z_dim_sweep, ["--z-dims", "-1"], "`z_dim` must be >= 0, got -1"),
         (z_dim_sweep, ["--z-dims"], "`z_dim` must have at least one value, got none"),
         (label_rate_sweep, ["--tau", "0"], "`tau` must be > 0, to be compared with τ = 0, got 0"),
+        (label_rate_sweep, ["--data-file", "mnist=x.h5"], "`data_file` must be one of dsprites, got mnist"),
+        (label_rate_sweep, ["--data-file", "dsprites"], "`data_file` must be NAME=PATH, got dsprites"),
         (label_rate_sweep, ["--datasets", "mnist"], f"`dataset` must be one of {', '.join(datasets.SPECIFICATIONS)}"),
         (label_rate_sweep, ["--regularisers", "dip"], "`regulariser` must be one of beta_vae, beta_tcvae, factor_vae"),
     ],
@@ -149,3 +162,30 @@ def test_z_dimensions_are_trained(folder_with_database: Path) -> None:
     assert {(m.z_dim, m.tau, m.regulariser, m.gamma_tc) for m in results} == {
         (z_dim, 1, "factor_vae", 10) for z_dim in (0, 3)
     }
+
+
+def test_trial_refuses_images_that_are_not_the_studys(dataset: Dataset, tmp_path: Path) -> None:
+    trial = MemberTrainable.__new__(MemberTrainable)
+    trial.datasets = {}
+    for fingerprint in (dataset.fingerprint, "another renderer's"):
+        trial.settings = TrialSettings(SCHEDULE, tmp_path, {}, {"dsprites": fingerprint}, cpus=1, gpus=0, compile=False)
+        if fingerprint == dataset.fingerprint:
+            assert trial._dataset("dsprites").fingerprint == fingerprint
+            trial.datasets.clear()
+        else:
+            with pytest.raises(InvalidInputError, match="must hold the study's images, another renderer's, got"):
+                trial._dataset("dsprites")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_prepared_file_reaches_a_node_that_lacks_it(
+    dataset: Dataset, cache_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only such a node: where the driver's file is, with these images, it is used as it is."""
+    path = cache_directory / "dsprites-rendered.h5"
+    content = ray.put(np.fromfile(path, np.uint8))
+    assert PreparedFile(path, content, dataset.fingerprint).on_this_node("dsprites") == path
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
+    sent = PreparedFile(tmp_path / "elsewhere.h5", content, dataset.fingerprint).on_this_node("dsprites")
+    assert sent == tmp_path / f"dsprites-{dataset.fingerprint[:12]}.h5"
+    assert datasets.open_dataset("dsprites", sent).fingerprint == dataset.fingerprint

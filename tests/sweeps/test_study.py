@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from larvae.config import Schedule
+from larvae.checkpoint import save_json
+from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from sweeps.study import Study, StudyDirectory, grid, require_writable
 
@@ -41,7 +43,9 @@ def test_study_goes_on_with_more_values_and_iterations(small_study: Build, study
     study_directory.require_going_on(small_study("name", taus=(0.0, 1.0, 9.0), iterations=8), {"dsprites": "aaaa"})
 
 
-@pytest.mark.parametrize("change", ["images of dsprites", "iterations", "batch_size"])
+@pytest.mark.parametrize(
+    "change", ["images of dsprites", "iterations", "batch_size", "evaluation_size", "final_metrics"]
+)
 def test_study_refuses_what_would_not_belong_into_one_figure(
     small_study: Build, study_directory: StudyDirectory, change: str
 ) -> None:
@@ -52,6 +56,10 @@ def test_study_refuses_what_would_not_belong_into_one_figure(
         fingerprints = {"dsprites": "bbbb"}
     elif change == "iterations":
         study = small_study("name", iterations=4)
+    elif change == "evaluation_size":
+        study = dataclasses.replace(study, schedule=dataclasses.replace(study.schedule, evaluation_size=100))
+    elif change == "final_metrics":
+        study = dataclasses.replace(study, schedule=dataclasses.replace(study.schedule, final_metrics=("l2",)))
     else:
         study = dataclasses.replace(study, fixed={"batch_size": 8})
     with pytest.raises(InvalidInputError, match=f"{change}.*got .*give another --study") as error:
@@ -86,3 +94,21 @@ def test_writable_folders_are_tried_and_left_as_they_were(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInputError, match="`storage_path` must be a writable folder, got"):
         require_writable("storage_path", tmp_path / "file" / "below")
+
+
+def test_study_of_another_version_is_refused(small_study: Build, study_directory: StudyDirectory) -> None:
+    save_json(study_directory.path / "study.json", {"name": "name", "fingerprint": "aaaa", "fixed": {}})
+    with pytest.raises(InvalidInputError, match=r"must be of this version.*give another --study$"):
+        study_directory.require_going_on(small_study("name"), {"dsprites": "aaaa"})
+
+
+def test_members_and_data_sets_of_earlier_commands_stay_on_record(
+    small_study: Build, study_directory: StudyDirectory
+) -> None:
+    earlier, later = small_study("name", taus=(0.0, 1.0)), small_study("name", taus=(0.1234561, 0.1234562))
+    study_directory.write_record(earlier, {"dsprites": "aaaa"})
+    study_directory.write_record(later, {"shapes3d-rendered": "bbbb"})
+    record = json.loads((study_directory.path / "study.json").read_text())
+    configs = {name: MemberConfig(**member["config"]) for name, member in record["members"].items()}
+    assert configs == {member.content_hash: member for member in (*earlier.members, *later.members)}
+    assert record["fingerprints"] == {"dsprites": "aaaa", "shapes3d-rendered": "bbbb"}
