@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,17 +16,12 @@ Arguments = TypeVar("Arguments")
 
 def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Sequence[str] | None) -> int:
     """Parse a command line and draw; return the exit code: 2, and one line, when the input breaks a rule."""
-    try:
+
+    def command() -> int:
         draw(command_line.parse(lambda: tyro.cli(kind, args=arguments)))
-    except InvalidInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, say
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return command_line.INTERRUPTED
-    return 0
+        return 0
+
+    return command_line.run(command)
 
 
 def write_all(directory: Path, contents: dict[str, bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,25 @@ INTERRUPTED = 130
 """Exit code of a command that was told to stop."""
 
 Parsed = TypeVar("Parsed")
+
+
+def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Exception], ...] = (OSError,)) -> int:
+    """Run a command; its exit code, or after one line: 2 for bad input, 1 for the machine's faults, 130 for Ctrl-C.
+
+    stopped: what to say after Ctrl-C. faults: errors that are the machine's, such as a full disk.
+    """
+    try:
+        return command()
+    except InvalidInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except faults as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if stopped:
+            print(stopped, file=sys.stderr)
+        return INTERRUPTED
 
 
 def parse(parser: Callable[[], Parsed]) -> Parsed:

@@ -77,7 +77,7 @@ def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, f
     sample = Sample(
         codes=codes[: len(indices)],
         classes=dataset.classes(indices),
-        label_columns=dataset.factors.columns(trainer.config.labels),
+        label_columns=trainer.label_columns,
         labels=trainer.labels,
         test_codes=codes[len(indices) :],
         test_classes=dataset.classes(test_indices),

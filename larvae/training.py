@@ -45,6 +45,7 @@ class Trainer:
         self._means_taken_at = 0
         self.labelled = labelled_indices(dataset.num_images, config.label_rate, config.seed)
         self.labels = dataset.factors.select(config.labels)
+        self.label_columns = dataset.factors.columns(config.labels)
         self.structure = _structure(config, dataset)
         self.model = initialise(self.structure.architecture, config.seed).to(self.device)
         self.parameters = dict(self.model.named_parameters())
@@ -149,7 +150,7 @@ class Trainer:
 
     def label_classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
         """Class indices (n, |y|) of the factors whose labels are known."""
-        return self.dataset.classes(indices)[:, self.dataset.factors.columns(self.config.labels)]
+        return self.dataset.classes(indices)[:, self.label_columns]
 
     def labels_of(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Standardised labels (n, |y|) of the images at the given indices."""

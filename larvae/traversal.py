@@ -85,22 +85,19 @@ def traverse_data(dataset: Dataset, reference: int, factors: Sequence[str], step
         value_names = tuple(
             dataset.factors.value_name(name, int(c)) for c in varied[:, dataset.factors.columns([name])[0]]
         )
-        images = dataset.images(dataset.factors.indices(varied)) * (255 // dataset.maximum)
+        images = dataset.pictures(dataset.factors.indices(varied))
         traversals.append(Traversal(name, value_names, images))
     return traversals
 
 
 def varied_classes(classes: NDArray[np.integer], factors: Factors, name: str, steps: int) -> NDArray[np.integer]:
     """One image's class indices (k,), again for each value of one factor that is shown, (steps, k)."""
-    values = traversed_classes(factors, name, steps)
-    varied = np.repeat(classes[None], len(values), axis=0)
-    varied[:, factors.columns([name])[0]] = values
-    return varied
+    return factors.varied(classes, name, traversed_classes(factors, name, steps))
 
 
 def reference_image(dataset: Dataset, reference: int) -> NDArray[np.uint8]:
     """An image of the data set (channels, 64, 64), 0 to 255."""
-    return dataset.images(np.array([reference]))[0] * (255 // dataset.maximum)
+    return dataset.pictures(np.array([reference]))[0]
 
 
 def traversal_png(trainer: Trainer, reference: int) -> bytes:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from larvae.config import REGULARISERS
 from larvae.errors import InvalidInputError, require_known
@@ -26,6 +27,8 @@ from sweeps.study import grid
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelRateSweepOptions(StudyOptions):
     """The label rate sweep's command line."""
+
+    figure_command: ClassVar[str] = "analysis/label_rates.py"
 
     datasets: tuple[str, ...] = ("dsprites",)
     """Data sets to train on: `python -m larvae.datasets` lists them, and prepares those that are not rendered."""
@@ -48,10 +51,6 @@ class LabelRateSweepOptions(StudyOptions):
             if not path:
                 raise InvalidInputError(f"`data_file` must be NAME=PATH, got {name}")
         return {name: Path(path) for name, path in files.items()}
-
-    @property
-    def figure_command(self) -> str:
-        return "analysis/label_rates.py"
 
 
 PRESETS = {

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tyro
 
 from larvae import command_line
-from larvae.command_line import INTERRUPTED
-from larvae.config import DEFAULT_GAMMA_TC, METRICS, MemberConfig, Schedule
+from larvae.config import METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 
 QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
@@ -23,6 +22,9 @@ QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOptions:
     """What every sweep can be told. The defaults shown are those of the chosen preset."""
+
+    figure_command: ClassVar[str]
+    """The script, with its arguments, that draws the study's figure."""
 
     preset: str
     """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
@@ -82,17 +84,13 @@ class StudyOptions:
     @property
     def shared_fields(self) -> dict[str, Any]:
         """The fields of a member's configuration that are given once and for all."""
-        return {field.name: getattr(self, field.name) for field in fields(MemberConfig) if hasattr(self, field.name)}
+        values = {field.name: getattr(self, field.name, None) for field in fields(MemberConfig)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def data_files(self) -> dict[str, Path]:
         """Published files to use, by data set."""
         return {}
-
-    @property
-    def figure_command(self) -> str:
-        """The script, with its arguments, that draws the study's figure."""
-        raise NotImplementedError
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
@@ -119,12 +117,6 @@ class OneModelOptions(StudyOptions):
     """beta_vae, beta_tcvae or factor_vae."""
     gamma_tc: float | None = None
     """Weight γ_tc of the regulariser. Left out: 3 for beta_vae (β = 4), 4 for beta_tcvae (β = 5), 10 for factor_vae."""
-
-    @property
-    def shared_fields(self) -> dict[str, Any]:
-        """As above, γ_tc resolved."""
-        given = StudyOptions.shared_fields.__get__(self)
-        return given if self.gamma_tc is not None else given | {"gamma_tc": DEFAULT_GAMMA_TC.get(self.regulariser)}
 
     @property
     def data_files(self) -> dict[str, Path]:
@@ -166,14 +158,4 @@ def parse(
 
 def main(run: Callable[[Sequence[str]], int]) -> int:
     """Run a sweep on this process's command line; bad input becomes one line and exit code 2."""
-    try:
-        return run(sys.argv[1:])
-    except InvalidInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, say
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command again goes on.", file=sys.stderr)
-        return INTERRUPTED
+    return command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")

@@ -52,8 +52,11 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
     for field, values in swept.items():
         if not values:
             raise InvalidInputError(f"`{field}` must have at least one value, got none")
+    fixed = _with_gamma_tc(fixed)
     combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
-    members = tuple(_member({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations)
+    members = tuple(
+        MemberConfig(**_with_gamma_tc({**fixed, **dict(zip(swept, values, strict=True))})) for values in combinations
+    )
     for dataset, label_rate in {(member.dataset, member.label_rate) for member in members}:
         num_images = datasets.specification(dataset).num_images
         datasets.labelled_indices(num_images, label_rate, seed=0)  # raises where it leaves no image
@@ -61,9 +64,10 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
     return Study(name, members, schedule, fixed=json_fixed, varied=tuple(reversed(list(swept))))
 
 
-def _member(fields: dict[str, Any]) -> MemberConfig:
+def _with_gamma_tc(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with their regulariser's default γ_tc, where they name a known one and no γ_tc."""
     default = DEFAULT_GAMMA_TC.get(fields.get("regulariser", ""))
-    return MemberConfig(**{"gamma_tc": default, **fields} if default is not None else fields)
+    return {"gamma_tc": default, **fields} if default is not None else dict(fields)
 
 
 @dataclass(frozen=True, slots=True)

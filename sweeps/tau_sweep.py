@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sweeps import options, runner
 from sweeps.options import OneModelOptions
@@ -23,16 +24,14 @@ from sweeps.study import grid
 class TauSweepOptions(OneModelOptions):
     """The τ sweep's command line."""
 
+    figure_command: ClassVar[str] = "analysis/sensitivity.py --parameter tau"
+
     taus: tuple[float, ...] = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
     """Values of τ; 0 is the baseline without label replacement."""
     label_rates: tuple[float, ...]
     """Shares of the images whose labels are known."""
     z_dim: int = 5
     """Dimensions of the nuisance z."""
-
-    @property
-    def figure_command(self) -> str:
-        return "analysis/sensitivity.py --parameter tau"
 
 
 PRESETS = {

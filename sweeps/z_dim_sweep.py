@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sweeps import options, runner
 from sweeps.options import OneModelOptions
@@ -23,16 +24,14 @@ from sweeps.study import grid
 class ZDimSweepOptions(OneModelOptions):
     """The z sweep's command line."""
 
+    figure_command: ClassVar[str] = "analysis/sensitivity.py --parameter z_dim"
+
     z_dims: tuple[int, ...] = (0, 1, 5, 10, 50)
     """Dimensions of the nuisance z."""
     label_rates: tuple[float, ...]
     """Shares of the images whose labels are known."""
     tau: float = 1.0
     """Strength τ of label replacement."""
-
-    @property
-    def figure_command(self) -> str:
-        return "analysis/sensitivity.py --parameter z_dim"
 
 
 PRESETS = {

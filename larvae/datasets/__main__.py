@@ -15,7 +15,6 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from larvae import command_line, datasets
-from larvae.command_line import INTERRUPTED
 from larvae.datasets import celeba, download, layouts, store
 from larvae.datasets.contact_sheet import contact_sheet, sheet_rows
 from larvae.datasets.specification import Crop, Specification
@@ -55,24 +54,19 @@ class Show:
 def main(arguments: Sequence[str]) -> int:
     """Run a command. Returns the exit code: 0, 2 for bad input, 1 where the machine fails, 130 if interrupted."""
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        command = parse(arguments) if arguments else None
-        if isinstance(command, Prepare):
-            prepare(command, console)
-        elif isinstance(command, Show):
-            show(command, console)
+
+    def command() -> int:
+        chosen = parse(arguments) if arguments else None
+        if isinstance(chosen, Prepare):
+            prepare(chosen, console)
+        elif isinstance(chosen, Show):
+            show(chosen, console)
         else:
             list_datasets(console)
         return 0
-    except InvalidInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, RuntimeError) as error:  # a full disk, say, which HDF5 reports as either
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command again goes on with a download and begins a conversion anew.", file=sys.stderr)
-        return INTERRUPTED
+
+    stopped = "Stopped. The same command again goes on with a download and begins a conversion anew."
+    return command_line.run(command, stopped, faults=(OSError, RuntimeError))  # HDF5 reports a full disk as either
 
 
 def parse(arguments: Sequence[str]) -> Prepare | Show:

@@ -86,8 +86,9 @@ SPECIFICATION = Specification(
     crop=CROP,
 )
 
-_ATTRIBUTES_FILE = "list_attr_celeba.txt"
 _IMAGES = "img_align_celeba"
+_IMAGE_PLACES = (f"Img/{_IMAGES}", _IMAGES, f"Img/{_IMAGES}.zip", f"{_IMAGES}.zip")
+_ATTRIBUTES_PLACES = ("list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
 _IMAGE_SIZE = (178, 218)
 
 
@@ -96,8 +97,8 @@ def verify(specification: Specification, path: Path) -> str:
 
     Raises InvalidInputError when something is missing or altered. The photographs are not looked at.
     """
-    _find(path, f"Img/{_IMAGES}", _IMAGES, f"Img/{_IMAGES}.zip", f"{_IMAGES}.zip")
-    return _checked(specification, _find(path, _ATTRIBUTES_FILE, f"Anno/{_ATTRIBUTES_FILE}"))
+    _find(path, *_IMAGE_PLACES)
+    return _checked(specification, _find(path, *_ATTRIBUTES_PLACES))
 
 
 def convert(specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:
@@ -108,7 +109,7 @@ def convert(specification: Specification, path: Path, target: Path, *, progress:
     """
     crop = specification.crop or CROP
     require_inside(crop)
-    classes = read_attributes(specification, _find(path, _ATTRIBUTES_FILE, f"Anno/{_ATTRIBUTES_FILE}"))
+    classes = read_attributes(specification, _find(path, *_ATTRIBUTES_PLACES))
     names = [_name(index) for index in range(specification.num_images)]
     with _photographs(specification, path) as read:
         writing.write_colour(
@@ -162,7 +163,7 @@ def _name(index: int) -> str:
 
 @contextlib.contextmanager
 def _photographs(specification: Specification, path: Path) -> Iterator[Read]:
-    found = _find(path, f"Img/{_IMAGES}", _IMAGES, f"Img/{_IMAGES}.zip", f"{_IMAGES}.zip")
+    found = _find(path, *_IMAGE_PLACES)
     if found.is_dir():
         yield photographs.read_folder(found)
         return

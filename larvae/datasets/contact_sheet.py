@@ -41,7 +41,7 @@ def sheet_rows(dataset: Dataset, generator: np.random.Generator) -> list[SheetRo
         shown = np.unique(np.linspace(0, size - 1, COLUMNS).round().astype(np.int64))
         first, last = (dataset.factors.value_name(name, index) for index in (0, size - 1))
         indices = (
-            _traversed(dataset.factors, base, factor, shown)
+            dataset.factors.indices(dataset.factors.varied(base[0], name, shown))
             if isinstance(dataset.factors, FactorGrid)
             else _drawn(dataset, factor, shown, generator)
         )
@@ -57,17 +57,10 @@ def contact_sheet(dataset: Dataset, rows: list[SheetRow]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for line, row in enumerate(rows):
         draw.text((4, line * step + 18), f"{row.factor}\n{row.values}", fill=_INK)
-        images = dataset.images(row.indices) * np.uint8(255 // dataset.maximum)
-        for column, image in enumerate(images):
+        for column, image in enumerate(dataset.pictures(row.indices)):
             tile = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)).squeeze())
             sheet.paste(tile, (_TEXT_WIDTH + column * step, line * step))
     return sheet
-
-
-def _traversed(grid: FactorGrid, base: NDArray[np.int64], factor: int, shown: NDArray[np.int64]) -> NDArray[np.int64]:
-    classes = base.repeat(len(shown), axis=0)
-    classes[:, factor] = shown
-    return grid.indices(classes)
 
 
 def _drawn(

@@ -58,6 +58,12 @@ class Factors:
             tuple(self.names[c] for c in columns), tuple(self.sizes[c] for c in columns), self.values, self.periods
         )
 
+    def varied(self, classes: NDArray[np.integer], name: str, values: NDArray[np.integer]) -> NDArray[np.integer]:
+        """One image's class indices (k,), again for each of some classes of one factor, (len(values), k)."""
+        varied = np.repeat(classes[None], len(values), axis=0)
+        varied[:, self.columns([name])[0]] = values
+        return varied
+
     def value_name(self, name: str, class_index: int) -> str:
         """What a class of a factor stands for."""
         return str(self.values[name][class_index]) if name in self.values else str(class_index)

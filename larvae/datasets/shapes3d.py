@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from larvae.errors import InvalidInputError
 
 _HUES = tuple(f"{hue / 10:g}" for hue in range(10))
 
-GRID = FactorGrid(
-    names=("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation"),
-    sizes=(10, 10, 10, 8, 4, 15),
+GRID = replace(
+    shapes3d_rendered.GRID,
     values={
         "floor_hue": _HUES,
         "wall_hue": _HUES,
