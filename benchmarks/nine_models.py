@@ -19,7 +19,8 @@ import torch
 
 from larvae import datasets
 from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
-from larvae.training import Trainer, can_compile
+from larvae.functional import can_compile
+from larvae.training import Trainer
 
 VARIANTS = {
     "unsupervised": {"alpha": 0.0, "tau": 0.0},

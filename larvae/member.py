@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,93 @@ class MemberDirectory:
         return None
 
 
+class Member:
+    """A member in training: its trainer, its history, and when it is saved and looked at.
+
+    Whatever kills the process, the next one of the same directory goes on from the last checkpoint and makes the
+    same rows.
+    """
+
+    def __init__(
+        self,
+        config: MemberConfig,
+        schedule: Schedule,
+        dataset: Dataset,
+        directory: MemberDirectory,
+        *,
+        device: str = "cpu",
+        compiled: bool = False,
+    ) -> None:
+        """Goes on from the directory's checkpoint, if there is one. Raises InvalidInputError."""
+        self.schedule, self.directory = schedule, directory
+        self.trainer = Trainer(config, dataset, device=device, compiled=compiled)
+        self.environment = environment(self.trainer)
+        self.history: list[Row] = []
+        if directory.checkpoint.exists():
+            self.history = _resume(self.trainer, directory.checkpoint, schedule.iterations)
+        self._started = time.perf_counter()
+        self._first = self.trainer.iteration
+        self._save_now_and_then = _Every(schedule.checkpoint_seconds, self._save)
+
+    @property
+    def name(self) -> str:
+        """The content hash of its configuration."""
+        return self.trainer.config.content_hash
+
+    @property
+    def is_at_the_end(self) -> bool:
+        return self.trainer.iteration >= self.schedule.iterations
+
+    def before_step(self) -> None:
+        """Save a checkpoint when its time has come."""
+        self._save_now_and_then()
+
+    def after_step(self) -> Row | None:
+        """The row that ends with this step: at multiples of `log_every`, and at the end. Raises NonFiniteLossError."""
+        iteration = self.trainer.iteration
+        if iteration % self.schedule.log_every and not self.is_at_the_end:
+            return None
+        row: Row = {"iteration": iteration, **self.trainer.take_means()}
+        training_seconds = time.perf_counter() - self._started
+        row |= self._evaluate(iteration)
+        row["seconds"] = time.perf_counter() - self._started
+        row["seconds_per_iteration"] = training_seconds / (iteration - self._first)
+        row["timestamp"] = time.time()
+        self.history.append(row)
+        if self.is_at_the_end:
+            self._save()
+        self._started, self._first = time.perf_counter(), iteration
+        return row
+
+    def finish(self) -> None:
+        """Write what there is at the end: label traversals, and the result."""
+        config, trainer = self.trainer.config, self.trainer
+        picture = traversal_png(trainer, reference_index(trainer.dataset.num_images, config.seed))
+        save_bytes(self.directory.traversal, picture)
+        self.directory.write_result(config, "finished", self.history, environment=self.environment)
+
+    def fail(self, error: Exception) -> str:
+        """Write the member's end by an error; return its reason in one line."""
+        reason = one_line(error)
+        trace = "".join(traceback.format_exception(error))
+        self.directory.write_result(self.trainer.config, "failed", self.history, reason, traceback=trace)
+        return reason
+
+    def _evaluate(self, iteration: int) -> dict[str, float]:
+        schedule = self.schedule
+        if self.is_at_the_end:
+            metrics = dict.fromkeys(schedule.metrics + schedule.final_metrics)
+            return evaluate(self.trainer, schedule.evaluation_size, metrics)
+        if iteration % schedule.evaluate_every == 0:
+            return evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
+        return {}
+
+    def _save(self) -> None:
+        trainer = self.trainer
+        state = {"config": trainer.config.to_dict(), "fingerprint": trainer.dataset.fingerprint}
+        save_checkpoint(self.directory.checkpoint, state | {"history": self.history, "trainer": trainer.state_dict()})
+
+
 def train_member(
     config: MemberConfig,
     schedule: Schedule,
@@ -80,35 +168,33 @@ def train_member(
 ) -> Iterator[Row]:
     """Train a member to the schedule's end, yielding rows; the first ones are those of its checkpoint.
 
-    Whatever kills the process, the next call goes on from the last checkpoint and yields the same
-    rows. Raises NonFiniteLossError, InvalidInputError; writes `result.json` when finished.
+    Raises NonFiniteLossError, InvalidInputError; writes `result.json` when finished.
     """
-    trainer = Trainer(config, dataset, device=device, compiled=compiled)
-    history: list[Row] = []
-    if directory.checkpoint.exists():
-        history = _resume(trainer, directory.checkpoint, schedule.iterations)
-        yield from history
-
-    def save() -> None:
-        state = {"config": config.to_dict(), "fingerprint": dataset.fingerprint, "history": history}
-        save_checkpoint(directory.checkpoint, state | {"trainer": trainer.state_dict()})
-
-    save_now_and_then = _Every(schedule.checkpoint_seconds, save)
-    while trainer.iteration < schedule.iterations:
-        history.append(_train_row(trainer, schedule, save_now_and_then))
-        if trainer.iteration == schedule.iterations:
-            save()
-        yield history[-1]
-    save_bytes(directory.traversal, traversal_png(trainer, reference_index(dataset.num_images, config.seed)))
-    directory.write_result(config, "finished", history, environment=environment(device, compiled))
+    member = Member(config, schedule, dataset, directory, device=device, compiled=compiled)
+    yield from member.history
+    while not member.is_at_the_end:
+        member.before_step()
+        member.trainer.step()
+        if row := member.after_step():
+            yield row
+    member.finish()
 
 
-def environment(device: str, compiled: bool) -> dict[str, str | bool]:
-    """What a member ran on."""
-    name = (
-        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
-    )
-    return {"torch": torch.__version__, "python": platform.python_version(), "device": name, "compiled": compiled}
+def environment(trainer: Trainer) -> dict[str, str | bool]:
+    """What a member ran on, and how."""
+    processor = platform.processor() or platform.machine()
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else processor,
+        "compiled": trainer.compiled_in is not None,
+        "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),
+    }
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and the first line of its message."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 class _Every:
@@ -123,25 +209,6 @@ class _Every:
         if time.monotonic() - self.last >= self.seconds:
             self.function()
             self.last = time.monotonic()
-
-
-def _train_row(trainer: Trainer, schedule: Schedule, checkpoint: _Every) -> Row:
-    """Train to the next row's iteration (a multiple of `log_every`, or the end) and describe it."""
-    first = trainer.iteration
-    stop = min(first - first % schedule.log_every + schedule.log_every, schedule.iterations)
-    started = time.perf_counter()
-    while trainer.iteration < stop:
-        checkpoint()
-        trainer.step()
-    row: Row = {"iteration": stop, **trainer.take_means()}
-    training_seconds = time.perf_counter() - started
-    if stop == schedule.iterations:
-        row |= evaluate(trainer, schedule.evaluation_size, dict.fromkeys(schedule.metrics + schedule.final_metrics))
-    elif stop % schedule.evaluate_every == 0:
-        row |= evaluate(trainer, schedule.evaluation_size, schedule.metrics)
-    row["seconds"] = time.perf_counter() - started
-    row["seconds_per_iteration"] = training_seconds / (stop - first)
-    return row | {"timestamp": time.time()}
 
 
 def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Trainer:

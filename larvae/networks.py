@@ -14,6 +14,9 @@ from larvae import streams
 from larvae.distributions import Gaussian
 from larvae.streams import Stream
 
+EPSILON = 1e-5
+"""Added to variances before a norm divides by their root."""
+
 
 class InstanceNormReLU(nn.Module):
     """ReLU of each channel of each image standardised over its pixels; no affine parameters.
@@ -25,7 +28,7 @@ class InstanceNormReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean((2, 3), keepdim=True)
         variance = centred.square().mean((2, 3), keepdim=True)
-        return torch.relu(centred * torch.rsqrt(variance + 1e-5))
+        return torch.relu(centred * torch.rsqrt(variance + EPSILON))
 
 
 class PatchConv2d(nn.Conv2d):

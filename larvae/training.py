@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
-import sysconfig
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call
 
 from larvae import streams
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, labelled_indices
-from larvae.distributions import Gaussian
+from larvae.datasets.on_device import on_device
 from larvae.errors import NonFiniteLossError
-from larvae.networks import Architecture, VariationalAutoencoder, initialise
-from larvae.objectives import Batch, Noise, Terms, Weights, larvae_objective
+from larvae.functional import fast_precision, functions, structure_of
+from larvae.networks import initialise
+from larvae.objectives import Batch, Noise, Weights
 from larvae.streams import Stream
 
-Objective = Callable[[Mapping[str, Tensor], Batch, Noise, Weights], dict[str, Tensor]]
+ENCODING_BATCH = 250
+"""Images encoded at a time; divides the usual evaluation sizes."""
 
 
 class Trainer:
@@ -36,7 +34,7 @@ class Trainer:
     """
 
     def __init__(self, config: MemberConfig, dataset: Dataset, *, device: str = "cpu", compiled: bool = False) -> None:
-        """compiled: fuse the step with `torch.compile`; see `can_compile`."""
+        """compiled: fuse the step with `torch.compile`; see `functional.can_compile`."""
         self.config = config
         self.dataset = dataset
         self.device = torch.device(device)
@@ -46,14 +44,16 @@ class Trainer:
         self.labelled = labelled_indices(dataset.num_images, config.label_rate, config.seed)
         self.labels = dataset.factors.select(config.labels)
         self.label_columns = dataset.factors.columns(config.labels)
-        self.structure = _structure(config, dataset)
+        self.structure = structure_of(config)
         self.model = initialise(self.structure.architecture, config.seed).to(self.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.parameters, config.learning_rate)
+        self._on_device = on_device(dataset.store, self.device)
         self.weights = Weights(
             *(torch.tensor(w, device=self.device) for w in (config.gamma_tc, config.alpha, config.tau))
         )
-        self._objective = _objective(self.structure, compiled)
+        self.compiled_in = fast_precision(self.device) if compiled else None
+        self._functions = functions(self.structure, self.compiled_in)
 
     @property
     def num_latents(self) -> int:
@@ -68,10 +68,14 @@ class Trainer:
 
     def step(self) -> None:
         """One iteration of Table 1; its terms are added up for `take_means`."""
-        terms = self._objective(self.parameters, *self._inputs(self.iteration), self.weights)
+        terms = self._functions.objective(self.parameters, *self.inputs(self.iteration), self.weights)
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
         (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
+        self.update(terms)
+
+    def update(self, terms: Mapping[str, Tensor]) -> None:
+        """The rest of an iteration, once gradients are there: the optimisers' steps, and the terms' sums."""
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.iteration += 1
@@ -91,10 +95,10 @@ class Trainer:
         return means
 
     @torch.no_grad()
-    def posterior_means(self, indices: NDArray[np.integer], batch_size: int = 256) -> NDArray[np.float32]:
+    def posterior_means(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Posterior means (n, |y| + |z|) of the images at the given indices."""
-        chunks = np.split(indices, range(batch_size, len(indices), batch_size))
-        return np.concatenate([self.model.encode(self._images(chunk)).mean.cpu().numpy() for chunk in chunks])
+        chunks = np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
+        return np.concatenate([self._encode(chunk) for chunk in chunks])
 
     @torch.no_grad()
     def decode(self, labels: NDArray[np.float32], nuisance: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -122,8 +126,8 @@ class Trainer:
         self._totals = {name: total.to(self.device) for name, total in state["totals"].items()}
         self._means_taken_at = state["means_taken_at"]
 
-    def _inputs(self, iteration: int) -> tuple[Batch, Noise]:
-        """The batch and the noise of one iteration; images are drawn with replacement."""
+    def inputs(self, iteration: int) -> tuple[Batch, Noise]:
+        """The batch and the noise of an iteration; images are drawn with replacement."""
         size = self.config.batch_size
         draw = functools.partial(streams.generator, self.config.seed, iteration=iteration)
 
@@ -148,6 +152,11 @@ class Trainer:
             )
         return batch, batch_noise
 
+    def _encode(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        # A compiled encoder knows one size of a batch: a smaller one is filled up.
+        filled = indices if self.compiled_in is None else np.resize(indices, ENCODING_BATCH)
+        return self._functions.encode(self.parameters, self._images(filled)).cpu().numpy()[: len(indices)]
+
     def label_classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
         """Class indices (n, |y|) of the factors whose labels are known."""
         return self.dataset.classes(indices)[:, self.label_columns]
@@ -157,38 +166,13 @@ class Trainer:
         return self.labels.standardise(self.label_classes(indices))
 
     def _images(self, indices: NDArray[np.integer]) -> Tensor:
+        if self._on_device is not None:
+            return self._on_device.images(indices)
         images = self._tensor(self.dataset.images(indices)).float()
         return images if self.dataset.maximum == 1 else images / self.dataset.maximum
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-
-class Structure(NamedTuple):
-    """All of a member that shapes its step rather than weighs it: members of one structure share a compilation."""
-
-    architecture: Architecture
-    terms: Terms
-
-
-def _structure(config: MemberConfig, dataset: Dataset) -> Structure:
-    regulariser = config.regulariser if config.gamma_tc > 0 else "none"
-    architecture = Architecture(
-        channels=dataset.channels,
-        num_latents=len(config.labels) + config.z_dim,
-        instance_norm=config.instance_norm,
-        has_discriminator=regulariser == "factor_vae",
-    )
-    return Structure(
-        architecture,
-        Terms(
-            regulariser=regulariser,
-            density_estimator=config.density_estimator,
-            likelihood=config.likelihood,
-            dataset_size=dataset.num_images,
-            replaces_labels=config.replaces_labels,
-        ),
-    )
 
 
 def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[str, torch.optim.Optimizer]:
@@ -199,47 +183,3 @@ def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[
     if discriminator:
         optimisers["discriminator"] = torch.optim.Adam(discriminator, lr=1e-4, betas=(0.5, 0.9), fused=True)
     return optimisers
-
-
-def can_compile() -> bool:
-    """Whether `torch.compile` has what it needs on a CPU: a C++ compiler and Python's headers."""
-    compilers = ("c++", "g++", "clang++")
-    return any(map(shutil.which, compilers)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
-
-
-@functools.lru_cache(maxsize=16)
-def _objective(structure: Structure, compiled: bool) -> Objective:
-    """The objective as a function of the parameters, kept so that members of a process share one compilation."""
-    with torch.device("meta"):
-        skeleton = VariationalAutoencoder(structure.architecture)
-
-    def objective(parameters: Mapping[str, Tensor], batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
-        return larvae_objective(_FunctionalModel(skeleton, parameters), batch, noise, weights, structure.terms)
-
-    if not compiled:
-        return objective
-    torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
-    return torch.compile(objective, dynamic=False)
-
-
-class _FunctionalModel:
-    """A model whose parameters are passed in, as `torch.func` and the compiler want it."""
-
-    def __init__(self, skeleton: VariationalAutoencoder, parameters: Mapping[str, Tensor]) -> None:
-        self.skeleton = skeleton
-        self.parts = {
-            part: {name.removeprefix(f"{part}."): p for name, p in parameters.items() if name.startswith(part)}
-            for part, _ in skeleton.named_children()
-        }
-
-    def encode(self, images: Tensor) -> Gaussian:
-        return Gaussian(*functional_call(self.skeleton.encoder, self.parts["encoder"], (images,)).chunk(2, dim=1))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))
-
-    def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
-        parameters = self.parts["discriminator"]
-        if frozen:
-            parameters = {name: parameter.detach() for name, parameter in parameters.items()}
-        return functional_call(self.skeleton.discriminator, parameters, (latents,))

@@ -67,8 +67,11 @@ class StudyOptions:
     """CPUs, and PyTorch threads, of each trial."""
     gpus_per_trial: float | None = None
     """GPUs of each trial, e.g. 0.25. Left out: what a probe measures where Ray has GPUs, 0 elsewhere."""
+    members_per_trial: int | None = None
+    """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
+    other weights as fit, up to 8, on GPUs."""
     compile: bool = True
-    """Fuse the training step with torch.compile where a trial runs on a CPU and a C++ compiler is found."""
+    """Fuse the training step with torch.compile; on CPUs where a C++ compiler is found."""
 
     @property
     def schedule(self) -> Schedule:
@@ -97,6 +100,8 @@ class StudyOptions:
         for name in ("seeds", "cpus_per_trial"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
+        if self.members_per_trial is not None and self.members_per_trial <= 0:
+            raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 8:
             raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):

@@ -1,9 +1,10 @@
-"""What share of a node a trial takes."""
+"""What share of a node a trial takes, and which members it trains together."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,17 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.datasets.specification import Specification
+from larvae.datasets.store import BYTES_PER_IMAGE
 from larvae.errors import InvalidInputError
-from larvae.training import Trainer
+from larvae.group import Group, Likeness, likeness
+from larvae.training import ENCODING_BATCH, Trainer
 
 ASSUMED_GPU_BYTES = 16 * 10**9
 ASSUMED_TRIAL_BYTES = 2.5 * 10**9
 """A model under 2 GB and the 0.5 GB that a process's CUDA context costs: six trials on a 16 GB V100."""
+MOST_TOGETHER = 8
+PROBE_SECONDS = 300
+"""A probe that compiles a step may take minutes."""
 _CONTEXT_BYTES = 0.5 * 10**9
 _MARGIN = 1.2  # room for what the allocator fragments
 
@@ -31,6 +37,8 @@ class TrialResources:
 
     cpus: int
     gpus: float
+    members: int = 1
+    """Members that the trial trains together."""
 
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
@@ -55,12 +63,27 @@ class TrialResources:
         return gpus * int(1 / self.gpus) if self.gpus < 1 else gpus // self.gpus
 
 
-def trial_resources(cpus: int, gpus: float | None, members: Sequence[MemberConfig]) -> TrialResources:
-    """The share as given or, where Ray has GPUs, as a probe of the largest member measures it."""
-    if gpus is None:
-        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        gpus = gpu_fraction(*probe_gpu_memory(max(members, key=_size))) if has_gpus else 0.0
-    return TrialResources(cpus, gpus)
+def groups(members: Iterable[MemberConfig], size: int) -> list[list[MemberConfig]]:
+    """Members as trials train them: alike ones together, at most `size`, in the order given."""
+    alike: dict[Likeness, list[MemberConfig]] = {}
+    for member in members:
+        alike.setdefault(likeness(member), []).append(member)
+    return [kind[start : start + size] for kind in alike.values() for start in range(0, len(kind), size)]
+
+
+def trial_resources(
+    cpus: int, gpus: float | None, members_per_trial: int | None, members: Sequence[MemberConfig]
+) -> TrialResources:
+    """The share and the members as given or, where Ray has GPUs, as a probe of the largest members measures it."""
+    if gpus == 0 or ray.cluster_resources().get("GPU", 0) == 0:
+        return TrialResources(cpus, gpus or 0.0, members_per_trial or 1)
+    together = members_per_trial or min(MOST_TOGETHER, max(map(len, groups(members, MOST_TOGETHER))))
+    if gpus is not None:
+        return TrialResources(cpus, gpus, together)
+    measured = probe_gpu_memory(max(members, key=_size), together)
+    if measured[0] is None:  # nothing was measured: what is known to work
+        together = members_per_trial or 1
+    return TrialResources(cpus, gpu_fraction(*measured), together)
 
 
 def _size(member: MemberConfig) -> tuple[int, bool, bool, int]:
@@ -75,27 +98,43 @@ def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:
     return 1 / max(1, int((gpu_bytes or ASSUMED_GPU_BYTES) // needed))
 
 
-def probe_gpu_memory(member: MemberConfig) -> tuple[float | None, float | None]:
-    """Train a few steps on a GPU of the cluster: bytes that a trial takes, and that the GPU has.
+def probe_gpu_memory(member: MemberConfig, together: int = 1) -> tuple[float | None, float | None]:
+    """Train some members like one for a few steps on a GPU of the cluster: bytes that a trial takes, and the GPU has.
 
     (None, None) where no step could be trained.
     """
     probe = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(_train_few_steps)
-    measurement = probe.remote(member)
+    measurement = probe.remote(member, together)
     try:
-        return ray.get(measurement, timeout=120)
+        return ray.get(measurement, timeout=PROBE_SECONDS)
     except (ray.exceptions.RayError, RuntimeError):
         ray.cancel(measurement, force=True)  # else one that waits for a GPU would take it later
         return None, None
 
 
-def _train_few_steps(member: MemberConfig) -> tuple[float | None, float | None]:
+def _train_few_steps(member: MemberConfig, together: int) -> tuple[float | None, float | None]:
     if not torch.cuda.is_available():
         return None, None
-    trainer = Trainer(member, blank_dataset(datasets.specification(member.dataset)), device="cuda")
-    trainer.train(3)
-    trainer.posterior_means(trainer.labelled[:256])
-    return torch.cuda.max_memory_reserved() + _CONTEXT_BYTES, torch.cuda.get_device_properties(0).total_memory
+    dataset = blank_dataset(datasets.specification(member.dataset))
+    configs = [dataclasses.replace(member, seed=seed) for seed in range(together)]
+    trainers = [Trainer(config, dataset, device="cuda", compiled=True) for config in configs]
+    step = Group(trainers).step if together > 1 else trainers[0].step
+    for _ in range(3):
+        step()
+    trainers[0].posterior_means(trainers[0].labelled[:ENCODING_BATCH])
+    taken = torch.cuda.max_memory_reserved() + _CONTEXT_BYTES + _images_bytes(dataset.specification)
+    return taken, torch.cuda.get_device_properties(0).total_memory
+
+
+def _images_bytes(specification: Specification) -> int:
+    """What a process's images take on a GPU (`larvae.datasets.on_device`): binary ones lie there, packed to bits."""
+    return specification.num_images * BYTES_PER_IMAGE if specification.channels == 1 else 0
+
+
+def cap_gpu_memory(gpus: float) -> None:
+    """Hold this process to its share of a GPU: what it takes beyond that fails here, and not in its neighbour."""
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(max(0.01, min(1.0, gpus) - _CONTEXT_BYTES / total))
 
 
 class BlankImages:

@@ -67,6 +67,10 @@ class StudyProgress:
         """A member has begun."""
         self.status[member] = "running"
 
+    def wait(self, member: str) -> None:
+        """A member will be tried again."""
+        self.status[member] = "waiting"
+
     def update(self, member: str, rows: list[Row]) -> None:
         """A member has reported rows."""
         rows = [row for row in rows if row["iteration"] > self.done[member]]  # a restarted trial repeats some

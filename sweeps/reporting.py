@@ -7,7 +7,6 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
-from larvae.member import Row
 from sweeps.progress import StudyProgress
 from sweeps.study import StudyDirectory
 from sweeps.tracking import Tracker
@@ -21,33 +20,48 @@ class MemberReporter(tune.Callback):
         self.progress = progress
         self.directory = directory
         self.open: set[str] = set()
+        self.out_of_memory: dict[str, MemberConfig] = {}
+        """Members to be tried again, each with a GPU of its own."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        member = member_of(trial)
-        self.open.add(member.content_hash)
-        self.tracker.start(member.content_hash)
-        self.progress.start(member.content_hash)
+        for member in members_of(trial):
+            self.open.add(member.content_hash)
+            self.tracker.start(member.content_hash)
+            self.progress.start(member.content_hash)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        name = member_of(trial).content_hash
-        rows: list[Row] = result.get("rows", [])
-        self.tracker.log(name, rows)
-        self.progress.update(name, rows)
-        if result.get("status") in ("finished", "failed"):
-            self._end(name, result["status"], result["reason"])
+        members = {member.content_hash: member for member in members_of(trial)}
+        for name, news in result.get("members", {}).items():
+            self.tracker.log(name, news["rows"])
+            self.progress.update(name, news["rows"])
+            if news["status"] in ("finished", "failed"):
+                self._end(name, news["status"], news["reason"])
+            elif news["status"] == "out_of_memory":
+                self.open.discard(name)
+                self.progress.wait(name)
+                self.out_of_memory[name] = members[name]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: its process died again and again."""
-        member = member_of(trial)
         reason = "its process died again and again (killed, out of memory or node lost)"
-        self.directory.member(member).write_result(member, "failed", [], reason)
-        self._end(member.content_hash, "failed", reason)
+        for member in members_of(trial):
+            if member.content_hash in self.open:
+                self.directory.member(member).write_result(member, "failed", [], reason)
+                self._end(member.content_hash, "failed", reason)
+
+    def give_up_out_of_memory(self) -> None:
+        """Members that even a GPU of their own was too small for have failed."""
+        for name, member in self.out_of_memory.items():
+            reason = "out of memory, alone on a whole GPU"
+            self.directory.member(member).write_result(member, "failed", [], reason)
+            self._end(name, "failed", reason)
+        self.out_of_memory.clear()
 
     def stop(self) -> None:
         """The command ends with members still training."""
@@ -60,6 +74,12 @@ class MemberReporter(tune.Callback):
         self.progress.end(name, status)
 
 
-def member_of(trial: Any) -> MemberConfig:
-    """The member that a trial trains."""
-    return MemberConfig(**trial.config["member"])
+def members_of(trial: Any) -> list[MemberConfig]:
+    """The members that a trial trains."""
+    return [MemberConfig(**fields) for fields in trial.config["members"]]
+
+
+def trial_name(trial: Any) -> str:
+    """A trial's name: its member's, or its first member's and how many more there are."""
+    first, *more = members_of(trial)
+    return f"{first.content_hash}+{len(more)}" if more else first.content_hash

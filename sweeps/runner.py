@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,9 @@ from larvae.errors import InvalidInputError
 from larvae.member import Row
 from sweeps import connection
 from sweeps.options import StudyOptions
-from sweeps.packing import TrialResources, trial_resources
+from sweeps.packing import TrialResources, groups, trial_resources
 from sweeps.progress import StudyProgress, duration, results_table
-from sweeps.reporting import MemberReporter, member_of
+from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import UNREACHABLE, Tracker, require_reachable, source_tags
 from sweeps.trainable import MemberTrainable, PreparedFile, TrialSettings
@@ -54,15 +55,16 @@ def run_study(study: Study, options: StudyOptions) -> int:
     connection.connect(options.address)
     prepared = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in study.datasets}
     fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in prepared.items()}
-    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, study.members)
+    resources = trial_resources(
+        options.cpus_per_trial, options.gpus_per_trial, options.members_per_trial, study.members
+    )
     resources.require_fitting()
     directory = StudyDirectory((options.storage_path / study.name).absolute())
     directory.require_going_on(study, fingerprints)
     with directory.locked():
         directory.write_record(study, fingerprints)
-        return _run_locked(
-            study, options, directory, fingerprints, _settings(options, directory, prepared, fingerprints, resources)
-        )
+        settings = _settings(options, directory, prepared, fingerprints, resources)
+        return _run_locked(study, options, directory, fingerprints, settings, resources)
 
 
 def _run_locked(
@@ -71,20 +73,21 @@ def _run_locked(
     directory: StudyDirectory,
     fingerprints: Mapping[str, str],
     settings: TrialSettings,
+    resources: TrialResources,
 ) -> int:
     console = Console(highlight=False, soft_wrap=True)
     tracker = _track(options.tracking_uri, study, directory, fingerprints)
     todo = directory.unfinished(study)
-    resources = TrialResources(settings.cpus, settings.gpus)
     _announce(study, todo, options, resources, tracker.runs_page, console)
     started = time.monotonic()
     interrupted = False
     if todo:
         labels = {member.content_hash: study.label(member) for member in todo}
-        with StudyProgress(labels, study.schedule.iterations, resources.concurrency(), console) as progress:
+        slots = resources.concurrency() * resources.members
+        with StudyProgress(labels, study.schedule.iterations, slots, console) as progress:
             reporter = MemberReporter(tracker, progress, directory)
             try:
-                interrupted = _train(todo, settings, directory, reporter)
+                interrupted = _train_all(todo, settings, resources.members, directory, reporter, console)
             except BaseException:  # no run stays RUNNING, whatever happened
                 reporter.stop()
                 tracker.close("failed")
@@ -136,24 +139,44 @@ def _settings(
     )
 
 
+def _train_all(
+    todo: Sequence[MemberConfig],
+    settings: TrialSettings,
+    members_per_trial: int,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    console: Console,
+) -> bool:
+    """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
+    interrupted = _train(groups(todo, members_per_trial), settings, directory, reporter)
+    if reporter.out_of_memory and not interrupted:
+        again = list(reporter.out_of_memory.values())
+        console.print(f"Out of GPU memory: {len(again)} members are tried again, each alone on a whole GPU")
+        reporter.out_of_memory.clear()
+        alone = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
+        interrupted = _train(groups(again, 1), alone, directory, reporter)
+        reporter.give_up_out_of_memory()
+    return interrupted
+
+
 def _train(
-    todo: list[MemberConfig],
+    trials: list[list[MemberConfig]],
     settings: TrialSettings,
     directory: StudyDirectory,
     reporter: MemberReporter,
 ) -> bool:
-    """Hand the members to Ray Tune; True if the user stopped it."""
+    """Hand the members of each trial to Ray Tune; True if the user stopped it."""
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     trainable = tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus})
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,
-        param_space={"member": tune.grid_search([member.to_dict() for member in todo])},
+        param_space={"members": tune.grid_search([[member.to_dict() for member in trial] for trial in trials])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            trial_name_creator=lambda trial: member_of(trial).content_hash,
-            trial_dirname_creator=lambda trial: member_of(trial).content_hash,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
@@ -166,7 +189,8 @@ def _train(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
     with contextlib.suppress(KeyboardInterrupt):
         tuner.fit()
-    interrupted = bool(reporter.open) or any(s == "waiting" for s in reporter.progress.status.values())
+    waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
+    interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
     reporter.stop()
     return interrupted
 
@@ -183,10 +207,11 @@ def _announce(
     finished = len(study.members) - len(todo)
     already = f", {finished} of them finished before" if finished else ""
     share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
-    console.print(
-        f"Study {study.name}: {len(study.members)} members × {study.schedule.iterations:,} iterations{already}; "
-        f"{resources.concurrency()} at once, {share} each"
-    )
+    at_once = f"{resources.concurrency()} at once, {share} each"
+    if resources.members > 1:
+        at_once = f"{resources.concurrency()} trials of {resources.members} members at once, {share} a trial"
+    size = f"{len(study.members)} members × {study.schedule.iterations:,} iterations"
+    console.print(f"Study {study.name}: {size}{already}; {at_once}")
     if url := connection.dashboard_url():
         console.print(f"Ray dashboard (while this runs): {url}")
     console.print(f"MLflow: {_mlflow_address(options.tracking_uri, runs_page)}")

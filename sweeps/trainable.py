@@ -1,4 +1,4 @@
-"""The only bridge between larvae and Ray Tune: a trial trains a member and reports its rows."""
+"""The only bridge between larvae and Ray Tune: a trial trains one member or several and reports their rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import torch
@@ -18,8 +18,10 @@ from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory, Row, train_member
-from larvae.training import can_compile
+from larvae.functional import can_compile
+from larvae.group import train_together
+from larvae.member import Member, MemberDirectory, Row, one_line
+from sweeps.packing import cap_gpu_memory
 
 REPORT_SECONDS = 5.0
 """Rows are gathered for about so long before they are reported."""
@@ -59,8 +61,17 @@ class TrialSettings:
     compile: bool
 
 
+class MemberNews(NamedTuple):
+    """What a trial reports of one of its members."""
+
+    rows: list[Row]
+    status: str
+    """running, finished, failed, or out_of_memory."""
+    reason: str
+
+
 class MemberTrainable(tune.Trainable):
-    """Trains the member `config["member"]`. A failure ends this member and is reported, not raised.
+    """Trains the members `config["members"]`. A failure ends its member and is reported, not raised.
 
     Tune's own checkpoints are not used: a member's folder has its checkpoint, and a trial that is
     started again, by Tune or by tomorrow's command, goes on from there.
@@ -69,32 +80,38 @@ class MemberTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], settings: TrialSettings) -> None:
         self.settings = settings
         torch.set_num_threads(settings.cpus)
+        if 0 < settings.gpus < 1 and torch.cuda.is_available():
+            cap_gpu_memory(settings.gpus)
         self.datasets: dict[str, Dataset] = {}
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take on another member; the process, its data and its compiled step are kept."""
-        self.member = MemberConfig(**new_config["member"])
-        self.directory = MemberDirectory(self.settings.members_directory / self.member.content_hash)
-        self.history: list[Row] = []
-        self.rows = self._train()
+        """Take on other members; the process, its data and its compiled step are kept."""
+        self.configs = [MemberConfig(**fields) for fields in new_config["members"]]
+        self.open = {config.content_hash: config for config in self.configs}
+        self.news = self._train()
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for some seconds. Reports `rows`, `status` (running, finished or failed) and `reason`."""
+        """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
+
+        status: running, finished, failed, or out_of_memory: to be tried again with a larger share.
+        """
         started = time.monotonic()
-        status, reason, reported = "running", "", len(self.history)
+        reports: dict[str, MemberNews] = {}
+        is_done = False
         try:
             while time.monotonic() - started < REPORT_SECONDS:
-                self.history.append(next(self.rows))
+                self._add(reports, *next(self.news))
         except StopIteration:
-            status = "finished"
-        except Exception as error:  # whatever it is, it is this member's alone, and must be told
-            status, reason = "failed", f"{type(error).__name__}: {error}".partition("\n")[0]
-            trace = traceback.format_exc()
-            self.directory.write_result(self.member, status, self.history, reason, traceback=trace)
-        rows = self.history[reported:]
-        return {"rows": rows, "status": status, "reason": reason, "done": status != "running"}
+            is_done = True
+        except torch.OutOfMemoryError as error:
+            self._end_open(reports, "out_of_memory", one_line(error))
+            is_done = True
+        except Exception as error:  # of the step that the members share
+            self._end_open(reports, "failed", one_line(error), traceback.format_exc())
+            is_done = True
+        return {"members": {name: news._asdict() for name, news in reports.items()}, "done": is_done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}
@@ -102,17 +119,48 @@ class MemberTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         pass
 
-    def _train(self) -> Iterator[Row]:
-        """The member's rows; a generator, so that failures to open the data are the member's too."""
+    def _add(self, reports: dict[str, MemberNews], name: str, news: MemberNews) -> None:
+        """Put a member's news after what it has reported in this call."""
+        earlier = reports[name].rows if name in reports else []
+        reports[name] = news._replace(rows=earlier + news.rows)
+        if news.status != "running":
+            self.open.pop(name, None)
+
+    def _end_open(self, reports: dict[str, MemberNews], status: str, reason: str, trace: str = "") -> None:
+        """End all members that have not ended yet."""
+        for name, config in list(self.open.items()):
+            if status == "failed":
+                self._directory(config).write_result(config, status, [], reason, traceback=trace)
+            self._add(reports, name, MemberNews([], status, reason))
+
+    def _train(self) -> Iterator[tuple[str, MemberNews]]:
+        """News of the members by name; a generator, so that failures to open the data are the members' too."""
         on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
-        yield from train_member(
-            self.member,
+        members = []
+        for config in self.configs:
+            try:
+                members.append(self._open(config, on_gpu))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # its checkpoint, or its data
+                trace, reason = traceback.format_exc(), one_line(error)
+                self._directory(config).write_result(config, "failed", [], reason, traceback=trace)
+                yield config.content_hash, MemberNews([], "failed", reason)
+        for report in train_together(members, fused=on_gpu):
+            yield report.member.name, MemberNews(report.rows, report.status, report.reason)
+
+    def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
+        return Member(
+            config,
             self.settings.schedule,
-            self._dataset(self.member.dataset),
-            self.directory,
+            self._dataset(config.dataset),
+            self._directory(config),
             device="cuda" if on_gpu else "cpu",
-            compiled=self.settings.compile and not on_gpu and can_compile(),
+            compiled=self.settings.compile and (on_gpu or can_compile()),
         )
+
+    def _directory(self, config: MemberConfig) -> MemberDirectory:
+        return MemberDirectory(self.settings.members_directory / config.content_hash)
 
     def _dataset(self, name: str) -> Dataset:
         """A data set, opened once: rendered on this node or fetched by the first trial that needs it."""

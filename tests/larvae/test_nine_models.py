@@ -95,9 +95,9 @@ def test_each_model_is_evaluated_alike(dataset: Dataset, config: MemberConfig, t
 def test_models_of_a_seed_start_alike(dataset: Dataset) -> None:
     """Encoder and decoder, and what they see first: differences are the objective's."""
     starts = [Trainer(tiny(config), dataset) for config, _ in MODELS.values()]
-    images = starts[0]._inputs(0)[0].images
+    images = starts[0].inputs(0)[0].images
     for trainer in starts[1:]:
-        assert torch.equal(trainer._inputs(0)[0].images, images)
+        assert torch.equal(trainer.inputs(0)[0].images, images)
         for name, parameter in starts[0].parameters.items():
             if not name.startswith("discriminator."):
                 assert torch.equal(trainer.parameters[name], parameter)

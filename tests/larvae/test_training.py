@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from larvae import training
 from larvae.config import DEFAULT_GAMMA_TC, REGULARISERS, MemberConfig
 from larvae.datasets import Dataset, labelled_indices
 from larvae.errors import NonFiniteLossError
@@ -101,7 +102,7 @@ def train_independently(config: MemberConfig, trainer: Trainer, iterations: int)
     optimiser = torch.optim.Adam(networks, lr=config.learning_rate, fused=True)
     losses = []
     for iteration in range(iterations):
-        batch, noise = trainer._inputs(iteration)
+        batch, noise = trainer.inputs(iteration)
         discriminator.requires_grad_(False)
         loss, samples = independent_loss(model, batch, noise, config)
         optimiser.zero_grad()
@@ -146,7 +147,7 @@ def test_label_replacement_of_weight_zero_is_the_baseline_bit_for_bit(dataset: D
     weights = Weights(*(torch.tensor(float(w)) for w in (config.gamma_tc, config.alpha, 0)))
     terms = Terms(regulariser, config.density_estimator, config.likelihood, dataset.num_images, replaces_labels=True)
     for iteration in range(5):
-        values = larvae_objective(model, *trainer._inputs(iteration), weights, terms)
+        values = larvae_objective(model, *trainer.inputs(iteration), weights, terms)
         assert values["label_replacement_loss"] > 0
         model.zero_grad()
         (values["loss"] + values.get("discriminator_loss", 0)).backward()
@@ -260,7 +261,7 @@ def test_global_random_stream_plays_no_part(dataset: Dataset) -> None:
 
 def test_inputs_are_images_with_their_labels(dataset: Dataset) -> None:
     trainer = Trainer(TINY, dataset)
-    batch, noise = trainer._inputs(0)
+    batch, noise = trainer.inputs(0)
     assert batch.images.shape == batch.labelled_images.shape == (4, 1, 64, 64)
     assert batch.images.dtype == batch.labels.dtype == torch.float32
     assert noise.latents.shape == (4, 10)
@@ -276,7 +277,7 @@ def test_inputs_are_images_with_their_labels(dataset: Dataset) -> None:
 def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -> None:
     """A stream used twice would tie the labelled batch, or its noise, to the batch of all data."""
     trainer = Trainer(TINY, dataset)
-    batch, noise = trainer._inputs(3)
+    batch, noise = trainer.inputs(3)
     indices = generator(TINY.seed, Stream.BATCH, 3).integers(dataset.num_images, size=4)
     among_labelled = generator(TINY.seed, Stream.LABELLED_BATCH, 3).integers(len(trainer.labelled), size=4)
     labelled = trainer.labelled[among_labelled]
@@ -289,7 +290,7 @@ def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -
 
 
 def test_factor_vae_s_inputs_come_from_streams_of_their_own(dataset: Dataset) -> None:
-    batch, noise = Trainer(FACTOR_VAE, dataset)._inputs(3)
+    batch, noise = Trainer(FACTOR_VAE, dataset).inputs(3)
     second = generator(TINY.seed, Stream.SECOND_BATCH, 3).integers(dataset.num_images, size=4)
     second_latents = generator(TINY.seed, Stream.SECOND_LATENT_NOISE, 3).standard_normal((4, 10), np.float32)
     assert np.array_equal(batch.second_images.numpy(), dataset.images(second))
@@ -300,7 +301,7 @@ def test_factor_vae_s_inputs_come_from_streams_of_their_own(dataset: Dataset) ->
 
 def test_permutations_are_of_each_latent_and_independent(dataset: Dataset) -> None:
     trainer = Trainer(dataclasses.replace(FACTOR_VAE, batch_size=16), dataset)
-    permutations = torch.cat([trainer._inputs(iteration)[1].permutations for iteration in range(3)], dim=1)
+    permutations = torch.cat([trainer.inputs(iteration)[1].permutations for iteration in range(3)], dim=1)
     assert permutations.shape == (16, 30)
     assert permutations.dtype == torch.int64
     assert torch.equal(permutations.sort(0).values, torch.arange(16)[:, None].expand(16, 30))
@@ -311,7 +312,7 @@ def test_inputs_are_no_more_than_the_objective_needs(dataset: Dataset) -> None:
     def given(config: MemberConfig) -> set[str]:
         return {
             name
-            for group in Trainer(config, dataset)._inputs(0)
+            for group in Trainer(config, dataset).inputs(0)
             for name, part in group._asdict().items()
             if part is not None
         }
@@ -336,20 +337,22 @@ def assert_same_inputs(ours: tuple[Batch, Noise], theirs: tuple[Batch, Noise]) -
 
 def test_inputs_depend_on_seed_and_iteration_alone(dataset: Dataset) -> None:
     trainer = Trainer(TINY, dataset)
-    first = trainer._inputs(7)
+    first = trainer.inputs(7)
     trainer.train(1)
     others = [dataclasses.replace(TINY, tau=0, alpha=1.0, learning_rate=0.1), FACTOR_VAE]
     others.append(dataclasses.replace(TINY, tau=0, alpha=0))
     for again in (trainer, *(Trainer(config, dataset) for config in others)):
-        assert_same_inputs(again._inputs(7), first)
-    following = trainer._inputs(8)[1].latents
-    assert not torch.equal(following, trainer._inputs(7)[1].latents)
+        assert_same_inputs(again.inputs(7), first)
+    following = trainer.inputs(8)[1].latents
+    assert not torch.equal(following, trainer.inputs(7)[1].latents)
 
 
 # Posterior means
 
 
-def test_posterior_means_do_not_depend_on_how_images_are_grouped(dataset: Dataset) -> None:
+def test_posterior_means_do_not_depend_on_how_images_are_grouped(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = Trainer(TINY, dataset)
     indices = np.random.default_rng(0).integers(dataset.num_images, size=11)
     means = trainer.posterior_means(indices)
@@ -357,7 +360,8 @@ def test_posterior_means_do_not_depend_on_how_images_are_grouped(dataset: Datase
     assert means.dtype == np.float32
     expected = trainer.model.encode(torch.from_numpy(dataset.images(indices)).float()).mean.detach().numpy()
     for batch_size in (1, 4, 11, 256):
-        assert np.abs(trainer.posterior_means(indices, batch_size) - expected).max() < 1e-5
+        monkeypatch.setattr(training, "ENCODING_BATCH", batch_size)
+        assert np.abs(trainer.posterior_means(indices) - expected).max() < 1e-5
 
 
 def test_looking_at_posterior_means_does_not_change_training(dataset: Dataset) -> None:
@@ -516,7 +520,7 @@ def test_labels_are_those_of_the_observed_factors_only(dataset: Dataset, z_dim: 
     classes = dataset.factors.classes(indices)
     assert np.array_equal(trainer.label_classes(indices), classes[:, [0, 3]])
     assert np.array_equal(trainer.labels_of(indices), dataset.factors.standardise(classes)[:, [0, 3]])
-    batch, noise = trainer._inputs(0)
+    batch, noise = trainer.inputs(0)
     assert batch.labels.shape == (4, 2)
     assert noise.latents.shape == (4, 2 + z_dim)
     assert noise.labelled_nuisance.shape == (4, z_dim)
@@ -526,7 +530,7 @@ def test_labels_are_those_of_the_observed_factors_only(dataset: Dataset, z_dim: 
 def test_labelled_images_are_the_same_whatever_is_observed(dataset: Dataset) -> None:
     some, all_of_them = Trainer(OBSERVED, dataset), Trainer(TINY, dataset)
     assert np.array_equal(some.labelled, all_of_them.labelled)
-    ours, theirs = some._inputs(2)[0], all_of_them._inputs(2)[0]
+    ours, theirs = some.inputs(2)[0], all_of_them.inputs(2)[0]
     assert torch.equal(ours.labelled_images, theirs.labelled_images)
     assert torch.equal(ours.labels, theirs.labels[:, [0, 3]])
 

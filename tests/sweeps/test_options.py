@@ -41,6 +41,7 @@ OTHER_VALUES: dict[str, tuple[list[str], object]] = {
     "storage_path": (["/mnt/shared"], Path("/mnt/shared")),
     "cpus_per_trial": (["2"], 2),
     "gpus_per_trial": (["0.25"], 0.25),
+    "members_per_trial": (["3"], 3),
     "taus": (["0", "2.5", "1e2"], (0.0, 2.5, 100.0)),
     "label_rates": (["0.5", "1"], (0.5, 1.0)),
 }
@@ -205,6 +206,7 @@ BAD_INPUT = [
     (["--evaluation-size", "0"], "`evaluation_size` must be > 0, got 0"),
     (["--seeds", "0"], "`seeds` must be > 0, got 0"),
     (["--cpus-per-trial", "0"], "`cpus_per_trial` must be > 0, got 0"),
+    (["--members-per-trial", "0"], "`members_per_trial` must be > 0, got 0"),
     (["--gpus-per-trial", "9"], "`gpus_per_trial` must lie in [0, 8], got 9"),
     (["--gpus-per-trial", "-0.5"], "`gpus_per_trial` must lie in [0, 8], got -0.5"),
     (["--gpus-per-trial", "nan"], "`gpus_per_trial` must lie in [0, 8], got nan"),

@@ -24,7 +24,7 @@ def test_measured_trials_fit_with_room_to_spare() -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_gpus_without_cuda_measure_nothing_and_give_the_default() -> None:
     assert probe_gpu_memory(MemberConfig(batch_size=2)) == (None, None)
-    resources = trial_resources(1, None, [MemberConfig(batch_size=2)])
+    resources = trial_resources(1, None, None, [MemberConfig(batch_size=2)])
     assert resources == TrialResources(1, 1 / 6)
     resources.require_fitting()
     assert resources.concurrency() == 2  # the CPUs are what limits it

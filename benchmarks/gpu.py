@@ -1,0 +1,452 @@
+"""Compares ways to train many members on one GPU: model-iterations per second in total, and memory per member.
+
+Needs larvae alone, and a GPU that nobody else uses. Each row is measured in fresh processes, so that where one fails
+the rest go on, and is written at once. Columns: `inputs`, milliseconds that making them takes a model-iteration;
+`GB`, a member's share of what the allocator has reserved and of contexts; `set-up`, seconds with compilation and
+warm-up; `loss`, the mean of the first 20 iterations: of as many members, all ways but the textbook's must agree.
+
+    python benchmarks/gpu.py --output benchmarks/results/gpu.json --commit $(git rev-parse HEAD)
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from step import processor
+from textbook import TextbookTrainer
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from larvae import datasets
+from larvae.checkpoint import save_json
+from larvae.config import MemberConfig
+from larvae.fast_networks import FastModel, run_layer_as_product
+from larvae.functional import Objective, Parameters, fast_precision
+from larvae.group import Group
+from larvae.networks import VariationalAutoencoder
+from larvae.objectives import Batch, Noise, Weights, larvae_objective
+from larvae.training import Trainer
+
+WARM_UP = 20
+"""Iterations before any is timed; their mean loss tells whether a way is right."""
+EAGER = 12
+"""Iterations before a step is captured as a graph; PyTorch asks for 11."""
+MPS = "nvidia-cuda-mps-control"
+
+
+class Loop(NamedTuple):
+    """Members in training, however they are trained."""
+
+    step: Callable[[], None]
+    """One iteration of all of them."""
+    loss: Callable[[], float | None]
+    """Mean loss of all so far; None where it is not known."""
+
+
+class Captured:
+    """A step (forward, backward, Adam) as one CUDA graph over buffers of its own, replayed on a stream of its own.
+
+    Inputs are made while the last replay runs, and stay alive until the next has been waited for.
+    """
+
+    def __init__(
+        self, objective: Objective, parameters: Parameters, weights: Weights, inputs: Callable[[int], tuple]
+    ) -> None:
+        """inputs: of an iteration, as `Trainer.inputs`. With stacked parameters, all have a dimension of members."""
+        self._objective, self._parameters, self._weights, self._make_inputs = objective, parameters, weights, inputs
+        self._optimiser = torch.optim.Adam(parameters.values(), lr=1e-4, capturable=True, fused=True)
+        self._stream = torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._buffers: tuple[Batch, Noise] | None = None
+        self._total: Tensor | None = None
+        self._iteration = 0
+
+    def step(self) -> None:
+        """One iteration; returns before the GPU has finished it."""
+        inputs = self._make_inputs(self._iteration)
+        self._stream.synchronize()
+        self._inputs = inputs
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            if self._buffers is None:
+                self._buffers = tree_map_only(Tensor, torch.clone, inputs)
+            torch._foreach_copy_(_tensors(self._buffers), _tensors(inputs))
+            if self._iteration < EAGER:
+                self._compute()
+            else:
+                self._replay()
+        self._iteration += 1
+
+    def loss(self) -> float:
+        self._stream.synchronize()
+        return float(self._total[self._loss_index].mean()) / self._iteration
+
+    def _compute(self) -> None:
+        terms = self._objective(self._parameters, *self._buffers, self._weights)
+        self._optimiser.zero_grad(set_to_none=True)
+        terms["loss"].sum().backward()
+        self._optimiser.step()
+        values = torch.stack([value.detach() for value in terms.values()])  # all, as training adds them up
+        if self._total is None:
+            self._total, self._loss_index = torch.zeros_like(values), list(terms).index("loss")
+        self._total += values
+
+    def _replay(self) -> None:
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                self._compute()
+        self._graph.replay()
+
+
+def _looped(trainers: Sequence[Trainer | TextbookTrainer]) -> Loop:
+    def step() -> None:
+        for trainer in trainers:
+            trainer.step()
+
+    return Loop(step, lambda: _mean_loss(trainers))
+
+
+def _captured(trainers: list[Trainer]) -> Loop:
+    graphs = [Captured(t._functions.objective, t.parameters, t.weights, t.inputs) for t in trainers]
+    return Loop(_looped(graphs).step, lambda: sum(graph.loss() for graph in graphs) / len(graphs))
+
+
+def _grouped(trainers: list[Trainer], objective: Objective | None = None) -> Loop:
+    """A `Group`. objective: another than the group's own."""
+    group = Group(trainers)
+    group._objective = objective or group._objective
+    for stacked in group.parameters.values():  # else `reduce-overhead` would copy them in each step
+        torch._dynamo.mark_static_address(stacked)
+    return Loop(group.step, lambda: _mean_loss(trainers))
+
+
+def _grouped_reduced(trainers: list[Trainer]) -> Loop:
+    loop = _grouped(trainers, torch.compile(_of_members(trainers[0]), dynamic=False, mode="reduce-overhead"))
+
+    def step() -> None:
+        torch.compiler.cudagraph_mark_step_begin()
+        loop.step()
+
+    return loop._replace(step=step)
+
+
+def _grouped_captured(trainers: list[Trainer]) -> Loop:
+    def inputs(iteration: int) -> tuple[Batch, Noise]:
+        batches, noises = zip(*(trainer.inputs(iteration) for trainer in trainers), strict=True)
+        return _stacked(batches), _stacked(noises)
+
+    objective = torch.compile(_of_members(trainers[0]), dynamic=False)
+    weights = _stacked([trainer.weights for trainer in trainers])
+    captured = Captured(objective, Group(trainers).parameters, weights, inputs)
+    return Loop(captured.step, captured.loss)
+
+
+def _of_members(trainer: Trainer, run_layer: Callable[..., Tensor] = run_layer_as_product) -> Objective:
+    """`functional.group_objective`, not yet compiled. run_layer: how the model runs a layer."""
+    with torch.device("meta"):
+        skeleton = VariationalAutoencoder(trainer.structure.architecture)
+    precision, terms = fast_precision(trainer.device), trainer.structure.terms
+
+    def objective(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+        model = FastModel(skeleton, parameters, precision)
+        model.run_layer = run_layer
+        return larvae_objective(model, batch, noise, weights, terms)
+
+    def of_members(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+        first = [type(tensors)(*(None if t is None else 0 for t in tensors)) for tensors in (batch, noise)]
+        return torch.func.vmap(objective, in_dims=(0, *first, 0))(parameters, batch, noise, weights)
+
+    return of_members
+
+
+def _run_convolution(layer: nn.Module, features: Tensor, precision: torch.dtype, **weights: Tensor) -> Tensor:
+    """Convolutions as they are, which `vmap` groups; all else as products."""
+    kinds = {nn.Conv2d: F.conv2d, nn.ConvTranspose2d: F.conv_transpose2d}
+    if type(layer) not in kinds:
+        return run_layer_as_product(layer, features, precision, **weights)
+    weights = {name: weight.to(precision) for name, weight in weights.items()}
+    convolve = kinds[type(layer)]
+    result = convolve(features.permute(0, 3, 1, 2), **weights, stride=layer.stride, padding=layer.padding)
+    return result.permute(0, 2, 3, 1)
+
+
+def _convolutions(trainers: list[Trainer]) -> Loop:
+    objective = _of_members(trainers[0], _run_convolution)
+    return _grouped(trainers, torch.compile(objective, dynamic=False) if trainers[0].compiled_in else objective)
+
+
+def _mean_loss(trainers: Sequence[Trainer | TextbookTrainer]) -> float | None:
+    losses = [trainer.take_means()["loss"] for trainer in trainers if isinstance(trainer, Trainer)]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _stacked(rows: Sequence[tuple[Tensor | None, ...]]) -> Any:
+    columns = (None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True))
+    return type(rows[0])(*columns)
+
+
+def _tensors(inputs: tuple[Batch, Noise]) -> list[Tensor]:
+    return [tensor for tensors in inputs for tensor in tensors if tensor is not None]
+
+
+class Variant(NamedTuple):
+    """A way to train many members."""
+
+    title: str
+    make: Callable[[list[Any]], Loop]
+    compiled: bool = False
+    needs_gpu: bool = False
+    is_textbook: bool = False
+    """With a process for each member."""
+
+
+VARIANTS = {
+    "processes": Variant("textbook PyTorch, a process each", _looped, is_textbook=True),
+    "mps": Variant("the same, under NVIDIA MPS", _looped, needs_gpu=True, is_textbook=True),
+    "eager": Variant("our plain step, looped", _looped),
+    "compiled": Variant("our compiled step, looped", _looped, compiled=True),
+    "graphs": Variant("our plain step, a CUDA graph each", _captured, needs_gpu=True),
+    "graphs-compiled": Variant("our compiled step, a CUDA graph each", _captured, compiled=True, needs_gpu=True),
+    "vmap": Variant("a group, compiled", _grouped, compiled=True),
+    "vmap-graphs": Variant("a group, reduce-overhead", _grouped_reduced, needs_gpu=True),
+    "vmap-captured": Variant("a group's whole step, one CUDA graph", _grouped_captured, needs_gpu=True),
+    "grouped-convolutions": Variant("a group, grouped convolutions", _convolutions),
+    "grouped-convolutions-compiled": Variant("the same, compiled", _convolutions, compiled=True),
+}
+
+
+def work(pipe: Connection, task: dict[str, Any]) -> None:
+    """A process of a row: after each answer it waits for a word to go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    try:
+        for answer in _answers(**task):
+            pipe.send(answer)
+            pipe.recv()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        pipe.send({"failed": reason, "details": traceback.format_exc()[-3000:]})
+
+
+def _answers(
+    variant: str, seeds: list[int], device: str, batch_size: int, blank: bool, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """What is known after warming up; after measuring; while all processes of the row still hold their memory."""
+    torch.set_num_threads(1)
+    synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
+    started, way = time.perf_counter(), VARIANTS[variant]
+    dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites"))
+    if blank:
+        black = np.zeros((batch_size, 1, 64, 64), np.uint8)
+        dataset = replace(dataset, store=SimpleNamespace(maximum=1, images=lambda indices: black))
+    configs = [MemberConfig(seed=seed, batch_size=batch_size) for seed in seeds]
+    if way.is_textbook:
+        trainers: list[Any] = [TextbookTrainer(config, dataset, device) for config in configs]
+    else:
+        trainers = [Trainer(config, dataset, device=device, compiled=way.compiled) for config in configs]
+    loop = way.make(trainers)
+    for _ in range(WARM_UP):
+        loop.step()
+    loss = loop.loss()
+    synchronise()
+    skipped = torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]
+    yield {"set_up": time.perf_counter() - started, "loss": loss, "skipped_graphs": skipped}
+    yield {"rate": len(seeds) * _rate(loop.step, seconds, synchronise)}
+    loop.loss()  # raises where a trainer's is not finite
+    inputs = 0.0 if way.is_textbook else 1 / _rate(lambda: trainers[0].inputs(0), min(1, seconds), synchronise)
+    free, total = torch.cuda.mem_get_info() if device == "cuda" else (0, 0)
+    reserved, peak = torch.cuda.memory_reserved(), torch.cuda.max_memory_reserved()
+    yield {"inputs": inputs, "used": total - free, "reserved": reserved, "peak": peak}
+
+
+def _rate(step: Callable[[], object], seconds: float, synchronise: Callable[[], None]) -> float:
+    """Steps a second, over some seconds."""
+    synchronise()
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        step()
+        count += 1
+    synchronise()
+    return count / (time.perf_counter() - started)
+
+
+class RowFailedError(Exception):
+    """A process of a row has failed; the argument is what it said."""
+
+
+def measure(variant: str, members: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """A row. It says `failed` where a process has failed or has taken too long."""
+    count = members if VARIANTS[variant].is_textbook else min(arguments.processes, members)
+    task = {name: getattr(arguments, name) for name in ("device", "batch_size", "blank", "seconds")}
+    row = task | {"variant": variant, "members": members, "processes": count}
+    if VARIANTS[variant].needs_gpu and arguments.device == "cpu":
+        return row | {"failed": "needs a GPU"}
+    context = multiprocessing.get_context("spawn")
+    processes, pipes = [], []
+    try:
+        with _mps() if variant == "mps" else contextlib.nullcontext():
+            try:
+                for first in range(count):
+                    pipe, other = context.Pipe()
+                    given = task | {"variant": variant, "seeds": list(range(first, members, count))}
+                    processes.append(context.Process(target=work, args=(other, given)))
+                    processes[-1].start()
+                    other.close()
+                    pipes.append(pipe)
+                figures = _figures(*(_gathered(pipes, arguments.timeout) for _ in range(3)), members)
+                for process in processes:
+                    process.join(20)
+                return row | figures
+            finally:
+                for process in processes:
+                    process.kill()
+                    process.join()
+    except RowFailedError as error:
+        return row | error.args[0]
+
+
+def _gathered(pipes: list[Connection], timeout: float) -> list[dict[str, Any]]:
+    """The next answer of each process; then all go on together."""
+    deadline = time.monotonic() + timeout
+    answers: list[dict[str, Any]] = []
+    for pipe in pipes:
+        if not pipe.poll(max(0, deadline - time.monotonic())):
+            raise RowFailedError({"failed": f"no answer within {timeout:g} s"})
+        try:
+            answers.append(pipe.recv())
+        except EOFError:
+            raise RowFailedError({"failed": "a process has died; its message is above"}) from None
+        if "failed" in answers[-1]:
+            raise RowFailedError(answers[-1])
+    for pipe in pipes:
+        pipe.send("go on")
+    return answers
+
+
+def _figures(ready: list[Any], measured: list[Any], ended: list[Any], members: int) -> dict[str, Any]:
+    losses = [answer["loss"] for answer in ready if answer["loss"] is not None]
+    reserved, peak = (sum(answer[name] for answer in ended) for name in ("reserved", "peak"))
+    contexts = max(0, max(answer["used"] for answer in ended) - reserved)
+    return {
+        "iterations_per_second": round(sum(answer["rate"] for answer in measured), 1),
+        "inputs_milliseconds": round(1e3 * sum(answer["inputs"] for answer in ended) / len(ended), 3),
+        "gigabytes_per_member": round((peak + contexts) / members / 1e9, 3),
+        "set_up_seconds": round(max(answer["set_up"] for answer in ready), 1),
+        "warm_up_loss": round(sum(losses) / len(losses), 3) if losses else None,
+        "skipped_graphs": sum(answer["skipped_graphs"] for answer in ready),
+    }
+
+
+@contextlib.contextmanager
+def _mps() -> Iterator[None]:
+    """NVIDIA's daemon that lets processes use a GPU at once, with its pipes in a folder that goes with it."""
+    if not shutil.which(MPS):
+        raise RowFailedError({"failed": f"not there: {MPS}"})
+    with tempfile.TemporaryDirectory(prefix="mps", ignore_cleanup_errors=True) as folder:
+        names = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
+        os.environ |= dict.fromkeys(names, folder)
+        try:
+            if subprocess.run([MPS, "-d"], timeout=30).returncode:
+                raise RowFailedError({"failed": f"{MPS} has not started"})
+            yield
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run([MPS], input="quit\n", text=True, timeout=60)
+            for name in names:
+                del os.environ[name]
+
+
+def _headline(rows: list[dict[str, Any]]) -> str:
+    rated = [row for row in rows if "failed" not in row]
+    if not rated:
+        return "no row has a figure"
+    best = max(rated, key=lambda row: row["iterations_per_second"])
+    rate = best["iterations_per_second"]
+    shared = max((row["iterations_per_second"] for row in rated if row["variant"] == "processes"), default=None)
+    return (
+        f"best: {best['variant']}, {best['members']} members: {rate} model-iterations/s, "
+        f"{f'{rate / shared:.2f} times' if shared else 'unknown ratio to'} the best of processes; "
+        f"132 models × 1,000,000 iterations in {132e6 / rate / 3600:.1f} h; {best['gigabytes_per_member']} GB a model, "
+        f"{max(row['gigabytes_per_member'] for row in rated)} at most in all rows"
+    )
+
+
+def _print(row: dict[str, Any]) -> None:
+    title = f"{VARIANTS[row['variant']].title:<40}{row['members']:>8}{row['processes']:>11}"
+    if "failed" in row:
+        print(f"{title}  {row['failed'][:150]}", flush=True)
+        return
+    note = f"  {row['skipped_graphs']} graphs not captured" if row["skipped_graphs"] else ""
+    figures = f"{row['iterations_per_second']:>10}{row['inputs_milliseconds'] or '–':>10}"
+    figures += f"{row['gigabytes_per_member'] or '–':>8}{row['set_up_seconds']:>8}{row['warm_up_loss'] or '–':>10}"
+    print(title + figures + note, flush=True)
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    name = processor()
+    if device == "cuda":  # in another process, so that this one takes no memory of the GPU
+        code = "import torch; print(torch.cuda.get_device_name())"
+        name = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+    return {"device": name, "cpus": os.cpu_count(), "torch": torch.__version__, "cuda": torch.version.cuda}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--members", nargs="+", type=int, default=[1, 4, 8, 16, 32])
+    parser.add_argument("--processes", type=int, default=1, help="that share the members, where they have not one each")
+    parser.add_argument("--seconds", type=float, default=8, help="of measurement, each row")
+    parser.add_argument("--timeout", type=float, default=400, help="seconds of silence until a row is given up")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--blank", action="store_true", help="black images, which cost nothing to read")
+    parser.add_argument("--add", action="store_true", help="keep the other rows that the output file has")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--commit", default="unknown")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure row by row; print and write each as it comes, and the headline at the end, also after Ctrl-C."""
+    arguments = _arguments()
+    datasets.prepare("dsprites", progress=True)
+    report = _hardware(arguments.device) | {"command": " ".join(["python", *sys.argv]), "commit": arguments.commit}
+    rows: list[dict[str, Any]] = []
+    if arguments.add and arguments.output and arguments.output.exists():
+        rows = json.loads(arguments.output.read_text())["rows"]
+    print(f"{report['device']}, PyTorch {report['torch']}, CUDA {report['cuda']}, {report['cpus']} CPUs")
+    print(f"{'':<40}{'members':>8}{'processes':>11}{'it/s':>10}{'inputs':>10}{'GB':>8}{'set-up':>8}{'loss':>10}")
+    with contextlib.suppress(KeyboardInterrupt):
+        for variant, members in itertools.product(arguments.variants, arguments.members):
+            row = measure(variant, members, arguments)
+            _print(row)
+            same = ("variant", "members", "processes", "device", "batch_size", "blank")
+            rows = [old for old in rows if any(old[name] != row[name] for name in same)] + [row]
+            if arguments.output:
+                save_json(arguments.output, report | {"rows": rows, "headline": _headline(rows)})
+    print(_headline(rows))
+
+
+if __name__ == "__main__":
+    main()

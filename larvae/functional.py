@@ -1,0 +1,154 @@
+"""The objective and the encoder as functions of parameters, plain or fused by `torch.compile`.
+
+They are kept for each structure, so that all members that a process trains share one compilation.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from larvae import datasets
+from larvae.config import MemberConfig
+from larvae.distributions import Gaussian
+from larvae.fast_networks import FastModel
+from larvae.networks import Architecture, VariationalAutoencoder
+from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
+
+Parameters = Mapping[str, Tensor]
+
+
+class Structure(NamedTuple):
+    """All of a member that shapes its step rather than weighs it: members of one structure share a compilation."""
+
+    architecture: Architecture
+    terms: Terms
+
+
+Objective = Callable[[Parameters, Batch, Noise, Weights], dict[str, Tensor]]
+
+
+class Functions(NamedTuple):
+    """What training and evaluation call."""
+
+    objective: Objective
+    """Terms by name, each 0-d."""
+    encode: Callable[[Parameters, Tensor], Tensor]
+    """Posterior means (B, |y| + |z|), float32, of images (B, C, 64, 64)."""
+
+
+def structure_of(config: MemberConfig) -> Structure:
+    """The structure of a member."""
+    specification = datasets.specification(config.dataset)
+    regulariser = config.regulariser if config.gamma_tc > 0 else "none"
+    architecture = Architecture(
+        channels=specification.channels,
+        num_latents=len(config.labels) + config.z_dim,
+        instance_norm=config.instance_norm,
+        has_discriminator=regulariser == "factor_vae",
+    )
+    terms = Terms(
+        regulariser=regulariser,
+        density_estimator=config.density_estimator,
+        likelihood=config.likelihood,
+        dataset_size=specification.num_images,
+        replaces_labels=config.replaces_labels,
+    )
+    return Structure(architecture, terms)
+
+
+def can_compile() -> bool:
+    """Whether `torch.compile` has what it needs on a CPU: a C++ compiler and Python's headers."""
+    compilers = ("c++", "g++", "clang++")
+    return any(map(shutil.which, compilers)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """What a fused step computes in: bfloat16 where the hardware multiplies matrices in it, float32 elsewhere."""
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        supported = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    return torch.bfloat16 if supported else torch.float32
+
+
+@functools.lru_cache(maxsize=32)
+def functions(structure: Structure, compiled_in: torch.dtype | None) -> Functions:
+    """A structure's functions. compiled_in: the precision of a fused step; None for the plain one, in float32."""
+    with torch.device("meta"):
+        skeleton = VariationalAutoencoder(structure.architecture)
+
+    def model(parameters: Parameters) -> Model:
+        if compiled_in is None:
+            return PlainModel(skeleton, parameters)
+        return FastModel(skeleton, parameters, compiled_in)
+
+    def objective(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+        return larvae_objective(model(parameters), batch, noise, weights, structure.terms)
+
+    def encode(parameters: Parameters, images: Tensor) -> Tensor:
+        return model(parameters).encode(images).mean
+
+    return Functions(objective, encode) if compiled_in is None else Functions(_fused(objective), _fused(encode))
+
+
+@functools.lru_cache(maxsize=32)
+def group_objective(structure: Structure, compiled_in: torch.dtype | None) -> Objective:
+    """The objective of many members at once: all tensors, and each term, have a first dimension of members.
+
+    compiled_in: the precision of a fused step; None for one that runs as it is written, in float32.
+    """
+    with torch.device("meta"):
+        skeleton = VariationalAutoencoder(structure.architecture)
+
+    def objective(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+        model = FastModel(skeleton, parameters, compiled_in or torch.float32, products=True)
+        return larvae_objective(model, batch, noise, weights, structure.terms)
+
+    def of_members(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
+        dimensions = (0, _first_dimensions(batch), _first_dimensions(noise), 0)
+        return torch.func.vmap(objective, in_dims=dimensions)(parameters, batch, noise, weights)
+
+    return of_members if compiled_in is None else _fused(of_members)
+
+
+def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
+    """What vmap wants to know of a tuple: 0, the dimension of members, for tensors and None for None."""
+    return type(tensors)(*(None if tensor is None else 0 for tensor in tensors))  # type: ignore[arg-type]
+
+
+def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
+    return torch.compile(function, dynamic=False)
+
+
+class PlainModel:
+    """A model whose parameters are passed in, its layers run as `networks` writes them."""
+
+    def __init__(self, skeleton: VariationalAutoencoder, parameters: Parameters) -> None:
+        self.skeleton = skeleton
+        self.parts = {
+            part: {name.removeprefix(f"{part}."): p for name, p in parameters.items() if name.startswith(part)}
+            for part, _ in skeleton.named_children()
+        }
+
+    def encode(self, images: Tensor) -> Gaussian:
+        return Gaussian(*functional_call(self.skeleton.encoder, self.parts["encoder"], (images,)).chunk(2, dim=1))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))
+
+    def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
+        parameters = self.parts["discriminator"]
+        if frozen:
+            parameters = {name: parameter.detach() for name, parameter in parameters.items()}
+        return functional_call(self.skeleton.discriminator, parameters, (latents,))
