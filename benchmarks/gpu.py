@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -273,7 +274,8 @@ def _answers(
     skipped = torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]
     yield {"set_up": time.perf_counter() - started, "loss": loss, "skipped_graphs": skipped}
     yield {"rate": len(seeds) * _rate(loop.step, seconds, synchronise)}
-    loop.loss()  # raises where a trainer's is not finite
+    if not math.isfinite(loop.loss() or 0):
+        raise FloatingPointError("a loss is not finite")
     inputs = 0.0 if way.is_textbook else 1 / _rate(lambda: trainers[0].inputs(0), min(1, seconds), synchronise)
     free, total = torch.cuda.mem_get_info() if device == "cuda" else (0, 0)
     reserved, peak = torch.cuda.memory_reserved(), torch.cuda.max_memory_reserved()
@@ -324,6 +326,8 @@ def measure(variant: str, members: int, arguments: argparse.Namespace) -> dict[s
                     process.join()
     except RowFailedError as error:
         return row | error.args[0]
+    except (OSError, subprocess.SubprocessError) as error:
+        return row | {"failed": str(error)}
 
 
 def _gathered(pipes: list[Connection], timeout: float) -> list[dict[str, Any]]:
@@ -351,7 +355,7 @@ def _figures(ready: list[Any], measured: list[Any], ended: list[Any], members: i
     return {
         "iterations_per_second": round(sum(answer["rate"] for answer in measured), 1),
         "inputs_milliseconds": round(1e3 * sum(answer["inputs"] for answer in ended) / len(ended), 3),
-        "gigabytes_per_member": round((peak + contexts) / members / 1e9, 3),
+        "gigabytes_per_member": round((peak + contexts) / members / 1e9, 3) or None,
         "set_up_seconds": round(max(answer["set_up"] for answer in ready), 1),
         "warm_up_loss": round(sum(losses) / len(losses), 3) if losses else None,
         "skipped_graphs": sum(answer["skipped_graphs"] for answer in ready),
@@ -387,8 +391,8 @@ def _headline(rows: list[dict[str, Any]]) -> str:
     return (
         f"best: {best['variant']}, {best['members']} members: {rate} model-iterations/s, "
         f"{f'{rate / shared:.2f} times' if shared else 'unknown ratio to'} the best of processes; "
-        f"132 models × 1,000,000 iterations in {132e6 / rate / 3600:.1f} h; {best['gigabytes_per_member']} GB a model, "
-        f"{max(row['gigabytes_per_member'] for row in rated)} at most in all rows"
+        f"132 models × 1,000,000 iterations in {132e6 / rate / 3600:.1f} h; "
+        f"{best['gigabytes_per_member']} GB a model, {max(row['gigabytes_per_member'] or 0 for row in rated)} at most"
     )
 
 
@@ -424,7 +428,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--add", action="store_true", help="keep the other rows that the output file has")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--commit", default="unknown")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("`--device` must be cpu where PyTorch sees no GPU, got cuda")
+    return arguments
 
 
 def main() -> None:
@@ -439,9 +446,9 @@ def main() -> None:
     print(f"{'':<40}{'members':>8}{'processes':>11}{'it/s':>10}{'inputs':>10}{'GB':>8}{'set-up':>8}{'loss':>10}")
     with contextlib.suppress(KeyboardInterrupt):
         for variant, members in itertools.product(arguments.variants, arguments.members):
-            row = measure(variant, members, arguments)
+            row = measure(variant, members, arguments) | {"hardware": report["device"], "commit": arguments.commit}
             _print(row)
-            same = ("variant", "members", "processes", "device", "batch_size", "blank")
+            same = ("hardware", "variant", "members", "processes", "batch_size", "blank")
             rows = [old for old in rows if any(old[name] != row[name] for name in same)] + [row]
             if arguments.output:
                 save_json(arguments.output, report | {"rows": rows, "headline": _headline(rows)})

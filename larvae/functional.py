@@ -88,9 +88,9 @@ def functions(structure: Structure, compiled_in: torch.dtype | None) -> Function
         skeleton = VariationalAutoencoder(structure.architecture)
 
     def model(parameters: Parameters) -> Model:
-        if compiled_in is None:
-            return PlainModel(skeleton, parameters)
-        return FastModel(skeleton, parameters, compiled_in)
+        if compiled_in == torch.bfloat16:
+            return FastModel(skeleton, parameters, compiled_in)
+        return PlainModel(skeleton, parameters)  # in float32 the compiler does as well with these
 
     def objective(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
         return larvae_objective(model(parameters), batch, noise, weights, structure.terms)
