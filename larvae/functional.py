@@ -66,7 +66,7 @@ def structure_of(config: MemberConfig) -> Structure:
 
 
 def can_compile() -> bool:
-    """Whether `torch.compile` has what it needs on a CPU: a C++ compiler and Python's headers."""
+    """Whether `torch.compile` has what it needs, also for a GPU: a C++ compiler and Python's headers."""
     compilers = ("c++", "g++", "clang++")
     return any(map(shutil.which, compilers)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 

@@ -71,7 +71,7 @@ class StudyOptions:
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
     other weights as fit, up to 8, on GPUs."""
     compile: bool = True
-    """Fuse the training step with torch.compile; on CPUs where a C++ compiler is found."""
+    """Fuse the training step with torch.compile where a C++ compiler is found."""
 
     @property
     def schedule(self) -> Schedule:

@@ -18,6 +18,7 @@ from larvae.datasets import Dataset
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import BYTES_PER_IMAGE
 from larvae.errors import InvalidInputError
+from larvae.functional import can_compile
 from larvae.group import Group, Likeness, likeness
 from larvae.training import ENCODING_BATCH, Trainer
 
@@ -80,9 +81,11 @@ def trial_resources(
     together = members_per_trial or min(MOST_TOGETHER, max(map(len, groups(members, MOST_TOGETHER))))
     if gpus is not None:
         return TrialResources(cpus, gpus, together)
-    measured = probe_gpu_memory(max(members, key=_size), together)
-    if measured[0] is None:  # nothing was measured: what is known to work
-        together = members_per_trial or 1
+    largest = max(members, key=_size)
+    measured = probe_gpu_memory(largest, together)
+    while measured[0] is None and together > 1 and members_per_trial is None:  # too many, or no GPU at all
+        together //= 2
+        measured = probe_gpu_memory(largest, together)
     return TrialResources(cpus, gpu_fraction(*measured), together)
 
 
@@ -117,7 +120,7 @@ def _train_few_steps(member: MemberConfig, together: int) -> tuple[float | None,
         return None, None
     dataset = blank_dataset(datasets.specification(member.dataset))
     configs = [dataclasses.replace(member, seed=seed) for seed in range(together)]
-    trainers = [Trainer(config, dataset, device="cuda", compiled=True) for config in configs]
+    trainers = [Trainer(config, dataset, device="cuda", compiled=can_compile()) for config in configs]
     step = Group(trainers).step if together > 1 else trainers[0].step
     for _ in range(3):
         step()

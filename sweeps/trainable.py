@@ -156,7 +156,7 @@ class MemberTrainable(tune.Trainable):
             self._dataset(config.dataset),
             self._directory(config),
             device="cuda" if on_gpu else "cpu",
-            compiled=self.settings.compile and (on_gpu or can_compile()),
+            compiled=self.settings.compile and can_compile(),
         )
 
     def _directory(self, config: MemberConfig) -> MemberDirectory:

@@ -82,15 +82,19 @@ def test_gpu_trials_take_as_many_members_as_the_probe_has_seen_work(monkeypatch:
 
     def probe(member: MemberConfig, together: int) -> tuple[float | None, float | None]:
         probed.append(together)
-        return measured
+        return measured if together <= fit else (None, None)
 
     monkeypatch.setattr(packing, "probe_gpu_memory", probe)
     measured: tuple[float | None, float | None] = (3e9, 16e9)
+    fit = 4
     assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 4, 4)  # τ = 1 and 5 have four alike
     assert trial_resources(1, None, 2, MEMBERS) == TrialResources(1, 1 / 4, 2)
     assert probed == [4, 2]
-    measured = (None, None)
+    fit = 1
+    assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 4, 1)
+    fit = 0
     assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 6, 1)
+    assert probed == [4, 2, 4, 2, 1, 4, 2, 1]
     assert trial_resources(1, 0.5, None, MEMBERS) == TrialResources(1, 0.5, 4)
     assert trial_resources(1, 0.0, None, MEMBERS) == TrialResources(1, 0.0, 1)
 
