@@ -11,7 +11,7 @@ import json
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Member:
             self.history = _resume(self.trainer, directory.checkpoint, schedule.iterations)
         self._started = time.perf_counter()
         self._first = self.trainer.iteration
-        self._save_now_and_then = _Every(schedule.checkpoint_seconds, self._save)
+        self._saved_at = time.monotonic()
 
     @property
     def name(self) -> str:
@@ -109,7 +109,9 @@ class Member:
 
     def before_step(self) -> None:
         """Save a checkpoint when its time has come."""
-        self._save_now_and_then()
+        if time.monotonic() - self._saved_at >= self.schedule.checkpoint_seconds:
+            self._save()
+            self._saved_at = time.monotonic()
 
     def after_step(self) -> Row | None:
         """The row that ends with this step: at multiples of `log_every`, and at the end. Raises NonFiniteLossError."""
@@ -195,20 +197,6 @@ def environment(trainer: Trainer) -> dict[str, str | bool]:
 def one_line(error: Exception) -> str:
     """An error's kind and the first line of its message."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-class _Every:
-    """Calls a function again once some seconds have passed since the last time."""
-
-    def __init__(self, seconds: float, function: Callable[[], None]) -> None:
-        self.seconds = seconds
-        self.function = function
-        self.last = time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self.last >= self.seconds:
-            self.function()
-            self.last = time.monotonic()
 
 
 def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Trainer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,19 @@ def test_packed_images_on_a_device_are_the_data_sets(dataset: Dataset) -> None:
     images = PackedOnDevice(dataset.store, torch.device("cpu")).images(indices)
     assert images.dtype == torch.float32
     assert np.array_equal(images.numpy(), dataset.images(indices))
+
+
+def test_trained_members_leave_nothing_behind(dataset: Dataset, tmp_path: Path) -> None:
+    """A trial's process trains many members: their memory must be free at once, not when garbage is collected."""
+    gc.collect()
+    gc.disable()
+    try:
+        some = members(configs({})[:1], dataset, tmp_path)
+        trainer = weakref.ref(some[0].trainer)
+        for report in train_together(some, fused=False):
+            last = report
+        assert last.status == "finished"
+        del some, report, last
+        assert trainer() is None
+    finally:
+        gc.enable()
