@@ -3,19 +3,194 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from larvae import functional
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from larvae.functional import fast_precision, functions, structure_of
+from larvae.functional import (
+    Objective,
+    Parameters,
+    Structure,
+    can_compile,
+    fast_precision,
+    functions,
+    group_objective,
+    structure_of,
+)
+from larvae.networks import initialise
+from larvae.objectives import Batch, Noise, Weights
 from larvae.training import ENCODING_BATCH, Trainer
 
 TINY = MemberConfig(batch_size=4, label_rate=0.001)
 CPU = torch.device("cpu")
+WEIGHTS = Weights(torch.tensor(4.0), torch.tensor(64.0), torch.tensor(1.0))
+NUM_LABELS, Z_DIM, BATCH_SIZE = 6, 5, 6
+KINDS = (
+    {},
+    {"regulariser": "factor_vae"},
+    {"regulariser": "beta_vae", "instance_norm": False},
+    {"density_estimator": "minibatch_stratified", "likelihood": "gaussian", "tau": 0.0},
+)
+"""Of members on 3D Shapes: three channels, six labels. None but the structure asks for the data set."""
+
+
+def structure(kind: dict[str, object]) -> Structure:
+    return structure_of(dataclasses.replace(TINY, dataset="shapes3d", **kind))
+
+
+def discs(rng: np.random.Generator) -> Tensor:
+    """Images of a disc in each channel, (B, 3, 64, 64)."""
+    row, column, radius = rng.uniform(16, 48, (3, BATCH_SIZE, 3, 1, 1))
+    rows, columns = np.mgrid[:64, :64]
+    return torch.from_numpy(((rows - row) ** 2 + (columns - column) ** 2 < (radius / 3) ** 2).astype(np.float32))
+
+
+def example(seed: int) -> tuple[Batch, Noise]:
+    """All that any objective asks for."""
+    rng = np.random.default_rng(seed)
+
+    def normal(dimensions: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((BATCH_SIZE, dimensions), np.float32))
+
+    rows = np.tile(np.arange(BATCH_SIZE)[:, None], NUM_LABELS + Z_DIM)
+    batch = Batch(discs(rng), discs(rng), normal(NUM_LABELS), discs(rng))
+    permutations = torch.from_numpy(rng.permuted(rows, axis=0))
+    return batch, Noise(normal(NUM_LABELS + Z_DIM), normal(Z_DIM), normal(NUM_LABELS + Z_DIM), permutations)
+
+
+def parameters_of(some: Structure, seed: int) -> dict[str, Tensor]:
+    return dict(initialise(some.architecture, seed).named_parameters())
+
+
+def terms_and_gradients(
+    objective: Objective, parameters: Parameters, batch: Batch, noise: Noise, weights: Weights = WEIGHTS
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of the sum that training minimises."""
+    terms = objective(parameters, batch, noise, weights)
+    total = (terms["loss"] + terms.get("discriminator_loss", 0)).sum()
+    names, values = zip(*parameters.items(), strict=True)
+    gradients = dict(zip(names, torch.autograd.grad(total, values), strict=True))
+    return {name: term.detach() for name, term in terms.items()}, gradients
+
+
+def assert_close_in_bfloat16(
+    ours: tuple[dict[str, Tensor], dict[str, Tensor]], expected: tuple[dict[str, Tensor], dict[str, Tensor]]
+) -> None:
+    """Terms to 2 %, gradients to a cosine of 0.96. Terms next to 0 have no relative error."""
+    assert ours[0].keys() == expected[0].keys()
+    for name, term in expected[0].items():
+        assert float(ours[0][name]) == pytest.approx(float(term), rel=2e-2, abs=1e-2), name
+    assert ours[1].keys() == expected[1].keys()
+    cosines = {n: cosine_similarity(g.flatten(), ours[1][n].flatten(), dim=0) for n, g in expected[1].items()}
+    assert {name: float(cosine) for name, cosine in cosines.items() if cosine < 0.96} == {}
+
+
+@pytest.fixture
+def unfused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.compile` left out: what would be compiled runs as it is written."""
+    monkeypatch.setattr(functional, "_fused", lambda function: function)
+
+
+@pytest.mark.usefixtures("unfused")
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_objective_in_bfloat16_is_close_to_the_plain_one(kind: dict[str, object]) -> None:
+    some, inputs = structure(kind), example(0)
+    parameters = parameters_of(some, seed=0)
+    plain, fast = (functions.__wrapped__(some, precision) for precision in (None, torch.bfloat16))
+    expected = terms_and_gradients(plain.objective, parameters, *inputs)
+    assert_close_in_bfloat16(terms_and_gradients(fast.objective, parameters, *inputs), expected)
+    assert not torch.equal(expected[0]["loss"], fast.objective(parameters, *inputs, WEIGHTS)["loss"])
+
+
+@pytest.mark.usefixtures("unfused")
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_objective_in_float32_is_the_plain_one(kind: dict[str, object]) -> None:
+    some, inputs = structure(kind), example(0)
+    parameters = parameters_of(some, seed=0)
+    plain, fast = (functions.__wrapped__(some, precision) for precision in (None, torch.float32))
+    terms, gradients = terms_and_gradients(plain.objective, parameters, *inputs)
+    fast_terms, fast_gradients = terms_and_gradients(fast.objective, parameters, *inputs)
+    assert {name: float(term) for name, term in fast_terms.items()} == pytest.approx(
+        {name: float(term) for name, term in terms.items()}, rel=1e-5, abs=1e-5
+    )
+    for name, gradient in gradients.items():
+        assert torch.allclose(fast_gradients[name], gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max())), name
+
+
+@pytest.mark.usefixtures("unfused")
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_objective_of_a_group_is_that_of_each_member(
+    kind: dict[str, object], precision: torch.dtype | None
+) -> None:
+    some = structure(kind)
+    members = [parameters_of(some, seed) for seed in (0, 1)]
+    inputs = [example(seed) for seed in (0, 1)]
+    weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0))]
+    stacked = {name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]}
+    batch, noise, stacked_weights = (
+        type(parts[0])(*map(torch.stack, zip(*parts, strict=True))) for parts in (*zip(*inputs, strict=True), weights)
+    )
+    objective = group_objective.__wrapped__(some, precision)
+    terms, gradients = terms_and_gradients(objective, stacked, batch, noise, stacked_weights)
+    plain = functions.__wrapped__(some, None).objective
+    for slot, parameters in enumerate(members):
+        ours = tuple({name: value[slot] for name, value in values.items()} for values in (terms, gradients))
+        expected = terms_and_gradients(plain, parameters, *inputs[slot], weights[slot])
+        assert_close_in_bfloat16(ours, expected)
+        errors = {name: float((ours[1][name] - g).norm() / g.norm()) for name, g in expected[1].items()}
+        assert (max(errors.values()) <= 1e-4) == (precision is None)
+
+
+@pytest.mark.usefixtures("unfused")
+@pytest.mark.parametrize("precision", [None, torch.float32, torch.bfloat16], ids=str)
+def test_functions_hold_no_member(precision: torch.dtype | None) -> None:
+    """Each call knows the parameters that it is given and none of an earlier one's, nor does it keep them."""
+    some, (batch, _) = structure({}), example(0)
+    encode = functions.__wrapped__(some, precision).encode
+    first, second = parameters_of(some, seed=0), parameters_of(some, seed=1)
+    with torch.no_grad():
+        means = [encode(parameters, batch.images) for parameters in (first, second, first)]
+    assert torch.equal(means[0], means[2])
+    assert not torch.allclose(means[0], means[1], atol=1e-2)
+    expected = initialise(some.architecture, seed=1).encode(batch.images).mean
+    error = 1e-5 if precision != torch.bfloat16 else 2e-2
+    assert float((means[1] - expected).norm().detach()) <= error * float(expected.detach().norm())
+    references = [weakref.ref(parameter) for parameter in first.values()]
+    del first
+    assert all(reference() is None for reference in references)
+
+
+def test_each_structure_and_precision_has_functions_of_its_own() -> None:
+    some, other = structure({}), structure({"tau": 0.0})
+    kinds = [(some, None), (some, torch.float32), (some, torch.bfloat16), (other, None), (other, torch.bfloat16)]
+    for of in (functions, group_objective):
+        first, again = ([of(*kind) for kind in kinds] for _ in range(2))
+        assert all(ours is same for ours, same in zip(first, again, strict=True))
+        assert len(set(map(id, first))) == len(kinds)
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not can_compile()
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_an_emulated_bfloat16_does_not_count(
+    supported: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
+    )
+    assert fast_precision(torch.device("cuda")) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,4 +240,7 @@ def test_fused_bfloat16_steps_stay_close_to_plain_ones(
     indices = np.arange(7)
     few = fused.posterior_means(indices)
     assert np.abs(few - plain.posterior_means(indices)).max() < 0.1
-    assert np.array_equal(few, fused.posterior_means(np.arange(ENCODING_BATCH))[:7])  # however a batch is filled up
+    many = np.concatenate([np.arange(ENCODING_BATCH + 100), indices])
+    means = fused.posterior_means(many)
+    assert np.array_equal(few, means[:7])  # however a batch is filled up
+    assert np.array_equal(few, means[-7:])  # wherever in a batch

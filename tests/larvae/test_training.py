@@ -579,9 +579,14 @@ def test_decoded_images_are_the_decoder_s(dataset: Dataset) -> None:
     ],
     ids=str,
 )
-def test_compiled_training_agrees_with_plain(dataset: Dataset, change: dict[str, Any]) -> None:
+def test_compiled_training_agrees_with_plain(
+    dataset: Dataset, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, whatever this machine would choose; for bfloat16 see `test_functional`."""
+    monkeypatch.setattr(training, "fast_precision", lambda _: torch.float32)
     config = dataclasses.replace(TINY, **change)
     plain, compiled = Trainer(config, dataset), Trainer(config, dataset, compiled=True)
+    assert compiled.compiled_in == torch.float32
     for _ in range(4):
         expected = plain.train(1)
         assert compiled.train(1) == pytest.approx(expected, rel=1e-3, abs=1e-4)
