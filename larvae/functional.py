@@ -76,7 +76,8 @@ def fast_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         supported = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
+        # PyTorch before 2.11 does not tell.
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         supported = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return torch.bfloat16 if supported else torch.float32
 
