@@ -43,8 +43,8 @@ from larvae import datasets
 from larvae.checkpoint import save_json
 from larvae.config import MemberConfig
 from larvae.fast_networks import FastModel, run_layer_as_product
-from larvae.functional import Objective, Parameters, fast_precision
-from larvae.group import Group
+from larvae.functional import Objective, Parameters, fast_precision, over_members
+from larvae.group import Group, stack_members
 from larvae.networks import VariationalAutoencoder
 from larvae.objectives import Batch, Noise, Weights, larvae_objective
 from larvae.training import Trainer
@@ -156,10 +156,10 @@ def _grouped_reduced(trainers: list[Trainer]) -> Loop:
 def _grouped_captured(trainers: list[Trainer]) -> Loop:
     def inputs(iteration: int) -> tuple[Batch, Noise]:
         batches, noises = zip(*(trainer.inputs(iteration) for trainer in trainers), strict=True)
-        return _stacked(batches), _stacked(noises)
+        return stack_members(batches), stack_members(noises)
 
     objective = torch.compile(_of_members(trainers[0]), dynamic=False)
-    weights = _stacked([trainer.weights for trainer in trainers])
+    weights = stack_members([trainer.weights for trainer in trainers])
     captured = Captured(objective, Group(trainers).parameters, weights, inputs)
     return Loop(captured.step, captured.loss)
 
@@ -175,11 +175,7 @@ def _of_members(trainer: Trainer, run_layer: Callable[..., Tensor] = run_layer_a
         model.run_layer = run_layer
         return larvae_objective(model, batch, noise, weights, terms)
 
-    def of_members(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
-        first = [type(tensors)(*(None if t is None else 0 for t in tensors)) for tensors in (batch, noise)]
-        return torch.func.vmap(objective, in_dims=(0, *first, 0))(parameters, batch, noise, weights)
-
-    return of_members
+    return over_members(objective)
 
 
 def _run_convolution(layer: nn.Module, features: Tensor, precision: torch.dtype, **weights: Tensor) -> Tensor:
@@ -201,11 +197,6 @@ def _convolutions(trainers: list[Trainer]) -> Loop:
 def _mean_loss(trainers: Sequence[Trainer | TextbookTrainer]) -> float | None:
     losses = [trainer.take_means()["loss"] for trainer in trainers if isinstance(trainer, Trainer)]
     return sum(losses) / len(losses) if losses else None
-
-
-def _stacked(rows: Sequence[tuple[Tensor | None, ...]]) -> Any:
-    columns = (None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True))
-    return type(rows[0])(*columns)
 
 
 def _tensors(inputs: tuple[Batch, Noise]) -> list[Tensor]:

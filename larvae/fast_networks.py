@@ -95,22 +95,11 @@ def _(layer: InstanceNormReLU, features: Tensor, precision: torch.dtype) -> Tens
 def _(
     layer: nn.Conv2d, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    weight = weight.to(precision)
-    if layer.kernel_size == layer.stride:  # patches do not overlap: they are a matter of indexing
-        result = _cells(features) @ weight.permute(2, 3, 1, 0).flatten(0, 2)
-    else:
-        channels_last = weight.contiguous(memory_format=torch.channels_last)
-        result = F.conv2d(features.permute(0, 3, 1, 2), channels_last, None, layer.stride, layer.padding)
-        result = result.permute(0, 2, 3, 1)
-    return result if bias is None else result + bias.to(precision)
-
-
-@run_layer.register
-def _(
-    layer: PatchConv2d, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
-    result = _patches(features) @ _patch_rows(weight).to(precision)
-    return result if bias is None else result + bias.to(precision)
+    if layer.kernel_size == layer.stride:
+        return convolution_as_product(layer, features, precision, weight=weight, bias=bias)
+    channels_last = weight.to(precision).contiguous(memory_format=torch.channels_last)
+    result = F.conv2d(features.permute(0, 3, 1, 2), channels_last, None, layer.stride, layer.padding)
+    return _biased(result.permute(0, 2, 3, 1), bias)
 
 
 @run_layer.register
@@ -119,8 +108,7 @@ def _(
 ) -> Tensor:
     channels_last = weight.to(precision).contiguous(memory_format=torch.channels_last)
     result = F.conv_transpose2d(features.permute(0, 3, 1, 2), channels_last, None, stride=2, padding=1)
-    result = result.permute(0, 2, 3, 1)
-    return result if bias is None else result + bias.to(precision)
+    return _biased(result.permute(0, 2, 3, 1), bias)
 
 
 @run_layer.register
@@ -142,23 +130,22 @@ def _(layer: InstanceNormReLU, features: Tensor, precision: torch.dtype) -> Tens
     return torch.relu(centred * torch.rsqrt(variance + EPSILON)).to(precision)
 
 
-@run_layer_as_product.register
-def _(
+@run_layer.register(PatchConv2d)
+@run_layer_as_product.register(nn.Conv2d)
+def convolution_as_product(
     layer: nn.Conv2d, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
+    """A convolution's patches times its weights; patches that do not overlap are a matter of indexing."""
     if layer.kernel_size == layer.stride:
-        result = _cells(features) @ weight.permute(2, 3, 1, 0).flatten(0, 2).to(precision)
-    else:
-        result = _patches(features) @ _patch_rows(weight).to(precision)
-    return result if bias is None else result + bias.to(precision)
+        return _biased(_cells(features) @ weight.permute(2, 3, 1, 0).flatten(0, 2).to(precision), bias)
+    return _biased(_patches(features) @ _patch_rows(weight).to(precision), bias)
 
 
 @run_layer_as_product.register
 def _(
     layer: nn.ConvTranspose2d, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    result = _laid_patches(features @ _patch_rows(weight).T.to(precision))
-    return result if bias is None else result + bias.to(precision)
+    return _biased(_laid_patches(features @ _patch_rows(weight).T.to(precision)), bias)
 
 
 @run_layer_as_product.register
@@ -204,6 +191,11 @@ class _LayPatches(Function):
         patches = _patches(gradients[0].permute(0, 2, 3, 1).to(features.dtype))
         rows = patches.flatten(0, 2).T @ features.flatten(0, 2)
         return patches @ _patch_rows(weight), _weight_of_rows(rows)
+
+
+def _biased(features: Tensor, bias: Tensor | None) -> Tensor:
+    """Features (B, H, W, channels) with a bias for each channel, if there is one."""
+    return features if bias is None else features + bias.to(features.dtype)
 
 
 def _cells(features: Tensor) -> Tensor:

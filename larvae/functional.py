@@ -115,11 +115,18 @@ def group_objective(structure: Structure, compiled_in: torch.dtype | None) -> Ob
         model = FastModel(skeleton, parameters, compiled_in or torch.float32, products=True)
         return larvae_objective(model, batch, noise, weights, structure.terms)
 
+    of_members = over_members(objective)
+    return of_members if compiled_in is None else _fused(of_members)
+
+
+def over_members(objective: Objective) -> Objective:
+    """An objective of one member as one of many, with a first dimension of members in all that it takes and gives."""
+
     def of_members(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
         dimensions = (0, _first_dimensions(batch), _first_dimensions(noise), 0)
         return torch.func.vmap(objective, in_dims=dimensions)(parameters, batch, noise, weights)
 
-    return of_members if compiled_in is None else _fused(of_members)
+    return of_members
 
 
 def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:

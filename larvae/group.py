@@ -53,7 +53,7 @@ class Group:
             )
         self.trainers = tuple(trainers)
         self._objective = group_objective(trainers[0].structure, trainers[0].compiled_in)
-        self._weights = _stack(trainer.weights for trainer in trainers)
+        self._weights = stack_members(trainer.weights for trainer in trainers)
         names = trainers[0].parameters
         self.parameters = {
             name: torch.stack([trainer.parameters[name].detach() for trainer in trainers]).requires_grad_()
@@ -68,7 +68,7 @@ class Group:
     def step(self, active: Sequence[Trainer] | None = None) -> None:
         """One iteration of the active members, all if none are named; the others are computed too, but not changed."""
         inputs = [trainer.inputs(trainer.iteration) for trainer in self.trainers]
-        batch, noise = _stack(batch for batch, _ in inputs), _stack(noise for _, noise in inputs)
+        batch, noise = stack_members(batch for batch, _ in inputs), stack_members(noise for _, noise in inputs)
         for stacked in self.parameters.values():
             assert stacked.grad is not None
             stacked.grad.zero_()
@@ -134,7 +134,7 @@ def _finished(member: Member, rows: list[Row]) -> Report:
     return Report(member, rows, "finished")
 
 
-def _stack(rows: Iterable[Tensors]) -> Tensors:
+def stack_members(rows: Iterable[Tensors]) -> Tensors:
     """Named tuples of tensors as one of stacked tensors; None stays None."""
     rows = list(rows)
     columns = (None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True))

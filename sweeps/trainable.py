@@ -87,8 +87,8 @@ class MemberTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on other members; the process, its data and its compiled step are kept."""
-        self.configs = [MemberConfig(**fields) for fields in new_config["members"]]
-        self.open = {config.content_hash: config for config in self.configs}
+        configs = [MemberConfig(**fields) for fields in new_config["members"]]
+        self.open = {config.content_hash: config for config in configs}
         self.news = self._train()
         return True
 
@@ -137,7 +137,7 @@ class MemberTrainable(tune.Trainable):
         """News of the members by name; a generator, so that failures to open the data are the members' too."""
         on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
         members = []
-        for config in self.configs:
+        for config in list(self.open.values()):
             try:
                 members.append(self._open(config, on_gpu))
             except torch.OutOfMemoryError:
