@@ -23,6 +23,9 @@ DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("bernoulli", "gaussian")
 METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
 """All metrics, the quick ones first."""
+HELD_OUT_METRICS = ("mig", "l2")
+"""Those that are computed on held-out labelled images too, where there are any, as `held_out_mig` and `held_out_l2`."""
+_CAME_LATER = {"held_out": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,8 @@ class MemberConfig:
     """Whether convolutions are followed by instance normalisation, as in Table D.2; False is an ablation."""
     observed_factors: tuple[str, ...] = ()
     """Factors whose labels are known, the others being left to z; none named means all."""
+    held_out: float = 0.0
+    """Share of the labelled images that training does not see and tuning is judged on; 0 outside of searches."""
     seed: int = 0
     """Seed of the labelled set, the initialisation, the batches and the noise."""
 
@@ -69,6 +74,7 @@ class MemberConfig:
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
+        _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
         _require(self.z_dim >= 0, "`z_dim` must be >= 0", self.z_dim)
         _require(
             self.learning_rate > 0 and math.isfinite(self.learning_rate),
@@ -101,12 +107,16 @@ class MemberConfig:
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that depend on every field and nothing else."""
         values = self.to_dict()
-        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float"}
+        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float" and f.name in values}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again."""
-        return asdict(self) | {"observed_factors": list(self.observed_factors)}
+        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again.
+
+        A field that came later is left out at its default: members of earlier versions keep their names.
+        """
+        values = asdict(self) | {"observed_factors": list(self.observed_factors)}
+        return {name: value for name, value in values.items() if _CAME_LATER.get(name) != value}
 
     def _canonical_factors(self) -> tuple[str, ...]:
         """The observed factors in the data set's order, none for all: one configuration has one hash."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.config import METRICS
+from larvae.config import HELD_OUT_METRICS, METRICS
 from larvae.datasets.factors import Factors
 from larvae.datasets.specification import Specification
 from larvae.errors import NonFiniteLossError
@@ -63,26 +63,48 @@ def applicable(metrics: Iterable[str], specification: Specification) -> tuple[st
 
 
 def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, float]:
-    """The applicable ones of some metrics of a member, by name. Raises NonFiniteLossError when it has diverged."""
+    """The applicable ones of some metrics of a member, by name, of images whose labels it was not given.
+
+    Where it holds out labelled images, HELD_OUT_METRICS of those come with them.
+    Raises NonFiniteLossError when it has diverged.
+    """
+    chosen = applicable(metrics, trainer.dataset.specification)
+    held_out = _evaluate_held_out(trainer) if len(trainer.held_out) else {}
+    return (_evaluate_whole_data(trainer, size, chosen) if chosen else {}) | held_out
+
+
+def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...]) -> dict[str, float]:
     dataset, seed = trainer.dataset, trainer.config.seed
-    chosen = applicable(metrics, dataset.specification)
-    indices = evaluation_indices(dataset.num_images, trainer.labelled, size, seed)
+    with_labels = np.concatenate([trainer.held_out, trainer.labelled])
+    indices = evaluation_indices(dataset.num_images, with_labels, size, seed)
     test_indices = indices[:0]
     if set(chosen) & set(ON_TWO_SAMPLES):
-        taken = np.concatenate([trainer.labelled, indices])
+        taken = np.concatenate([with_labels, indices])
         test_indices = evaluation_indices(dataset.num_images, taken, size // 2 or 1, seed, indices)
+    return metrics_of_sample(_sample(trainer, indices, test_indices), chosen, seed)
+
+
+def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
+    """What tuning may look at: metrics of labelled images that training does not see, and of nothing else."""
+    chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
+    sample = _sample(trainer, trainer.held_out, trainer.held_out[:0])
+    values = metrics_of_sample(sample, chosen, trainer.config.seed)
+    return {f"held_out_{name}": values[name] for name in chosen}
+
+
+def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArray[np.integer]) -> Sample:
+    """Images encoded; NonFiniteLossError when the member has diverged."""
     codes = trainer.posterior_means(np.concatenate([indices, test_indices]))
     if not np.isfinite(codes).all():
         raise NonFiniteLossError(f"posterior means not finite at iteration {trainer.iteration}")
-    sample = Sample(
+    return Sample(
         codes=codes[: len(indices)],
-        classes=dataset.classes(indices),
+        classes=trainer.dataset.classes(indices),
         label_columns=trainer.label_columns,
         labels=trainer.labels,
         test_codes=codes[len(indices) :],
-        test_classes=dataset.classes(test_indices),
+        test_classes=trainer.dataset.classes(test_indices),
     )
-    return metrics_of_sample(sample, chosen, seed)
 
 
 def evaluation_indices(

@@ -49,7 +49,7 @@ class MemberDirectory:
         return self.path / "traversal.png"
 
     def read_result(self) -> dict[str, Any] | None:
-        """`status` (finished or failed), `reason`, `config`, `history` and more; None before the end."""
+        """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end."""
         try:
             return json.loads(self.result.read_text())
         except FileNotFoundError:
@@ -61,6 +61,12 @@ class MemberDirectory:
         """Write the member's end, whole and atomically."""
         result = {"status": status, "reason": reason, "config": config.to_dict(), "history": history, **more}
         save_json(self.result, result)
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The iteration at which a search found the member to be none of the best and stopped it, if one did."""
+        result = self.read_result()
+        return result["stopped_at"] if result and result["status"] == "stopped" else None
 
     def last_evaluation(self, iterations: int) -> Row | None:
         """The final row of a member that finished at least `iterations`; None otherwise."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from larvae import streams
 from larvae.config import MemberConfig
-from larvae.datasets import Dataset, labelled_indices
+from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.on_device import on_device
 from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
@@ -41,7 +41,8 @@ class Trainer:
         self.iteration = 0
         self._totals: dict[str, Tensor] = {}
         self._means_taken_at = 0
-        self.labelled = labelled_indices(dataset.num_images, config.label_rate, config.seed)
+        with_labels = labelled_indices(dataset.num_images, config.label_rate, config.seed)
+        self.labelled, self.held_out = hold_out(with_labels, config.held_out)
         self.labels = dataset.factors.select(config.labels)
         self.label_columns = dataset.factors.columns(config.labels)
         self.structure = structure_of(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -72,6 +73,10 @@ class StudyOptions:
     other weights as fit, up to 8, on GPUs."""
     compile: bool = True
     """Fuse the training step with torch.compile where a C++ compiler is found."""
+    plan: bool = False
+    """Tell what the study would cost, in time, memory and money, and train nothing."""
+    price: float | None = None
+    """With --plan: the price of an hour of one GPU or, where trials hold none, of one CPU core."""
 
     @property
     def schedule(self) -> Schedule:
@@ -102,6 +107,8 @@ class StudyOptions:
                 raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
         if self.members_per_trial is not None and self.members_per_trial <= 0:
             raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
+        if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
+            raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 8:
             raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):

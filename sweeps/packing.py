@@ -81,7 +81,7 @@ def trial_resources(
     together = members_per_trial or min(MOST_TOGETHER, max(map(len, groups(members, MOST_TOGETHER))))
     if gpus is not None:
         return TrialResources(cpus, gpus, together)
-    largest = max(members, key=_size)
+    largest = max(members, key=size)
     measured = probe_gpu_memory(largest, together)
     while measured[0] is None and together > 1 and members_per_trial is None:  # too many, or no GPU at all
         together //= 2
@@ -89,7 +89,7 @@ def trial_resources(
     return TrialResources(cpus, gpu_fraction(*measured), together)
 
 
-def _size(member: MemberConfig) -> tuple[int, bool, bool, int]:
+def size(member: MemberConfig) -> tuple[int, bool, bool, int]:
     """Orders members by the memory they take."""
     channels = datasets.specification(member.dataset).channels
     return member.batch_size * channels, member.replaces_labels, member.regulariser == "factor_vae", member.z_dim

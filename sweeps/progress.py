@@ -39,13 +39,17 @@ class StudyProgress:
     """
 
     def __init__(self, labels: Mapping[str, str], iterations: int, slots: int, console: Console) -> None:
-        self.labels = labels
+        self.labels = dict(labels)
         self.iterations = iterations
         self.slots = slots
         self.console = console
         self.done: dict[str, int] = dict.fromkeys(labels, 0)
         self.status: dict[str, str] = dict.fromkeys(labels, "waiting")
         self.latest: dict[str, Row] = {}
+        self.expected = 0
+        """Iterations that are likely to be trained beside those of the members that are known."""
+        self.best = ""
+        """What to say of the best result so far."""
         self._speeds: list[_Speed] = []
         self._printed_at = time.monotonic()
         self._bars = Progress(
@@ -62,6 +66,12 @@ class StudyProgress:
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self._bars.stop()
+
+    def add(self, labels: Mapping[str, str]) -> None:
+        """More members, by hash, are to be trained."""
+        self.labels |= labels
+        self.done |= dict.fromkeys(labels, 0)
+        self.status |= dict.fromkeys(labels, "waiting")
 
     def start(self, member: str) -> None:
         """A member has begun."""
@@ -84,7 +94,7 @@ class StudyProgress:
         self._show(member)
 
     def end(self, member: str, status: str) -> None:
-        """A member has finished or failed."""
+        """A member has finished, failed or been stopped."""
         self.status[member] = status
         if member in self._tasks:
             self._bars.remove_task(self._tasks.pop(member))
@@ -99,7 +109,12 @@ class StudyProgress:
         rate = sum(speed.seconds for speed in known) / sum(speed.iterations for speed in known)
         order = ("running", "waiting")
         open_members = [member for status in order for member in self.labels if self.status[member] == status]
-        return makespan([(self.iterations - self.done[member]) * rate for member in open_members], self.slots)
+        known_work = [(self.iterations - self.done[member]) * rate for member in open_members]
+        return makespan(known_work + [self.expected * rate / self.slots] * self.slots, self.slots)
+
+    def _iterations_left(self) -> int:
+        open_members = [member for member, status in self.status.items() if status in ("running", "waiting")]
+        return self.expected + sum(self.iterations - self.done[member] for member in open_members)
 
     def _show(self, member: str) -> None:
         if member not in self._tasks:
@@ -111,20 +126,28 @@ class StudyProgress:
             self._print(self.summary())
 
     def _show_overall(self) -> None:
-        self._bars.update(self._overall, completed=sum(self.done.values()), description="all", note=self.summary())
+        done = sum(self.done.values())
+        total = done + self._iterations_left()
+        self._bars.update(self._overall, completed=done, total=total, description="all", note=self.summary())
 
     def summary(self) -> str:
-        """One line: share done, members by status, time left."""
+        """One line: share done, members by status, time left, the best so far."""
         statuses = list(self.status.values())
-        counts = {status: statuses.count(status) for status in ("finished", "failed", "running", "waiting")}
-        share = sum(self.done.values()) / (self.iterations * len(self.labels))
+        counts = {status: statuses.count(status) for status in ("finished", "stopped", "failed", "running", "waiting")}
+        done = sum(self.done.values())
+        share = done / max(1, done + self._iterations_left())
         left = self.seconds_left()
         eta = "" if left is None else f", {duration(left)} left"
-        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta
+        best = f"; {self.best}" if self.best else ""
+        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta + best
 
     def _metrics(self, member: str) -> str:
         row = self.latest.get(member, {})
-        return f"  MIG {row['mig']:.3f}  l2 {row['l2']:.3f}" if "mig" in row else ""
+        if "mig" in row:
+            return f"  MIG {row['mig']:.3f}  l2 {row['l2']:.3f}"
+        held_out = {"MIG": row.get("held_out_mig"), "l2": row.get("held_out_l2")}
+        known = [f"{name} {value:.3f}" for name, value in held_out.items() if value is not None]
+        return f"  held-out {'  '.join(known)}" if known else ""
 
     def _print(self, line: str) -> None:
         self._printed_at = time.monotonic()

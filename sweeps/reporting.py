@@ -47,6 +47,13 @@ class MemberReporter(tune.Callback):
                 self.progress.wait(name)
                 self.out_of_memory[name] = members[name]
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial that a search has stopped ends without a last word; its members' results tell."""
+        for member in members_of(trial):
+            result = self.directory.member(member).read_result() if member.content_hash in self.open else None
+            if result and result["status"] == "stopped":
+                self._end(member.content_hash, "stopped", result["reason"])
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: its process died again and again."""
         reason = "its process died again and again (killed, out of memory or node lost)"

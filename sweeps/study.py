@@ -84,6 +84,11 @@ class StudyDirectory:
     def member(self, member: MemberConfig) -> MemberDirectory:
         return MemberDirectory(self.path / "members" / member.content_hash)
 
+    def reached(self, member: MemberConfig) -> int:
+        """Iterations of a member that ended, with a lower end perhaps than it has now; 0 where it has not ended."""
+        result = self.member(member).read_result()
+        return int(result["history"][-1]["iteration"]) if result and result["status"] == "finished" else 0
+
     def unfinished(self, study: Study) -> list[MemberConfig]:
         """Members that still have to train, failed ones among them: a failure may have been the machine's."""
         return [m for m in study.members if self.member(m).last_evaluation(study.schedule.iterations) is None]
@@ -109,7 +114,7 @@ class StudyDirectory:
             return
         if not {"fingerprints", "fixed", "schedule"} <= record.keys():
             raise InvalidInputError(f"`{self.path}` must be of this version, got another's study: give another --study")
-        now = dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
+        now = {"space": None} | dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
         then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"]) | _measured(record["schedule"])
         for name, value in now.items():
             if then.get(name) != value:

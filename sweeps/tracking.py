@@ -6,15 +6,11 @@ down stops nothing: what it missed is kept and sent later, in this run or in the
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
+from sweeps.provenance import environment
 from sweeps.study import Study, StudyDirectory, require_writable
 
 RETRY_SECONDS = 30.0
@@ -85,37 +82,52 @@ class Tracker:
         directory: StudyDirectory,
         fingerprints: Mapping[str, str],
         tags: Mapping[str, str],
+        study_tags: Mapping[str, str] | None = None,
     ) -> None:
         """Make or find the runs, and bring them up to what the study's folder holds.
 
-        fingerprints: of the images, by data set. tags: of all runs.
+        fingerprints: of the images, by data set. tags: of all runs. study_tags: of the study's own run.
         """
         self.study = study
         self.directory = directory
         self.fingerprints = fingerprints
+        self._tags = tags
+        self._members = {member.content_hash: member for member in study.members}
+        self._member_tags: dict[str, Mapping[str, str]] = {}
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
         self._rows: dict[str, list[Row]] = {}
         self._ends: dict[str, tuple[str, str]] = {}
         self._offline_until = 0.0
         self._experiment = self._find_or_make_experiment(uri)
-        runs = self._existing_runs()
-        self._parent = self._find_or_make_parent(runs.pop("study", None), tags)
-        self._runs = {member.content_hash: self._find_or_make_run(member, runs, tags) for member in study.members}
-        self._reconcile(runs)
+        self._existing = self._existing_runs()
+        self._parent = self._find_or_make_parent(self._existing.pop("study", None), {**tags, **(study_tags or {})})
+        self._runs: dict[str, str] = {}
+        for member in study.members:
+            self._run_of(member.content_hash)
+        for run in self._existing.values():  # no run stays RUNNING that a killed command left so
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        for member in study.members:
+            self._reconcile(member)
 
     @property
     def runs_page(self) -> str:
         """Where the study's curves are shown, below the address of MLflow's pages."""
         return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
+    def add(self, members: Iterable[MemberConfig], tags: Mapping[str, str]) -> None:
+        """More members belong to the study, their runs having some tags besides."""
+        for member in members:
+            name = member.content_hash
+            self._members[name], self._member_tags[name] = member, tags
+            if self._attempt(lambda name=name: self._run_of(name)):
+                self._attempt(lambda member=member: self._reconcile(member))
+
     def start(self, member: str) -> None:
         """A member (by content hash) trains now."""
         self._ends.pop(member, None)
-        run = self._runs[member]
-        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
-        if self._attempt(lambda: self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", "")])):
-            self._attempt(lambda: self._client.update_run(run, status="RUNNING"))
+        self._attempt(lambda: self._send_start(member))
 
     def log(self, member: str, rows: list[Row]) -> None:
         """Log rows with their iterations as steps; those logged before are left out."""
@@ -157,8 +169,14 @@ class Tracker:
             return False
         return True
 
+    def _send_start(self, member: str) -> None:
+        run = self._run_of(member)
+        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
+        self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", "")])
+        self._client.update_run(run, status="RUNNING")
+
     def _send_rows(self, member: str, rows: Iterable[Row]) -> None:
-        run = self._runs[member]
+        run = self._run_of(member)
         last = self._last_logged(member)
         new = [row for row in rows if row["iteration"] > last]
         for start in range(0, len(new), ROWS_PER_BATCH):  # whole rows: the last step of one tells what is logged
@@ -169,14 +187,16 @@ class Tracker:
     def _last_logged(self, member: str) -> int:
         """The last step of a run, asked of MLflow once."""
         if member not in self._logged:
-            history = self._client.get_metric_history(self._runs[member], "loss")
+            history = self._client.get_metric_history(self._run_of(member), "loss")
             self._logged[member] = max((point.step for point in history), default=0)
         return self._logged[member]
 
     def _send_end(self, member: str, status: str, reason: str) -> None:
-        run = self._runs[member]
-        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
-        self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", reason)])
+        run = self._run_of(member)
+        tags = {"larvae.iterations": str(self.study.schedule.iterations), "larvae.reason": reason}
+        if rung := self.directory.member(self._members[member]).stopped_at:
+            tags["larvae.stopped_at"] = str(rung)
+        self._client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
         self._client.set_terminated(run, _STATUS[status])
         picture = MemberDirectory(self.directory.path / "members" / member).traversal
         if status == "finished" and picture.exists():
@@ -207,6 +227,8 @@ class Tracker:
         if run is None:
             all_tags = {"larvae.role": "study", **tags}
             run = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags)
+        else:
+            self._client.log_batch(run.info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         self._client.update_run(run.info.run_id, status="RUNNING")
         record = {
             "study": self.study.name,
@@ -216,8 +238,14 @@ class Tracker:
         self._client.log_dict(run.info.run_id, environment(), "environment.json")
         return run.info.run_id
 
-    def _find_or_make_run(self, member: MemberConfig, runs: dict[str, Run], tags: Mapping[str, str]) -> str:
-        if existing := runs.get(member.content_hash):
+    def _run_of(self, member: str) -> str:
+        """A member's run, found or made."""
+        if member not in self._runs:
+            self._runs[member] = self._find_or_make_run(self._members[member])
+        return self._runs[member]
+
+    def _find_or_make_run(self, member: MemberConfig) -> str:
+        if existing := self._existing.get(member.content_hash):
             if not existing.data.params:  # a command was killed just after it had made the run
                 self._log_configuration(existing.info.run_id, member)
             return existing.info.run_id
@@ -228,7 +256,8 @@ class Tracker:
             "larvae.fingerprint": self.fingerprints[member.dataset],
             "larvae.directory": str(self.directory.member(member).path),
             "mlflow.parentRunId": self._parent,
-            **tags,
+            **self._tags,
+            **self._member_tags.get(member.content_hash, {}),
         }
         run = self._client.create_run(self._experiment, run_name=self.study.label(member), tags=all_tags)
         run_id = run.info.run_id
@@ -241,21 +270,19 @@ class Tracker:
         self._client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in member.to_dict().items()])
         self._client.log_dict(run_id, member.to_dict(), "config.json")
 
-    def _reconcile(self, runs: Mapping[str, Run]) -> None:
-        """Log what the folder has and MLflow has not; no run stays RUNNING that a killed command left so."""
-        for run in runs.values():
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED")
-        unfinished = {member.content_hash for member in self.directory.unfinished(self.study)}
-        for member in self.study.members:
-            name = member.content_hash
-            known = runs[name].info.status if name in runs else "SCHEDULED"
-            result = self.directory.member(member).read_result()
-            if name not in unfinished and result and known != "FINISHED":
-                self.log(name, result["history"])
-                self.end(name, "finished")
-            elif name in unfinished and known == "FINISHED":  # it trains on, to a raised end
-                self._client.update_run(self._runs[name], status="SCHEDULED")
+    def _reconcile(self, member: MemberConfig) -> None:
+        """Log what the folder has of a member and MLflow has not."""
+        name, files = member.content_hash, self.directory.member(member)
+        known = self._existing[name].info.status if name in self._existing else "SCHEDULED"
+        tags = self._existing[name].data.tags if name in self._existing else {}
+        result = files.read_result()
+        is_finished = files.last_evaluation(self.study.schedule.iterations) is not None
+        was_stopped = files.stopped_at is not None and "larvae.stopped_at" not in tags
+        if result and (was_stopped or (is_finished and known != "FINISHED")):
+            self.log(name, result["history"])
+            self.end(name, result["status"], result["reason"])
+        elif not is_finished and known == "FINISHED":  # it trains on, to a raised end
+            self._client.update_run(self._runs[name], status="SCHEDULED")
 
 
 def _text(value: object) -> str:
@@ -266,34 +293,3 @@ def _text(value: object) -> str:
 def _points(row: Row) -> list[Metric]:
     time_in_ms, step = int(row["timestamp"] * 1000), int(row["iteration"])
     return [Metric(name, value, time_in_ms, step) for name, value in row.items() if name not in _NOT_METRICS]
-
-
-def environment() -> dict[str, Any]:
-    """Where the driver ran: host, Python, and the versions that matter."""
-    packages = ("torch", "ray", "numpy", "optuna", "mlflow", "larvae-sweeps")
-    return {"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()} | {
-        package: version(package) for package in packages
-    }
-
-
-def source_tags() -> dict[str, str]:
-    """Who ran what: the tags that MLflow's own pages show."""
-    return {
-        "mlflow.user": getpass.getuser(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": Path(sys.argv[0]).name,
-        "mlflow.source.git.commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str:
-    """The commit of this project's checkout, `+` if it has changes; `unknown` outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from larvae import datasets
-from larvae.config import MemberConfig, Schedule
+from larvae.config import HELD_OUT_METRICS, MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
@@ -24,7 +24,8 @@ from larvae.member import Member, MemberDirectory, Row, one_line
 from sweeps.packing import cap_gpu_memory
 
 REPORT_SECONDS = 5.0
-"""Rows are gathered for about so long before they are reported."""
+"""Rows are gathered for about so long before they are reported, up to those with metrics of held-out labels."""
+_HELD_OUT = f"held_out_{HELD_OUT_METRICS[-1]}"  # the one that all data sets have
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ class MemberTrainable(tune.Trainable):
         is_done = False
         try:
             while time.monotonic() - started < REPORT_SECONDS:
-                self._add(reports, *next(self.news))
+                name, news = next(self.news)
+                self._add(reports, name, news)
+                if any(_HELD_OUT in row for row in news.rows):  # a search may decide on it
+                    break
         except StopIteration:
             is_done = True
         except torch.OutOfMemoryError as error:

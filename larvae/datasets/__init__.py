@@ -222,3 +222,17 @@ def labelled_indices(num_images: int, label_rate: float, seed: int) -> NDArray[n
             f"`label_rate` must leave a labelled image: at least {1 / num_images:.2g}, got {label_rate}"
         )
     return streams.generator(seed, Stream.LABELLED_SET).permutation(num_images)[:count]
+
+
+def hold_out(labelled: NDArray[np.int64], share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split labelled images into those to train on and those held out, round(share·n) of n.
+
+    Held out are the first ones, so that a larger label rate holds out the smaller one's and more.
+    Raises InvalidInputError when one part of the two would be empty.
+    """
+    count = round(share * len(labelled))
+    if share and not 0 < count < len(labelled):
+        raise InvalidInputError(
+            f"`held_out` must hold out some of {len(labelled)} labelled images and leave some, got {share}"
+        )
+    return labelled[count:], labelled[:count]

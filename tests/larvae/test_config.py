@@ -10,7 +10,15 @@ import re
 
 import pytest
 
-from larvae.config import DEFAULT_GAMMA_TC, DENSITY_ESTIMATORS, METRICS, REGULARISERS, MemberConfig, Schedule
+from larvae.config import (
+    DEFAULT_GAMMA_TC,
+    DENSITY_ESTIMATORS,
+    HELD_OUT_METRICS,
+    METRICS,
+    REGULARISERS,
+    MemberConfig,
+    Schedule,
+)
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
 
@@ -30,10 +38,12 @@ OTHER_VALUES = {
     "likelihood": "gaussian",
     "instance_norm": False,
     "observed_factors": ("scale", "shape"),
+    "held_out": 0.1,
     "seed": 1,
 }
 """A valid value other than the default for each field."""
-FLOATS = ("tau", "label_rate", "gamma_tc", "alpha", "learning_rate")
+FLOATS = {"tau": 1, "label_rate": 1, "gamma_tc": 1, "alpha": 1, "learning_rate": 1, "held_out": 0}
+"""A whole number for each field of real numbers."""
 
 
 @pytest.mark.parametrize(
@@ -65,6 +75,10 @@ FLOATS = ("tau", "label_rate", "gamma_tc", "alpha", "learning_rate")
         ("learning_rate", -1e-4, "`learning_rate` must be finite and > 0"),
         ("learning_rate", math.nan, "`learning_rate` must be finite and > 0"),
         ("learning_rate", math.inf, "`learning_rate` must be finite and > 0"),
+        ("held_out", 1, "`held_out` must lie in [0, 1)"),
+        ("held_out", 1.5, "`held_out` must lie in [0, 1)"),
+        ("held_out", -0.1, "`held_out` must lie in [0, 1)"),
+        ("held_out", math.nan, "`held_out` must lie in [0, 1)"),
         ("batch_size", 0, "`batch_size` must be > 0"),
         ("batch_size", -64, "`batch_size` must be > 0"),
         ("seed", -1, "`seed` must lie in [0, 2^63)"),
@@ -81,6 +95,8 @@ def test_broken_rule_of_a_member_is_stated_with_the_value(field: str, value: obj
     [
         {"tau": 0, "gamma_tc": 0, "alpha": 0},
         {"label_rate": 1},
+        {"held_out": 0},
+        {"held_out": 0.999},
         {"z_dim": 0},
         {"batch_size": 1},
         {"seed": 2**63 - 1},
@@ -225,9 +241,13 @@ def test_content_hash_depends_on_every_field() -> None:
     assert len(hashes) == 1 + len(dataclasses.fields(MemberConfig))
 
 
-@pytest.mark.parametrize("field", FLOATS)
-def test_content_hash_is_the_same_for_int_and_float(field: str) -> None:
-    assert MemberConfig(**{field: 1}).content_hash == MemberConfig(**{field: 1.0}).content_hash
+@pytest.mark.parametrize(("field", "value"), FLOATS.items())
+def test_content_hash_is_the_same_for_int_and_float(field: str, value: int) -> None:
+    assert MemberConfig(**{field: value}).content_hash == MemberConfig(**{field: float(value)}).content_hash
+
+
+def test_all_real_numbers_are_tried_as_whole_ones() -> None:
+    assert FLOATS.keys() == {field.name for field in dataclasses.fields(MemberConfig) if field.type == "float"}
 
 
 def test_content_hash_is_the_same_for_ever() -> None:
@@ -246,3 +266,22 @@ def test_to_dict_round_trips_through_json() -> None:
     assert again.content_hash == config.content_hash
     assert config.to_dict() == json.loads(json.dumps(config.to_dict()))  # tuples would not be equal to lists
     assert list(config.to_dict()) == [field.name for field in dataclasses.fields(MemberConfig)]
+
+
+@pytest.mark.parametrize("value", [0, 0.0])
+def test_members_that_hold_nothing_out_are_written_and_named_as_before_there_was_the_field(value: float) -> None:
+    config = MemberConfig(held_out=value)
+    assert set(MemberConfig(**OTHER_VALUES).to_dict()) - set(config.to_dict()) == {"held_out"}
+    again = MemberConfig(**json.loads(json.dumps(config.to_dict())))
+    assert again == config == MemberConfig()
+    assert again.content_hash == config.content_hash == MemberConfig().content_hash
+
+
+def test_each_share_held_out_names_another_member() -> None:
+    shares = [0.0, 1e-9, 0.1, 0.10001, 0.5]
+    assert len({MemberConfig(held_out=share).content_hash for share in shares}) == len(shares)
+    assert MemberConfig(held_out=0.1).to_dict()["held_out"] == 0.1
+
+
+def test_held_out_metrics_are_among_the_quick_ones() -> None:
+    assert set(HELD_OUT_METRICS) <= set(Schedule(iterations=1).metrics)

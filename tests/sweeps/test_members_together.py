@@ -16,7 +16,7 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.group import Report, likeness
 from larvae.member import MemberDirectory
-from sweeps import packing, runner, trainable
+from sweeps import packing, trainable, tuning
 from sweeps.packing import TrialResources, groups, trial_resources
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
@@ -184,11 +184,11 @@ def test_members_out_of_memory_are_tried_again_alone_on_a_whole_gpu(
             reporter.on_trial_result(0, [], made, {"members": news})
         return False
 
-    monkeypatch.setattr(runner, "_train", train)
+    monkeypatch.setattr(tuning, "_train", train)
     settings = TrialSettings(SCHEDULE, tmp_path, {}, {}, cpus=1, gpus=0.25, compile=True)
     console = Console(file=io.StringIO())
     todo = [MemberConfig(batch_size=4, seed=seed) for seed in range(3)]
-    assert not runner._train_all(todo, settings, 3, study_directory, reporter, console)
+    assert not tuning.train_all(todo, settings, 3, study_directory, reporter, console)
     assert asked == [([3], 0.25), ([1, 1, 1], 1.0)]
     assert "3 members are tried again, each alone on a whole GPU" in console.file.getvalue()  # type: ignore[attr-defined]
     expected = "finished" if fits_alone else "failed"

@@ -44,10 +44,11 @@ OTHER_VALUES: dict[str, tuple[list[str], object]] = {
     "members_per_trial": (["3"], 3),
     "taus": (["0", "2.5", "1e2"], (0.0, 2.5, 100.0)),
     "label_rates": (["0.5", "1"], (0.5, 1.0)),
+    "price": (["2.5"], 2.5),
 }
 """A value other than the quick preset's for each option, as typed and as parsed; FLAGS are switches."""
 
-FLAGS = {"compile", "instance_norm"}
+FLAGS = {"compile", "instance_norm", "plan"}
 
 
 def no_preset(address: str | None) -> str:
@@ -92,10 +93,10 @@ def test_an_option_replaces_its_default_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FLAGS))
-def test_what_is_on_is_switched_off_by_a_flag(name: str) -> None:
-    assert getattr(PRESETS["quick"], name)
-    parsed = parse("--preset", "quick", f"--no-{name.replace('_', '-')}")
-    assert parsed == dataclasses.replace(PRESETS["quick"], **{name: False})
+def test_a_flag_switches_what_is_on_off_and_what_is_off_on(name: str) -> None:
+    is_on = getattr(PRESETS["quick"], name)
+    parsed = parse("--preset", "quick", f"--{'no-' * is_on}{name.replace('_', '-')}")
+    assert parsed == dataclasses.replace(PRESETS["quick"], **{name: not is_on})
 
 
 def test_options_reach_the_members_and_the_schedule() -> None:

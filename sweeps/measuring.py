@@ -1,0 +1,281 @@
+"""Times a trial on the cluster, before a study starts.
+
+What a trial would do is done in a temporary folder, as often at once as trials will run on one node, which shares its
+memory's bandwidth among them. What members of the study have told before is not timed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from larvae import datasets
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets.specification import Specification
+from larvae.evaluation import applicable
+from larvae.group import Likeness
+from larvae.member import MemberDirectory, one_line
+from larvae.metrics.dci import dci
+from larvae.training import ENCODING_BATCH
+from sweeps.cost import Cost, Place, Result, Results, cost_of, kind_of, place_of, read_results
+from sweeps.packing import _CONTEXT_BYTES, PROBE_SECONDS, TrialResources
+from sweeps.trainable import MemberTrainable, TrialSettings
+
+TIMED_SECONDS = 7.0
+"""For about so long members of a kind train to time their iterations; less where there are many kinds."""
+ALL_TIMED_SECONDS = 20.0
+TIMED_ROWS = 8
+MOST_KINDS = 6
+"""Kinds of members that are timed."""
+DCI_SAMPLE = 500
+"""Images that DCI is timed on: 10,000 random codes of dSprites took 20 times as long, within 3%."""
+
+
+class Measured(NamedTuple):
+    """What is known of a study's trials."""
+
+    costs: dict[Likeness, Cost]
+    """By kind of member; empty where nothing is known."""
+    launch: float = 0.0
+    """Seconds between asking for a process and having it."""
+    fused: bool = False
+    """Whether a trial's members train in the same operations."""
+    trial_bytes: float | None = None
+    """What a trial takes of its node's memory with others beside it; what they share is divided among them."""
+    gpu_bytes: float | None = None
+    """What a trial takes of a GPU's memory."""
+    timed: int = 0
+    """Kinds that were timed now."""
+    ended: int = 0
+    """Members of the study that told the rest."""
+    failure: str = ""
+    """Why nothing could be timed."""
+
+
+def measure(
+    examples: Sequence[MemberConfig], together: int, trials: int, settings: TrialSettings, resources: TrialResources
+) -> Measured:
+    """What members cost: as those of the study that have ended did, or as a trial that is timed now.
+
+    examples: one member of each kind, the most important ones first. together: members of a trial, of `trials`.
+    """
+    earlier = read_results(settings.members_directory)
+    questions = [_question(config, together, earlier, settings.schedule) for config in examples[:MOST_KINDS]]
+    try:
+        answers, launch = _ask(questions, trials, settings, resources)
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        reason = one_line(getattr(error, "cause", None) or error)
+        return _untimed(examples, earlier, settings.schedule, 1 if resources.gpus else together, reason)
+    gpu_bytes = answers[0].gpu_bytes
+    sharing = 1 if gpu_bytes else together
+    costs, timed, ended = {}, 0, 0
+    for number, question in enumerate(questions):
+        kind, timings = kind_of(question.members[0]), [answer.timings[number] for answer in answers]
+        if timings[0].place in question.known:
+            results = earlier[kind][timings[0].place]
+            cost, ended = cost_of(results, settings.schedule, sharing), ended + len(results)
+        else:
+            cost, timed = _cost_of_timings(timings, settings.schedule, sharing), timed + 1
+        assert cost is not None
+        costs[kind] = cost._replace(start=statistics.median(timing.start for timing in timings))
+    trial_bytes = statistics.mean(answer.resident_bytes for answer in answers)
+    return Measured(costs, launch, gpu_bytes is not None, trial_bytes, gpu_bytes, timed, ended)
+
+
+def _untimed(
+    examples: Sequence[MemberConfig], earlier: Results, schedule: Schedule, sharing: int, reason: str
+) -> Measured:
+    """What is known where no trial could be timed: as fast as ended members, wherever they were."""
+    costs, ended = {}, 0
+    for kind in map(kind_of, examples):
+        results = [result for there in earlier.get(kind, {}).values() for result in there]
+        if cost := cost_of(results, schedule, sharing):
+            costs[kind] = cost
+            ended += len(results)
+    return Measured(costs, fused=sharing == 1, ended=ended, failure=reason)
+
+
+class _Question(NamedTuple):
+    """What a timed trial is asked about one kind."""
+
+    members: tuple[MemberConfig, ...]
+    """That the trial has."""
+    known: frozenset[Place]
+    """Where ended members have told all but the start."""
+
+
+class _Timing(NamedTuple):
+    """What one process tells of one kind."""
+
+    start: float
+    place: Place
+    schedule: Schedule
+    """By which members were timed."""
+    results: list[Result]
+    """Theirs; none where they are known."""
+    dci: float
+    """Seconds of DCI, where that is among the metrics."""
+
+
+class _Answer(NamedTuple):
+    """What one process tells."""
+
+    entered: float
+    """When it was there, in seconds since the epoch."""
+    timings: list[_Timing]
+    resident_bytes: float
+    gpu_bytes: float | None
+
+
+def _question(config: MemberConfig, together: int, earlier: Results, schedule: Schedule) -> _Question:
+    told = {place for place, results in earlier.get(kind_of(config), {}).items() if cost_of(results, schedule)}
+    return _Question(tuple(dataclasses.replace(config, seed=seed) for seed in range(together)), frozenset(told))
+
+
+def _cost_of_timings(timings: Sequence[_Timing], schedule: Schedule, sharing: int) -> Cost | None:
+    cost = cost_of([result for timing in timings for result in timing.results], timings[0].schedule, sharing)
+    dci = statistics.median(timing.dci for timing in timings)
+    if cost is not None and "dci" in schedule.metrics:
+        cost = cost._replace(evaluation=cost.evaluation + dci)
+    return cost and cost._replace(end=cost.end + dci)
+
+
+def _ask(
+    questions: Sequence[_Question], trials: int, settings: TrialSettings, resources: TrialResources
+) -> tuple[list[_Answer], float]:
+    """Have trials timed, as many at once as will run on a node; and the seconds until their processes were there.
+
+    Raises RayError or RuntimeError, where no node gets room after minutes.
+    """
+    node, room = roomiest_node(resources)
+    timed = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus, max_calls=1, max_retries=0)(_time_trial)
+    there = timed.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+    asked = time.time()
+    pending = [there.remote(list(questions), settings) for _ in range(min(room, trials))]
+    try:
+        answers = ray.get(pending, timeout=PROBE_SECONDS + 60 * len(questions))
+    except BaseException:
+        for answer in pending:
+            ray.cancel(answer, force=True)
+        raise
+    return answers, max(0.0, statistics.median(answer.entered for answer in answers) - asked)
+
+
+def roomiest_node(resources: TrialResources) -> tuple[str, int]:
+    """The node that holds most trials at once, and how many."""
+
+    def room(node: Mapping[str, Any]) -> int:
+        there = node["Resources"]
+        return int(min(there.get("CPU", 0) // resources.cpus, resources._trials_on(there.get("GPU", 0))))
+
+    best = max((node for node in ray.nodes() if node["Alive"]), key=room)
+    return best["NodeID"], max(1, room(best))
+
+
+def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Answer:
+    """Runs in a process of its own, as a trial does."""
+    entered = time.time()
+    trial = MemberTrainable.__new__(MemberTrainable)  # without Ray Tune around it
+    trial.setup({"members": []}, settings)
+    timed_seconds = min(TIMED_SECONDS, ALL_TIMED_SECONDS / len(questions))
+    dci_seconds: dict[str, float] = {}
+    timings = [_time_kind(trial, question, settings, timed_seconds, dci_seconds) for question in questions]
+    has_gpu = settings.gpus > 0 and torch.cuda.is_available()
+    gpu_bytes = torch.cuda.max_memory_reserved() + _CONTEXT_BYTES if has_gpu else None
+    return _Answer(entered, timings, _resident_bytes(), gpu_bytes)
+
+
+def _time_kind(
+    trial: MemberTrainable,
+    question: _Question,
+    settings: TrialSettings,
+    timed_seconds: float,
+    dci_seconds: dict[str, float],
+) -> _Timing:
+    """timed_seconds: for about so long iterations are timed. dci_seconds: of DCI by data set, completed here."""
+    warm_up = Schedule(
+        iterations=2, log_every=1, evaluate_every=1, evaluation_size=ENCODING_BATCH, metrics=("l2",), final_metrics=()
+    )
+    started = time.perf_counter()
+    first = _train(trial, question.members, warm_up, settings)[0]
+    start = time.perf_counter() - started
+    if place_of(first) in question.known:
+        return _Timing(start, place_of(first), warm_up, [], 0.0)
+    schedule = _short(settings.schedule, timed_seconds / first["history"][-1]["seconds_per_iteration"])
+    results = _train(trial, question.members, schedule, settings)
+    config = question.members[0]
+    specification = datasets.specification(config.dataset)
+    metrics = settings.schedule.metrics + settings.schedule.final_metrics
+    if "dci" in applicable(metrics, specification) and config.dataset not in dci_seconds:
+        num_latents = len(config.labels) + config.z_dim
+        dci_seconds[config.dataset] = _time_dci(specification, num_latents, settings.schedule.evaluation_size)
+    return _Timing(start, place_of(first), schedule, results, dci_seconds.get(config.dataset, 0.0))
+
+
+def _train(
+    trial: MemberTrainable, members: Sequence[MemberConfig], schedule: Schedule, settings: TrialSettings
+) -> list[Result]:
+    """Results of members that a trial trains from the start; RuntimeError where one fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial.settings = dataclasses.replace(settings, schedule=schedule, members_directory=Path(folder))
+        trial.reset_config({"members": [config.to_dict() for config in members]})
+        is_done = False
+        while not is_done:
+            report = trial.step()
+            is_done = report["done"]
+            for news in report["members"].values():
+                if news["status"] not in ("running", "finished"):
+                    raise RuntimeError(news["reason"])
+        results = [MemberDirectory(Path(folder) / config.content_hash).read_result() for config in members]
+    return [result for result in results if result]
+
+
+def _short(schedule: Schedule, iterations: float) -> Schedule:
+    """The schedule for about so many iterations, without DCI, and with an evaluation on the way."""
+    log_every = max(1, round(iterations / TIMED_ROWS))
+    metrics, final_metrics = (
+        tuple(name for name in names if name != "dci") for names in (schedule.metrics, schedule.final_metrics)
+    )
+    return dataclasses.replace(
+        schedule,
+        iterations=TIMED_ROWS * log_every,
+        log_every=log_every,
+        evaluate_every=TIMED_ROWS // 2 * log_every,
+        metrics=metrics,
+        final_metrics=final_metrics,
+    )
+
+
+def _time_dci(specification: Specification, num_latents: int, evaluation_size: int) -> float:
+    """Seconds of DCI: gradient boosting takes minutes, so fewer images are timed, with codes of no meaning."""
+    generator = np.random.default_rng(0)
+    size = min(DCI_SAMPLE, evaluation_size)
+    classes = generator.integers(
+        specification.factors.sizes, size=(size + (size // 2 or 1), specification.factors.num_factors)
+    )
+    codes = generator.standard_normal((len(classes), num_latents), np.float32)
+    started = time.perf_counter()
+    dci(codes[:size], classes[:size], codes[size:], classes[size:], generator)
+    return (time.perf_counter() - started) * evaluation_size / size
+
+
+def _resident_bytes() -> float:
+    """What this process takes of the node's memory; where it can be told, what it shares is divided by the sharers."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return float(peak if sys.platform == "darwin" else 1024 * peak)

@@ -1,0 +1,274 @@
+"""What a study would cost, before it starts: time, memory and money."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from larvae import datasets
+from larvae.config import MemberConfig, Schedule
+from larvae.group import Likeness, likeness
+from sweeps.cost import Cost, kind_of
+from sweeps.measuring import Measured, measure, roomiest_node
+from sweeps.packing import TrialResources
+from sweeps.progress import duration, makespan
+from sweeps.trainable import TrialSettings
+
+COMMAND_SECONDS = 20.0
+"""What a command takes besides its trials: imports, Ray, MLflow, and to end them all."""
+TRIAL_SECONDS = 0.13
+"""What Ray Tune adds to a trial, and what a member does between its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to train."""
+
+    trials: tuple[tuple[int, ...], ...]
+    """For each trial the iterations left of each of its members."""
+    example: MemberConfig
+    """The largest member."""
+    finished: int
+    """Members that need no training."""
+    members: int
+    """Members of the study in all."""
+    expected: tuple[tuple[int, ...], ...] | None = None
+    """In adaptive studies what is likely; `trials` is then the most there can be. Members with as many iterations as
+    some of `trials` reach their end, others are stopped."""
+    configs: tuple[tuple[MemberConfig, ...], ...] = ()
+    """The members of `trials`, where they are known; else all are like the example."""
+    assumption: str = ""
+    """What `expected` goes by, such as `if each rung stops two thirds`."""
+    parallel: int | None = None
+    """Trials in training at once, where they are fewer than the cluster holds."""
+
+    def examples(self) -> list[MemberConfig]:
+        """A member of each kind, the largest one first, then those of which most is left to train."""
+        iterations: Counter[Likeness] = Counter()
+        of_kind = {kind_of(self.example): self.example}
+        for trial, configs in zip(self.trials, self.configs, strict=False):
+            for left, config in zip(trial, configs, strict=True):
+                iterations[kind_of(config)] += left
+                of_kind.setdefault(kind_of(config), config)
+        first, *others = of_kind
+        return [of_kind[kind] for kind in (first, *sorted(others, key=lambda kind: -iterations[kind]))]
+
+
+class Amount(NamedTuple):
+    """A quantity of an adaptive study, or of one where all is known beforehand."""
+
+    most: float
+    expected: float | None = None
+    """None where that is the most."""
+
+    def plus(self, more: float) -> Amount:
+        return Amount(self.most + more, None if self.expected is None else self.expected + more)
+
+    def times(self, factor: float) -> Amount:
+        return Amount(self.most * factor, None if self.expected is None else self.expected * factor)
+
+
+class Plan(NamedTuple):
+    """What a study would cost."""
+
+    at_once: int
+    """Trials in training at once."""
+    at_once_on_a_node: int
+    seconds: Amount | None
+    """From the command to its end; None where nothing tells it."""
+    device_hours: Amount | None
+    """Of GPUs or, where trials hold none, of CPU cores."""
+    price: Amount | None
+    """In the currency of the price of an hour, where one is given."""
+
+
+def plan_study(
+    work: Work,
+    settings: TrialSettings,
+    resources: TrialResources,
+    members_directory: Path,
+    price: float | None,
+    console: Console,
+) -> None:
+    """Print what a study would cost; none of it is trained, nothing written. Ray is connected and data are prepared.
+
+    members_directory: where members of the study that have ended are, whose times are used.
+    price: of an hour of a GPU or, where trials hold none, of a CPU core.
+    """
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    if not work.trials:
+        say(f"members      {work.members:,}, all finished: nothing to train")
+        return
+    say("Timing one trial …")
+    settings = dataclasses.replace(settings, members_directory=members_directory)
+    together = max(map(len, work.trials))
+    trials = min(len(work.trials), work.parallel or len(work.trials))
+    measured = measure(work.examples(), together, trials, settings, resources)
+    room = roomiest_node(resources)[1]
+    plan = plan_of(work, settings.schedule, resources, measured, resources.concurrency(), room, price)
+    images = sum(_prepared_file(name, settings).stat().st_size for name in {c.dataset for c in work.examples()})
+    for name, text in _lines(work, resources, measured, plan, images, price):
+        say(f"{name:<13}{text}")
+
+
+def plan_of(
+    work: Work,
+    schedule: Schedule,
+    resources: TrialResources,
+    measured: Measured,
+    slots: int,
+    room: int,
+    price: float | None = None,
+) -> Plan:
+    """The numbers. slots: trials that the cluster holds at once. room: those that its roomiest node holds."""
+    at_once = min(slots, len(work.trials), work.parallel or slots)
+    if not measured.costs:
+        return Plan(at_once, min(room, at_once), None, None, None)
+    ends = {left for trial in work.trials for left in trial}
+    kinds = [members[0] for members in work.configs] or [work.example] * len(work.trials)
+    jobs = [list(zip(work.trials, kinds, strict=True))]
+    if work.expected is not None:
+        jobs.append([(trial, work.example) for trial in work.expected])
+    each = [_seconds_of_trials(trials, ends, schedule, measured, at_once) for trials in jobs]
+    seconds = Amount(*(makespan(job, at_once) for job in each)).plus(COMMAND_SECONDS + measured.launch)
+    hours = Amount(*map(sum, each)).times((resources.gpus or resources.cpus) / 3600)
+    return Plan(at_once, min(room, at_once), seconds, hours, None if price is None else hours.times(price))
+
+
+def _seconds_of_trials(
+    trials: Sequence[tuple[Sequence[int], MemberConfig]],
+    ends: Collection[int],
+    schedule: Schedule,
+    measured: Measured,
+    slots: int,
+) -> list[float]:
+    """Seconds of each trial, given its members' iterations and one of them.
+
+    Each process opens and compiles once what members of one structure share. Kinds that were not measured count as
+    the slowest that was.
+    """
+    slowest = max(measured.costs.values(), key=lambda cost: cost.iteration)
+    started: Counter[Likeness] = Counter()
+    seconds = []
+    for trial, config in trials:
+        cost = measured.costs.get(kind_of(config), slowest)
+        started[likeness(config)] += 1
+        start = cost.start if started[likeness(config)] <= slots else 0.0
+        seconds.append(start + _seconds_of_trial(trial, ends, schedule, cost, fused=measured.fused))
+    return seconds
+
+
+def _seconds_of_trial(
+    trial: Sequence[int], ends: Collection[int], schedule: Schedule, cost: Cost, *, fused: bool
+) -> float:
+    """ends: numbers of iterations after which a member is at its end; after others it was stopped."""
+    seconds = TRIAL_SECONDS + cost.iteration * (max(trial) if fused else sum(trial))
+    for left in trial:
+        reached, every = schedule.iterations, schedule.evaluate_every
+        if left in ends:
+            evaluations = max(0, (reached - 1) // every - (reached - left) // every)
+            seconds += evaluations * cost.evaluation + cost.end
+        else:
+            seconds += left // every * cost.evaluation
+    return seconds
+
+
+def _prepared_file(dataset: str, settings: TrialSettings) -> Path:
+    file = settings.prepared_files.get(dataset)
+    return datasets.prepare(dataset) if file is None else file.path
+
+
+def _lines(
+    work: Work, resources: TrialResources, measured: Measured, plan: Plan, images: int, price: float | None
+) -> Iterator[tuple[str, str]]:
+    """What is printed: names, and what is said of them. images: bytes of the prepared files."""
+    yield "members", _members(work)
+    together = max(map(len, work.trials))
+    share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
+    size = f"{_count(together, 'member')}, {plan.at_once:,} at once, {share} each"
+    likely = None if work.expected is None else len(work.expected)
+    yield "trials", f"{_either(len(work.trials), likely, _whole)} of {size}"
+    yield "memory", _memory(measured, plan, images)
+    if plan.seconds is None or plan.device_hours is None:
+        yield "time", f"unknown, as no trial could be timed: {measured.failure}"
+        return
+    yield "time", f"{_either(*plan.seconds, duration)}{work.assumption and f' {work.assumption}'}"
+    yield "", _source(measured, len(work.examples()) - len(measured.costs))
+    device = "GPU" if resources.gpus else "CPU core"
+    yield "device time", f"{_either(*plan.device_hours, _hours)} {device} hours"
+    if plan.price is not None:
+        yield "price", f"{_either(*plan.price, _money)} at {price:,.2f} an hour"
+
+
+def _members(work: Work) -> str:
+    left = [iterations for trial in work.trials for iterations in trial]
+    if work.expected is not None:
+        likely = [iterations for trial in work.expected for iterations in trial]
+        iterations = _either(sum(left), sum(likely), _whole)
+        return f"{_either(len(left), len(likely), _whole)}: {iterations} iterations"
+    before = f"{work.members:,} ({work.finished:,} finished before): " if work.finished else ""
+    to_train = f"{len(left):,} to train" if work.finished else f"{len(left):,}"
+    if len(set(left)) == 1:
+        return f"{before}{to_train} × {left[0]:,} iterations"
+    return f"{before}{to_train}, {sum(left):,} iterations in all"
+
+
+def _memory(measured: Measured, plan: Plan, images: int) -> str:
+    shared = f"{images / 1e9:.2g} GB of images shared by all of a node"
+    if measured.trial_bytes is None:
+        return shared
+    together = plan.at_once_on_a_node * measured.trial_bytes
+    text = f"{measured.trial_bytes / 1e9:.2g} GB a trial"
+    if measured.gpu_bytes is not None:
+        text += f" and {measured.gpu_bytes / 1e9:.2g} GB of a GPU"
+    if plan.at_once_on_a_node > 1:
+        text += f", {together / 1e9:.2g} GB for {plan.at_once_on_a_node:,} at once on a node"
+    return f"{text}; {shared}"
+
+
+def _source(measured: Measured, others: int) -> str:
+    """Where the seconds come from. others: kinds of members of which nothing is known."""
+    costs = measured.costs.values()
+    iteration = _range([cost.iteration for cost in costs])
+    evaluation = _range([cost.evaluation for cost in costs])
+    end = _range([cost.end for cost in costs])
+    timed = ["timed now on this cluster"] if measured.timed else []
+    ended = [f"as {_count(measured.ended, 'member')} of this study took"] if measured.ended else []
+    untimed = f" (none could be timed now: {measured.failure})" if measured.failure else ""
+    rest = f"; {_count(others, 'other kind')} of members counted as the slowest" if others else ""
+    seconds = f"{iteration} s an iteration, {evaluation} s an evaluation, {end} s at a member's end"
+    return f"{seconds}: {' and '.join(timed + ended)}{untimed}{rest}"
+
+
+def _either(most: float, expected: float | None, say: Callable[[float], str]) -> str:
+    return say(most) if expected is None else f"at most {say(most)}, about {say(expected)}"
+
+
+def _range(values: Sequence[float]) -> str:
+    lowest, highest = (f"{value:.2g}" if value < 100 else f"{value:,.0f}" for value in (min(values), max(values)))
+    return lowest if lowest == highest else f"{lowest} to {highest}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _hours(number: float) -> str:
+    return f"{number:.2g}" if number < 10 else f"{number:,.0f}"
+
+
+def _money(number: float) -> str:
+    return f"{number:,.2f}"

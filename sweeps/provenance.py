@@ -1,0 +1,42 @@
+"""Who ran what, where, and with which versions."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def environment() -> dict[str, Any]:
+    """Where the driver ran: host, Python, and the versions that matter."""
+    packages = ("torch", "ray", "numpy", "optuna", "mlflow", "larvae-sweeps")
+    return {"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()} | {
+        package: version(package) for package in packages
+    }
+
+
+def source_tags() -> dict[str, str]:
+    """Who ran what: the tags that MLflow's own pages show."""
+    return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.git.commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str:
+    """The commit of this project's checkout, `+` if it has changes; `unknown` outside one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,100 @@
+"""What every command shares around a study's training: the lock, MLflow, where to look, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from larvae.command_line import INTERRUPTED
+from larvae.errors import InvalidInputError
+from sweeps import connection
+from sweeps.options import StudyOptions
+from sweeps.preparation import Prepared
+from sweeps.progress import duration
+from sweeps.provenance import source_tags
+from sweeps.reporting import MemberReporter
+from sweeps.study import Study
+from sweeps.tracking import UNREACHABLE, Tracker
+
+
+def new_console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(slots=True)
+class Session:
+    """One command's work on a study that it holds alone."""
+
+    study: Study
+    options: StudyOptions
+    prepared: Prepared
+    tracker: Tracker
+    console: Console
+    started: float = field(default_factory=time.monotonic)
+
+    def announce(self, *lines: str) -> None:
+        """Tell what starts, and where to watch it."""
+        for line in lines:
+            self.console.print(line)
+        if url := connection.dashboard_url():
+            self.console.print(f"Ray dashboard (while this runs): {url}")
+        self.console.print(f"MLflow: {_mlflow_address(self.options.tracking_uri, self.tracker.runs_page)}")
+
+    @contextlib.contextmanager
+    def reporting(self, reporter: MemberReporter) -> Iterator[None]:
+        """No run stays RUNNING, whatever happens."""
+        try:
+            yield
+        except BaseException:
+            reporter.stop()
+            self.tracker.close("failed")
+            raise
+
+    def close(self, failed: Mapping[str, str], *, interrupted: bool) -> int:
+        """End the study's run and tell what is next; the exit code. failed: reasons by member's label."""
+        complete = self.tracker.close("stopped" if interrupted else "failed" if failed else "finished")
+        self.console.print(f"\n{duration(time.monotonic() - self.started)}; results in {self.prepared.directory.path}")
+        if not complete:
+            self.console.print("MLflow has not received everything: the same command again sends it.")
+        if interrupted:
+            self.console.print("Stopped. The same command again goes on from the last checkpoints.")
+            return INTERRUPTED
+        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} --study {self.study.name} --output figures"
+        self.console.print(f"Figure: python {self.options.figure_command} {places}")
+        self.console.print(f"Label traversals: python analysis/traversals.py {places}")
+        for name, reason in failed.items():
+            print(f"error: member {name} failed: {reason}", file=sys.stderr)
+        return 1 if failed or not complete else 0
+
+
+@contextlib.contextmanager
+def held(
+    study: Study,
+    options: StudyOptions,
+    prepared: Prepared,
+    console: Console,
+    study_tags: Mapping[str, str] | None = None,
+) -> Iterator[Session]:
+    """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
+    directory, fingerprints = prepared.directory, prepared.fingerprints
+    with directory.locked():
+        directory.write_record(study, fingerprints)
+        try:
+            tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
+        except UNREACHABLE as error:
+            reason = str(error).partition("\n")[0]
+            rule = "`tracking_uri` must take a study's runs"
+            raise InvalidInputError(f"{rule}, got {options.tracking_uri}: {reason}") from None
+        yield Session(study, options, prepared, tracker, console)
+
+
+def _mlflow_address(uri: str, page: str) -> str:
+    if uri.startswith("http"):
+        return uri.rstrip("/") + page
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000{page}"

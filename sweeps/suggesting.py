@@ -1,0 +1,141 @@
+"""An adaptive study as Ray Tune sees it: a searcher that suggests trials and a stopper that ends them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from larvae.config import MemberConfig
+from larvae.member import Row
+from sweeps.adaptive import Search
+from sweeps.configurations import Configuration
+from sweeps.packing import groups
+from sweeps.study import StudyDirectory
+
+
+class Audience(Protocol):
+    """Who is told how a search goes."""
+
+    def welcome(self, configuration: Configuration, members: Sequence[MemberConfig]) -> None:
+        """A configuration has new members, to be trained or ended by an earlier command."""
+
+    def expect(self, members: Sequence[MemberConfig]) -> None:
+        """Members wait to be trained."""
+
+    def follow(self, search: Search) -> None:
+        """Something has changed."""
+
+
+class Suggester(Searcher):
+    """Suggests the trials of a search. Members that have ended on disk are told to the search, not trained again."""
+
+    def __init__(self, search: Search, directory: StudyDirectory, members_per_trial: int, audience: Audience) -> None:
+        super().__init__()
+        self.search = search
+        self.directory = directory
+        self.members_per_trial = members_per_trial
+        self.audience = audience
+        self._waiting: deque[list[MemberConfig]] = deque()
+        self._trials: dict[str, list[MemberConfig]] = {}
+        self._rows: dict[str, dict[float, Row]] = {}  # by iteration: a trial that is started again repeats some
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to suggest."""
+        self._fill()
+        return not self._waiting and self.search.is_done
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The members of another trial; None while there is none; FINISHED at the end."""
+        if self.has_ended:
+            return Searcher.FINISHED
+        if not self._waiting:
+            return None
+        members = self._trials[trial_id] = self._waiting.popleft()
+        return {"members": [member.to_dict() for member in members]}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial has ended; members that it has not told the end of have failed with their process."""
+        for member in self._trials.pop(trial_id, ()):
+            if self._rows.pop(member.content_hash, None) is not None or error:
+                self.search.end(member.content_hash, "failed")
+
+    def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tell the search what a trial reports; whether to stop it, its members then being written as stopped."""
+        for name, news in result.get("members", {}).items():
+            self._rows.setdefault(name, {}).update((row["iteration"], row) for row in news["rows"])
+            self.search.observe(name, news["rows"])
+            if news["status"] != "running":
+                self._rows.pop(name)
+                self.search.end(name, "finished" if news["status"] == "finished" else "failed")
+        members = self._trials.get(trial_id, [])
+        configuration = self.search.configuration_of(members[0].content_hash) if members else None
+        if configuration is None or configuration.stopped_at is None or not _are_first(configuration, members):
+            return False
+        for member in members:
+            if (rows := self._rows.pop(member.content_hash, None)) is not None:
+                self._stop(member, list(rows.values()), configuration.stopped_at)
+        return True
+
+    def stopper(self) -> tune.Stopper:
+        """What tells Tune which trials to stop."""
+        return _Losers(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its searchers to disk, and this one's work is never restored from there."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study's folder remembers, Tune's records are not read back."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def _fill(self) -> None:
+        """Ask the search until a trial waits or there is nothing to do but wait."""
+        while not self._waiting and (members := self.search.next()) is not None:
+            self.audience.welcome(self.search.configuration_of(members[0].content_hash), members)
+            todo = [member for member in members if not self._found_on_disk(member)]
+            self.audience.expect(todo)
+            self._waiting.extend(groups(todo, self.members_per_trial))
+        self.audience.follow(self.search)
+
+    def _found_on_disk(self, member: MemberConfig) -> bool:
+        """Whether a member has ended in an earlier command, which is then told to the search."""
+        result, name = self.directory.member(member).read_result(), member.content_hash
+        if result is None or result["status"] == "failed":
+            return False
+        if result["status"] == "finished" and result["history"][-1]["iteration"] < self.search.rules.iterations:
+            return False
+        self.search.observe(name, result["history"])
+        self.search.end(name, result["status"], result.get("stopped_at"))
+        return True
+
+    def _stop(self, member: MemberConfig, rows: list[Row], rung: int) -> None:
+        reason = f"stopped at iteration {rung}: not among the best 1/{self.search.rules.reduction}"
+        self.directory.member(member).write_result(member, "stopped", rows, reason, stopped_at=rung)
+        self.search.end(member.content_hash, "stopped", rung)
+
+
+def _are_first(configuration: Configuration, members: Sequence[MemberConfig]) -> bool:
+    """Whether members are of the first seeds: seeds that were added are trained to the end."""
+    return any(run.config == member for run in configuration.first for member in members)
+
+
+class _Losers(tune.Stopper):
+    def __init__(self, suggester: Suggester) -> None:
+        self.suggester = suggester
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its stoppers to disk, and this one's work is never restored from there."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.suggester.must_stop(trial_id, result)
+
+    def stop_all(self) -> bool:
+        return False

@@ -1,0 +1,109 @@
+"""Hands trials to Ray Tune: those of a grid, or those that a search suggests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+
+from larvae.config import MemberConfig
+from sweeps.packing import groups
+from sweeps.reporting import MemberReporter, trial_name
+from sweeps.study import StudyDirectory
+from sweeps.suggesting import Suggester
+from sweeps.trainable import MemberTrainable, TrialSettings
+
+
+def train_all(
+    todo: Sequence[MemberConfig],
+    settings: TrialSettings,
+    members_per_trial: int,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    console: Console,
+) -> bool:
+    """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
+    interrupted = _train(groups(todo, members_per_trial), settings, directory, reporter)
+    if not interrupted:
+        interrupted = train_alone(settings, directory, reporter, console)
+    return interrupted
+
+
+def train_alone(settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter, console: Console) -> bool:
+    """Train the members that ran out of GPU memory, if any, each alone on a whole GPU; True if the user stopped it."""
+    again = list(reporter.out_of_memory.values())
+    if not again:
+        return False
+    console.print(f"Out of GPU memory: {len(again)} members are tried again, each alone on a whole GPU")
+    reporter.out_of_memory.clear()
+    alone = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
+    interrupted = _train(groups(again, 1), alone, directory, reporter)
+    reporter.give_up_out_of_memory()
+    return interrupted
+
+
+def train_suggested(
+    suggester: Suggester, settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter
+) -> bool:
+    """Train what a search suggests until it has ended; True if the user stopped it."""
+    if not suggester.has_ended:
+        search = {"search_alg": suggester, "num_samples": -1}
+        _fit(settings, directory, reporter, {}, search, {"stop": suggester.stopper()})
+    interrupted = bool(reporter.open) or not suggester.has_ended
+    reporter.stop()
+    return interrupted
+
+
+def _train(
+    trials: list[list[MemberConfig]], settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter
+) -> bool:
+    """Train the members of each trial; True if the user stopped it."""
+    members = tune.grid_search([[member.to_dict() for member in trial] for trial in trials])
+    _fit(settings, directory, reporter, {"members": members}, {}, {})
+    waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
+    interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
+    reporter.stop()
+    return interrupted
+
+
+def _fit(
+    settings: TrialSettings,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    param_space: dict[str, Any],
+    tune_config: dict[str, Any],
+    run_config: dict[str, Any],
+) -> None:
+    """Run Tune to its end, or until the user stops it. The last three: what differs between grids and searches."""
+    shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
+    trainable = tune.with_parameters(MemberTrainable, settings=settings)
+    trainable = tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus})
+    trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
+    tuner = tune.Tuner(
+        trainable,
+        param_space=param_space,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+            **tune_config,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(directory.scheduler_files),
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[reporter],
+            verbose=0,
+            **run_config,
+        ),
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
+    with contextlib.suppress(KeyboardInterrupt):
+        tuner.fit()
