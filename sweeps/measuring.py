@@ -211,10 +211,12 @@ def _time_kind(
     started = time.perf_counter()
     first = _train(trial, question.members, warm_up, settings)[0]
     start = time.perf_counter() - started
-    if place_of(first) in question.known:
-        return _Timing(start, place_of(first), warm_up, [], 0.0)
-    schedule = _short(settings.schedule, timed_seconds / first["history"][-1]["seconds_per_iteration"])
+    is_known = place_of(first) in question.known
+    iterations = TIMED_ROWS if is_known else timed_seconds / first["history"][-1]["seconds_per_iteration"]
+    schedule = _short(settings.schedule, iterations)  # where times are known it is for the memory that is taken
     results = _train(trial, question.members, schedule, settings)
+    if is_known:
+        return _Timing(start, place_of(first), schedule, [], 0.0)
     config = question.members[0]
     specification = datasets.specification(config.dataset)
     metrics = settings.schedule.metrics + settings.schedule.final_metrics

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from rich.console import Console
@@ -17,8 +17,10 @@ from larvae.config import MemberConfig
 from sweeps.packing import groups
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
-from sweeps.suggesting import Suggester
 from sweeps.trainable import MemberTrainable, TrialSettings
+
+if TYPE_CHECKING:  # grids need no Optuna, which takes a second to import
+    from sweeps.suggesting import Suggester
 
 
 def train_all(

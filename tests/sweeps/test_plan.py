@@ -1,0 +1,315 @@
+"""What a study would cost: from invented rows, in arithmetic, and timed once on Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import platform
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import Dataset
+from larvae.member import MemberDirectory, Row
+from sweeps import measuring
+from sweeps.cost import Cost, Place, cost_of, kind_of, read_results
+from sweeps.measuring import Measured, roomiest_node
+from sweeps.packing import TrialResources
+from sweeps.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
+from sweeps.trainable import TrialSettings
+
+MEMBER = MemberConfig(batch_size=4)
+SCHEDULE = Schedule(
+    iterations=1000,
+    log_every=50,
+    evaluate_every=250,
+    evaluation_size=200,
+    metrics=("mig",),
+    final_metrics=("mig", "l2"),
+)
+COST = Cost(start=8.0, iteration=0.05, evaluation=0.6, end=2.0)
+PLACE = Place("x86_64", True, "bfloat16")
+CPU = TrialResources(1, 0)
+
+
+def history(
+    cost: Cost, schedule: Schedule = SCHEDULE, begins: tuple[int, ...] = (0,), held_out: bool = False
+) -> list[Row]:
+    """The rows of a member that takes what is given. begins: iterations at which a process took its first step."""
+    rows: list[Row] = []
+    now, last = 1e9, 0
+    for iteration in range(schedule.log_every, schedule.iterations + 1, schedule.log_every):
+        resumed = [begin for begin in begins if last <= begin < iteration]
+        now += 100 * bool(resumed)
+        steps = iteration - max([last, *resumed])
+        training = steps * cost.iteration + cost.start * bool(resumed)
+        at_end = iteration == schedule.iterations
+        is_evaluated = at_end or iteration % schedule.evaluate_every == 0
+        seconds = training + (cost.end if at_end else cost.evaluation) * is_evaluated
+        now, last = now + seconds, iteration
+        names = (schedule.metrics + schedule.final_metrics * at_end + ("held_out_l2",) * held_out) * is_evaluated
+        values = dict.fromkeys(names, 0.5)
+        rows.append(
+            {"iteration": iteration, "loss": 1.0, **values, "seconds": seconds}
+            | {"seconds_per_iteration": training / steps, "timestamp": now}
+        )
+    return rows
+
+
+def result(cost: Cost = COST, config: MemberConfig = MEMBER, status: str = "finished", **more: Any) -> dict[str, Any]:
+    rows = history(cost, held_out=config.held_out > 0, **more)
+    return {"status": status, "config": config.to_dict(), "history": rows, "environment": PLACE._asdict()}
+
+
+def test_rows_tell_what_their_member_took() -> None:
+    assert cost_of([result()], SCHEDULE) == pytest.approx(COST)
+
+
+def test_processes_that_began_on_the_way_change_nothing() -> None:
+    assert cost_of([result(begins=(0, 130, 640, 700))], SCHEDULE) == pytest.approx(COST)
+
+
+def test_medians_are_those_of_many_members() -> None:
+    generator = random.Random(0)
+    costs = [Cost(*(generator.uniform(1, 3) * value for value in COST)) for _ in range(9)]
+    cost = cost_of([result(each) for each in costs], SCHEDULE)
+    assert cost is not None
+    for name in ("iteration", "evaluation", "end"):
+        assert getattr(cost, name) == pytest.approx(sorted(getattr(each, name) for each in costs)[4])
+    assert cost.start >= max(each.start for each in costs) - 1  # beside iterations that are not the member's own
+
+
+def test_held_out_labels_are_an_evaluation_too() -> None:
+    schedule = dataclasses.replace(SCHEDULE, metrics=())
+    member = result(config=dataclasses.replace(MEMBER, held_out=0.1), schedule=schedule)
+    assert cost_of([member], schedule) == pytest.approx(COST)
+
+
+def test_members_that_step_in_turn_share_an_iteration() -> None:
+    cost = cost_of([result(), result()], SCHEDULE, sharing=2)
+    assert cost is not None
+    assert cost.iteration == pytest.approx(COST.iteration / 2)
+    assert cost[2:] == pytest.approx(COST[2:])
+
+
+def test_rows_that_lack_something_tell_nothing() -> None:
+    assert cost_of([], SCHEDULE) is None
+    assert cost_of([result(status="stopped")], SCHEDULE) is None  # no end
+    once = dataclasses.replace(SCHEDULE, iterations=50)
+    assert cost_of([result(schedule=once)], once) is None  # a single row, with compilation
+    other = dataclasses.replace(SCHEDULE, metrics=("l2", "sap"))
+    assert cost_of([result()], other) is None  # evaluated otherwise
+    assert cost_of([result()], dataclasses.replace(other, evaluate_every=1000)) is not None  # only at the end
+
+
+def test_results_are_read_by_kind_and_place(tmp_path: Path) -> None:
+    baseline = dataclasses.replace(MEMBER, tau=0.0)
+    wider = dataclasses.replace(MEMBER, z_dim=9)
+    for config in (MEMBER, baseline, wider):
+        rows = history(COST)
+        directory = MemberDirectory(tmp_path / config.content_hash)
+        directory.write_result(config, "finished", rows, environment=PLACE._asdict())
+    MemberDirectory(tmp_path / "failed").write_result(MEMBER, "failed", [])
+    results = read_results(tmp_path)
+    assert {kind: len(there[PLACE]) for kind, there in results.items()} == {kind_of(MEMBER): 2, kind_of(baseline): 1}
+
+
+def plan(work: Work, slots: int = 2, cost: Cost = COST, price: float | None = None, **more: Any) -> Plan:
+    measured = Measured({kind_of(MEMBER): cost}, **more)
+    return plan_of(work, SCHEDULE, CPU, measured, slots, slots, price)
+
+
+def work_of(*trials: tuple[int, ...], **more: Any) -> Work:
+    return Work(trials, MEMBER, finished=0, members=sum(map(len, trials)), **more)
+
+
+def seconds(made: Plan) -> float:
+    assert made.seconds is not None
+    return made.seconds.most
+
+
+def test_seconds_are_those_of_start_iterations_evaluations_and_end() -> None:
+    member = 1000 * COST.iteration + 3 * COST.evaluation + COST.end + TRIAL_SECONDS
+    made = plan(work_of((1000,), (1000,), (1000,)), launch=3.0)
+    assert seconds(made) == pytest.approx(COMMAND_SECONDS + 3.0 + COST.start + 2 * member)
+    assert made.device_hours is not None
+    assert made.device_hours.most == pytest.approx((2 * COST.start + 3 * member) / 3600)
+    resumed = plan(work_of((499,)))
+    rest = 499 * COST.iteration + COST.evaluation + COST.end + TRIAL_SECONDS
+    assert seconds(resumed) == pytest.approx(COMMAND_SECONDS + COST.start + rest)
+
+
+def test_members_of_a_trial_take_turns_or_share_operations() -> None:
+    work = work_of((1000, 500))
+    apart = seconds(plan(work)) - seconds(plan(work, fused=True))
+    assert apart == pytest.approx(500 * COST.iteration)
+
+
+def test_more_slots_never_take_longer_nor_fewer_members() -> None:
+    generator = random.Random(0)
+    for _ in range(50):
+        trials = [(generator.randrange(1, 1001),) for _ in range(generator.randrange(1, 12))]
+        times = [seconds(plan(work_of(*trials), slots)) for slots in range(1, 14)]
+        assert times == sorted(times, reverse=True)
+        if len(trials) > 1:
+            assert seconds(plan(work_of(*trials[1:]))) <= times[1] + 1e-9
+
+
+def test_price_is_proportional() -> None:
+    work = work_of((1000,), (300,))
+    cheap, dear = plan(work, price=1.5), plan(work, price=4.5)
+    assert cheap.price is not None
+    assert dear.price is not None
+    assert cheap.device_hours is not None
+    assert dear.price.most == pytest.approx(3 * cheap.price.most)
+    assert cheap.price.most == pytest.approx(1.5 * cheap.device_hours.most)
+    assert plan(work).price is None
+
+
+def test_device_hours_are_the_share_that_trials_hold() -> None:
+    measured = Measured({kind_of(MEMBER): COST})
+    whole, share = (
+        plan_of(work_of((1000,)), SCHEDULE, TrialResources(2, gpus), measured, 4, 4).device_hours
+        for gpus in (1.0, 0.25)
+    )
+    assert whole is not None
+    assert share is not None
+    assert share.most == pytest.approx(whole.most / 4)
+
+
+def test_adaptive_studies_take_at_most_what_all_of_their_members_take() -> None:
+    generator = random.Random(0)
+    for _ in range(50):
+        most = [(1000,)] * generator.randrange(1, 12)
+        likely = [(generator.choice((250, 500, 1000)),) for _ in most]
+        made = plan(work_of(*most, expected=tuple(likely)), price=2.0)
+        for amount in (made.seconds, made.device_hours, made.price):
+            assert amount is not None
+            assert amount.expected is not None
+            assert amount.expected <= amount.most + 1e-9
+
+
+def test_kinds_cost_their_own_and_unknown_ones_as_the_slowest() -> None:
+    baseline, other = dataclasses.replace(MEMBER, tau=0.0), dataclasses.replace(MEMBER, regulariser="beta_vae")
+    fast = COST._replace(iteration=0.01)
+    measured = Measured({kind_of(MEMBER): COST, kind_of(baseline): fast})
+    times = []
+    for config in (MEMBER, baseline, other):
+        times.append(seconds(plan_of(work_of((1000,), configs=((config,),)), SCHEDULE, CPU, measured, 1, 1)))
+    assert times[0] - times[1] == pytest.approx(1000 * 0.04)
+    assert times[2] == times[0]
+
+
+def test_examples_are_one_a_kind_the_largest_first() -> None:
+    baseline, wider = dataclasses.replace(MEMBER, tau=0.0), dataclasses.replace(MEMBER, z_dim=9)
+    beta_vae = dataclasses.replace(MEMBER, regulariser="beta_vae")
+    configs = ((beta_vae,), (baseline,), (baseline,), (MEMBER,))
+    work = Work(((1000,),) * 4, wider, finished=0, members=4, configs=configs)
+    assert work.examples() == [wider, baseline, beta_vae]
+
+
+def settings_of(tmp_path: Path, dataset: Dataset) -> TrialSettings:
+    return TrialSettings(
+        schedule=dataclasses.replace(SCHEDULE, metrics=("mig", "l2")),
+        members_directory=tmp_path / "members",
+        prepared_files={},
+        fingerprints={"dsprites": dataset.fingerprint},
+        cpus=1,
+        gpus=0,
+        compile=False,
+    )
+
+
+def printed(work: Work, settings: TrialSettings, price: float | None = None) -> str:
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    plan_study(work, settings, CPU, settings.members_directory, price, console)
+    return output.getvalue()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_is_timed_and_leaves_nothing(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.5)
+    settings = settings_of(tmp_path, dataset)
+    assert roomiest_node(CPU)[1] == 2
+    work = Work(((1000,), (1000,)), MEMBER, finished=2, members=4)
+    text = printed(work, settings, price=2.5)
+    assert list(tmp_path.iterdir()) == []
+    for line in (
+        "members      4 (2 finished before): 2 to train × 1,000 iterations",
+        "trials       2 of 1 member, 2 at once, 1 CPU each",
+        "0.38 GB of images shared by all of a node",
+        "timed now on this cluster",
+        "CPU core hours",
+        "at 2.50 an hour",
+    ):
+        assert line in text
+    assert "unknown" not in text
+
+
+def test_nothing_left_costs_nothing(tmp_path: Path, dataset: Dataset) -> None:
+    text = printed(Work((), MEMBER, finished=4, members=4), settings_of(tmp_path, dataset))
+    assert text == "members      4, all finished: nothing to train\n"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_where_no_trial_can_be_timed_ended_members_tell_or_nothing(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no room\nfor a trial")
+
+    monkeypatch.setattr(measuring, "_ask", refuse)
+    settings = settings_of(tmp_path, dataset)
+    work = Work(((1000,), (1000,)), MEMBER, finished=2, members=4)
+    text = printed(work, settings, price=2.5)
+    assert "time         unknown, as no trial could be timed: RuntimeError: no room\n" in text
+    assert "hour" not in text
+    directory = MemberDirectory(settings.members_directory / MEMBER.content_hash)
+    rows = history(COST, settings.schedule)
+    directory.write_result(MEMBER, "finished", rows, environment=PLACE._asdict())
+    text = printed(work, settings)
+    assert "0.05 s an iteration, 0.6 s an evaluation, 2 s at a member's end: as 1 member of this study took" in text
+    assert "none could be timed now: RuntimeError: no room" in text
+
+
+def in_this_process(questions: Any, trials: int, settings: TrialSettings, resources: TrialResources) -> Any:
+    return [measuring._time_trial(questions, settings)], 1.0
+
+
+def test_what_ended_members_tell_is_not_timed_again(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_ask", in_this_process)
+    monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.1)
+    settings, baseline = settings_of(tmp_path, dataset), dataclasses.replace(MEMBER, tau=0.0)
+    first = measuring.measure([MEMBER], 1, 1, settings, CPU)
+    assert (first.timed, first.ended) == (1, 0)
+    here = Place(platform.processor() or platform.machine(), False, "float32")
+    for place, config in ((here, MEMBER), (PLACE, baseline)):
+        directory = MemberDirectory(settings.members_directory / config.content_hash)
+        rows = history(COST, settings.schedule)
+        directory.write_result(config, "finished", rows, environment=place._asdict())
+    second = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
+    assert (second.timed, second.ended) == (1, 1)  # the baseline was trained elsewhere
+    assert second.costs[kind_of(MEMBER)][1:] == pytest.approx(COST[1:])
+    assert second.costs[kind_of(MEMBER)].start < COST.start  # it is timed, as the cache may be warm by now
+    assert second.costs[kind_of(baseline)].iteration < COST.iteration
+
+
+def test_dci_is_timed_on_fewer_images(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_ask", in_this_process)
+    monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.1)
+    monkeypatch.setattr(measuring, "dci", lambda *_: time.sleep(0.05))
+    settings = settings_of(tmp_path, dataset)
+    schedule = dataclasses.replace(settings.schedule, evaluation_size=10_000, metrics=(), final_metrics=("dci",))
+    cost = measuring.measure([MEMBER], 2, 1, dataclasses.replace(settings, schedule=schedule), CPU).costs[
+        kind_of(MEMBER)
+    ]
+    assert cost.evaluation == 0
+    assert 20 * 0.05 <= cost.end < 20 * 0.05 + 1
