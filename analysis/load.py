@@ -1,6 +1,7 @@
 """MLflow to pandas: the only reader of what sweeps/tracking.py writes.
 
-A study is an experiment; its members are the runs tagged `larvae.role` = `member`.
+A study is an experiment; its members are the runs tagged `larvae.role` = `member`. An adaptive search is read further
+by `analysis/load_search.py`, over the connection that is made here.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ METRICS = (
     "modularity",
 )
 """Not every data set and schedule has all of them."""
-FINISHED = "FINISHED"
+FINISHED, STOPPED = "FINISHED", "KILLED"
+SEARCH = "larvae.search"
+"""Tag of a study's own run that tells an adaptive search, and how it searched."""
 REPEATED_OVER = ("label_rate", "seed")
 """What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
 
@@ -69,17 +72,11 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     several runs of one member the finished one counts, else the newest.
     Raises InvalidInputError when the server, the study or its members cannot be found.
     """
-    with _connection(tracking_uri) as client:
-        experiments = {experiment.name: experiment for experiment in _experiments(client)}
-        if study not in experiments:
-            known = ", ".join(sorted(experiments)) or "(there is none)"
-            raise InvalidInputError(f"`study` must be one of {known}, got {study}")
-        runs = _member_runs(client, experiments[study])
-        if not runs:
-            raise InvalidInputError(f"`study` must have members, got {study} without any")
-        rows = [_row(client, run) for run in runs]
-    members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
-    return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
+    with connection(tracking_uri) as client:
+        rows = [member_row(client, run) for run in member_runs(client, experiment_of(client, study))]
+    if not rows:
+        raise InvalidInputError(f"`study` must have members, got {study} without any")
+    return distinct_members(rows)
 
 
 def find_study(tracking_uri: str, parameter: str) -> str:
@@ -88,7 +85,9 @@ def find_study(tracking_uri: str, parameter: str) -> str:
     Its members vary the parameter and, beside label rate and seed, nothing else: searches are passed over.
     Raises InvalidInputError when there is none.
     """
-    return _newest(tracking_uri, lambda members: varied_parameters(members) == [parameter], f"that varies {parameter}")
+    return _newest_sweep(
+        tracking_uri, lambda members: varied_parameters(members) == [parameter], f"a study that varies {parameter}"
+    )
 
 
 def find_label_rate_study(tracking_uri: str) -> str:
@@ -102,7 +101,7 @@ def find_label_rate_study(tracking_uri: str) -> str:
             return False
         return members["tau"].min() == 0 and members["label_rate"].nunique() > 1
 
-    return _newest(tracking_uri, compares, "that compares τ = 0 with τ > 0 at several label rates")
+    return _newest_sweep(tracking_uri, compares, "a study that compares τ = 0 with τ > 0 at several label rates")
 
 
 def find_pair_study(tracking_uri: str) -> str:
@@ -114,12 +113,12 @@ def find_pair_study(tracking_uri: str) -> str:
     def has_both(members: pd.DataFrame) -> bool:
         return "tau" in members and members["tau"].min() == 0 < members["tau"].max()
 
-    return _newest(tracking_uri, has_both, "with members of τ = 0 and of τ > 0")
+    return _newest_sweep(tracking_uri, has_both, "a study with members of τ = 0 and of τ > 0")
 
 
 def member_directory(tracking_uri: str, run_id: str) -> str:
     """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
-    with _connection(tracking_uri) as client:
+    with connection(tracking_uri) as client:
         tags = client.get_run(run_id).data.tags
     if _DIRECTORY not in tags:
         raise InvalidInputError(f"a run must be a member's, tagged `{_DIRECTORY}`, got {run_id}")
@@ -141,17 +140,47 @@ def varied_within_panels(members: pd.DataFrame) -> list[str]:
     return [name for name in varied_parameters(members) if name in varied]
 
 
-def _newest(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
-    """The most recently created study whose members' parameters are wanted; InvalidInputError without one."""
-    with _connection(tracking_uri) as client:
+def newest_study(tracking_uri: str, is_wanted: Callable[[Any, Any], bool], description: str) -> str:
+    """The most recently created study whose experiment is wanted, asked with the client; InvalidInputError without."""
+    with connection(tracking_uri) as client:
         for experiment in _experiments(client):
-            members = pd.DataFrame([_parameters(run) for run in _member_runs(client, experiment)])
-            if is_wanted(members):
+            if is_wanted(client, experiment):
                 return str(experiment.name)
-    raise InvalidInputError(f"`tracking_uri` must hold a study {description}, got {_shown(tracking_uri)}")
+    raise InvalidInputError(f"`tracking_uri` must hold {description}, got {_shown(tracking_uri)}")
 
 
-def _row(client: Any, run: Any) -> dict[str, object]:
+def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
+    """The most recently created study that is no search and whose members' parameters are wanted."""
+
+    def is_wanted_sweep(client: Any, experiment: Any) -> bool:
+        members = pd.DataFrame([_parameters(run) for run in member_runs(client, experiment)])
+        return is_wanted(members) and SEARCH not in study_tags(client, experiment)
+
+    return newest_study(tracking_uri, is_wanted_sweep, description)
+
+
+def experiment_of(client: Any, study: str) -> Any:
+    """MLflow's experiment of a study. Raises InvalidInputError when there is none."""
+    experiments = {experiment.name: experiment for experiment in _experiments(client)}
+    if study not in experiments:
+        known = ", ".join(sorted(experiments)) or "(there is none)"
+        raise InvalidInputError(f"`study` must be one of {known}, got {study}")
+    return experiments[study]
+
+
+def study_tags(client: Any, experiment: Any) -> dict[str, str]:
+    """Tags of a study's own run; none where a killed command left it without one."""
+    found = client.search_runs([experiment.experiment_id], "tags.`larvae.role` = 'study'", max_results=1)
+    return dict(found[0].data.tags) if found else {}
+
+
+def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of `member_row` for `member_runs` as a frame: one a member, in the order of their parameters."""
+    members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
+    return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
+
+
+def member_row(client: Any, run: Any) -> dict[str, object]:
     """One member as a row of `load_members`."""
     tags, status = run.data.tags, run.info.status
     return {
@@ -186,7 +215,7 @@ def _experiments(client: Any) -> list[Any]:
     return [experiment for experiment in experiments if experiment.experiment_id != "0"]
 
 
-def _member_runs(client: Any, experiment: Any) -> list[Any]:
+def member_runs(client: Any, experiment: Any) -> list[Any]:
     """The member runs of an experiment: unfinished ones first, then by start.
 
     A sweep that was killed as it made a run leaves one without parameters, which says nothing.
@@ -211,7 +240,7 @@ def _all_pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]
 
 
 @contextmanager
-def _connection(tracking_uri: str) -> Iterator[Any]:
+def connection(tracking_uri: str) -> Iterator[Any]:
     """An MlflowClient that gives up within seconds and turns MLflow's errors into InvalidInputError.
 
     MLflow is imported here because that takes seconds, and after the environment, which it reads, is set.

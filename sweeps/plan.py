@@ -250,7 +250,10 @@ def _source(measured: Measured, others: int) -> str:
 
 
 def _either(most: float, expected: float | None, say: Callable[[float], str]) -> str:
-    return say(most) if expected is None else f"at most {say(most)}, about {say(expected)}"
+    if expected is None:
+        return say(most)
+    likely = f", about {say(expected)}" if say(expected) != say(most) else ""
+    return f"at most {say(most)}{likely}"
 
 
 def _range(values: Sequence[float]) -> str:

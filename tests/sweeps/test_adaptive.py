@@ -615,6 +615,36 @@ def test_what_is_remembered_is_not_asked_for() -> None:
     assert remembered == [(number, Suggestion({"tau": 10.0 + number}, {"state": number})) for number in (2, 3)]
 
 
+def test_the_best_gets_another_seed_before_new_configurations_come() -> None:
+    """Once there are enough to speak of a best part; and of those with two seeds the same again."""
+    script = Scripted(with_(rungs=(), seeds=3, parallel=1, configurations=9))
+    trained: list[tuple[int, int]] = []
+    while job := script.start():
+        configuration = script.search.configuration_of(job[0])
+        seed = len(configuration.runs) - 1
+        trained.append((configuration.number, seed))
+        script.row(job[0], 90, {0: 0.1, 1: 0.9, 2: 0.2, 3: 0.8, 4: 0.3}.get(configuration.number, 0.7))
+        script.search.end(job[0], "finished")
+    firsts = [number for number, seed in trained if not seed]
+    assert firsts == list(range(9))
+    assert trained[:4] == [(0, 0), (1, 0), (2, 0), (1, 1)]
+    assert trained.index((3, 1)) == trained.index((5, 0)) + 1  # of six, the second best
+    assert trained.index((1, 2)) > trained.index((8, 0))  # of two with two seeds there is no best third
+    assert {(number, seed) for number, seed in trained if seed == 2} == {(1, 2)}
+
+
+def test_rows_that_come_again_change_nothing() -> None:
+    """A trial that is started again tells its history from the beginning."""
+    script = Scripted(PLAIN)
+    [first], [second] = script.start(), script.start()
+    for iteration in (10, 20, 30, 40, 10):
+        script.row(second, iteration)
+    script.row(first, 30)
+    script.search.end(first, "failed")
+    assert script.start()  # at a time that the second is known to be beyond
+    assert script.told() == [("failed", ()), ("running", ())]
+
+
 def test_what_an_earlier_command_stopped_is_told_as_that() -> None:
     script = Scripted(with_(parallel=1))
     [first] = script.start()

@@ -128,6 +128,14 @@ def test_attempts_reach_all_of_a_small_space(kind: str) -> None:
     assert len({(point["z_dim"], point["tau"]) for point in points}) == 16
 
 
+@pytest.mark.parametrize("kind", ["gp", "sobol"])
+def test_what_has_one_point_only_is_random_when_it_is_tried_again(kind: str) -> None:
+    sampler, chance = sampler_of(kind), sampler_of("random")
+    known = history(sampler, STARTUP + 4)
+    assert sampler.suggest(12, known, 1) == chance.suggest(12, known, 1)
+    assert sampler.suggest(12, known) != chance.suggest(12, known)
+
+
 def test_random_points_know_nothing() -> None:
     sampler = sampler_of("random")
     assert sampler.suggest(7, history(sampler, 7)) == sampler.suggest(7, [])
