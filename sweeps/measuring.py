@@ -30,7 +30,7 @@ from larvae.member import MemberDirectory, one_line
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
 from sweeps.cost import Cost, Place, Result, Results, cost_of, kind_of, place_of, read_results
-from sweeps.packing import _CONTEXT_BYTES, PROBE_SECONDS, TrialResources
+from sweeps.packing import CONTEXT_BYTES, PROBE_SECONDS, TrialResources
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0
@@ -178,7 +178,7 @@ def roomiest_node(resources: TrialResources) -> tuple[str, int]:
 
     def room(node: Mapping[str, Any]) -> int:
         there = node["Resources"]
-        return int(min(there.get("CPU", 0) // resources.cpus, resources._trials_on(there.get("GPU", 0))))
+        return int(min(there.get("CPU", 0) // resources.cpus, resources.trials_on(there.get("GPU", 0))))
 
     best = max((node for node in ray.nodes() if node["Alive"]), key=room)
     return best["NodeID"], max(1, room(best))
@@ -193,7 +193,7 @@ def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Ans
     dci_seconds: dict[str, float] = {}
     timings = [_time_kind(trial, question, settings, timed_seconds, dci_seconds) for question in questions]
     has_gpu = settings.gpus > 0 and torch.cuda.is_available()
-    gpu_bytes = torch.cuda.max_memory_reserved() + _CONTEXT_BYTES if has_gpu else None
+    gpu_bytes = torch.cuda.max_memory_reserved() + CONTEXT_BYTES if has_gpu else None
     return _Answer(entered, timings, _resident_bytes(), gpu_bytes)
 
 

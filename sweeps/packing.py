@@ -28,7 +28,8 @@ ASSUMED_TRIAL_BYTES = 2.5 * 10**9
 MOST_TOGETHER = 8
 PROBE_SECONDS = 300
 """A probe that compiles a step may take minutes."""
-_CONTEXT_BYTES = 0.5 * 10**9
+CONTEXT_BYTES = 0.5 * 10**9
+"""What a process's CUDA context takes of a GPU."""
 _MARGIN = 1.2  # room for what the allocator fragments
 
 
@@ -55,9 +56,9 @@ class TrialResources:
         """Trials that run at once on the cluster as it is."""
         total = ray.cluster_resources()
         by_cpus = total.get("CPU", 0) // self.cpus
-        return max(1, int(min(by_cpus, self._trials_on(total.get("GPU", 0)))))
+        return max(1, int(min(by_cpus, self.trials_on(total.get("GPU", 0)))))
 
-    def _trials_on(self, gpus: float) -> float:
+    def trials_on(self, gpus: float) -> float:
         """Trials that some GPUs hold; a share below one never spans two of them."""
         if not self.gpus:
             return math.inf
@@ -125,7 +126,7 @@ def _train_few_steps(member: MemberConfig, together: int) -> tuple[float | None,
     for _ in range(3):
         step()
     trainers[0].posterior_means(trainers[0].labelled[:ENCODING_BATCH])
-    taken = torch.cuda.max_memory_reserved() + _CONTEXT_BYTES + _images_bytes(dataset.specification)
+    taken = torch.cuda.max_memory_reserved() + CONTEXT_BYTES + _images_bytes(dataset.specification)
     return taken, torch.cuda.get_device_properties(0).total_memory
 
 
@@ -137,7 +138,7 @@ def _images_bytes(specification: Specification) -> int:
 def cap_gpu_memory(gpus: float) -> None:
     """Hold this process to its share of a GPU: what it takes beyond that fails here, and not in its neighbour."""
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(max(0.01, min(1.0, gpus) - _CONTEXT_BYTES / total))
+    torch.cuda.set_per_process_memory_fraction(max(0.01, min(1.0, gpus) - CONTEXT_BYTES / total))
 
 
 class BlankImages:

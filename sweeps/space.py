@@ -169,6 +169,8 @@ def _require_sound(name: str, values: Range | Choice) -> None:
         raise InvalidInputError(f"`{name}` can have zero beside a logarithmic range of real numbers only, got {values}")
     if values.zero:
         _require_number(name, 0)
+        if _lowest_point(values) <= 0:
+            raise InvalidInputError(f"`{name}` must leave room for zero below low, got low {values.low:g}")
 
 
 def _distribution(name: str, values: Range | Choice) -> BaseDistribution:
@@ -176,10 +178,13 @@ def _distribution(name: str, values: Range | Choice) -> BaseDistribution:
         return CategoricalDistribution(tuple(int(v) if name in INTEGERS else float(v) for v in values.values))
     if name in INTEGERS:
         return IntDistribution(int(values.low), int(values.high), log=values.log)
-    low = values.low
-    if values.zero:
-        low *= (values.low / values.high) ** (_ZERO_SHARE / (1 - _ZERO_SHARE))
-    return FloatDistribution(low, values.high, log=values.log)
+    return FloatDistribution(_lowest_point(values), values.high, log=values.log)
+
+
+def _lowest_point(values: Range) -> float:
+    """Where the axis begins: below `low` where there is a zero."""
+    room = (values.low / values.high) ** (_ZERO_SHARE / (1 - _ZERO_SHARE)) if values.zero else 1.0
+    return values.low * room
 
 
 def _value(name: str, values: Range | Choice, value: float) -> float | int:

@@ -481,7 +481,7 @@ class Scripted:
         return [member.content_hash for member in self.search.next() or []]
 
     def row(self, member: str, iteration: int, mig: float = 0.5) -> None:
-        self.search.observe(member, [{"iteration": iteration, "held_out_mig": mig}])
+        self.search.observe(member, [{"iteration": iteration, "held_out_mig": mig, "held_out_l2": 0.5}])
 
     def told(self) -> list[tuple[str, tuple[float, ...]]]:
         """What the last suggestion knew."""
@@ -545,6 +545,66 @@ def test_a_failure_takes_its_place_in_time() -> None:
     script.row(second, 50)
     assert script.start()
     assert script.told() == [("failed", ()), ("running", ())]
+
+
+def test_jobs_start_where_the_clock_is() -> None:
+    """The third at 21, after a failure behind 20: its own failure behind 20 is at 42, where the second may be."""
+    script = Scripted(PLAIN)
+    [first], [second] = script.start(), script.start()
+    script.row(second, 30)
+    script.row(first, 20)
+    script.search.end(first, "failed")
+    [third] = script.start()
+    script.row(third, 20)
+    script.search.end(third, "failed")
+    assert script.start() == []
+    script.row(second, 50)
+    assert script.start()
+    assert script.told() == [("failed", ()), ("running", ()), ("failed", ())]
+
+
+def test_a_verdict_is_not_known_before_its_time() -> None:
+    """The third starts at 10 and is stopped at 20; the fourth starts at 11, after a failure behind 10."""
+    script = Scripted(with_(rungs=(10,), seeds=1))
+    [first], [second] = script.start(), script.start()
+    script.row(first, 10, 0.9)
+    script.search.end(first, "failed")
+    script.row(second, 10, 0.1)
+    [third] = script.start()
+    assert script.told() == [("running", ()), ("stopped", (0.1,))]
+    script.row(third, 10, 0.2)
+    assert script.search.configuration_of(third).stopped_at == 10
+    assert script.start()
+    assert script.told() == [("failed", ()), ("stopped", (0.1,)), ("running", ())]
+
+
+def test_the_best_is_confirmed_when_all_configurations_have_ended() -> None:
+    """The third runs from 21 to 111, so it is open who is the best when the second ends at 90."""
+    script = Scripted(with_(rungs=(), configurations=3, seeds=2))
+    [first], [second] = script.start(), script.start()
+    script.row(first, 20)
+    script.row(second, 30)
+    script.search.end(first, "failed")
+    [third] = script.start()
+    script.row(third, 80)
+    script.row(second, 90, 0.5)
+    script.search.end(second, "finished")
+    assert script.start() == []
+    script.row(third, 90, 0.6)
+    script.search.end(third, "finished")
+    [again] = script.start()
+    assert script.search.configuration_of(again).number == 2
+
+
+def test_a_front_of_too_few_gets_no_more_seeds_yet() -> None:
+    script = Scripted(with_(rungs=(), objectives=("mig", "l2"), parallel=1, configurations=9))
+    numbers = []
+    for mig in (0.1, 0.2, 0.3, 0.4):
+        [member] = script.start()
+        numbers.append(script.search.configuration_of(member).number)
+        script.row(member, 90, mig)
+        script.search.end(member, "finished")
+    assert numbers == [0, 1, 2, 2]
 
 
 def test_two_failures_at_one_time_are_known_together() -> None:

@@ -382,3 +382,8 @@ def test_refusals_are_one_line_whatever_is_written() -> None:
     for space in accepted:
         assert parse_space(str(space).split()) == space
         assert all(not axis.single() for axis in space.distributions().values())
+
+
+def test_a_range_without_room_for_zero_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^`tau` must leave room for zero below low, got low 1e-300$"):
+        parse_space(["tau=1e-300:1e300:log:zero"])
