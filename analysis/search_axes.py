@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 
-from sweeps.space import INTEGERS, Choice, Range, Space
+from sweeps.adaptive.space import INTEGERS, Choice, Range, Space
 
 SYMBOLS = {
     "tau": "τ",

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.load_search import SearchRecord
 from analysis.searches import Configuration, Search
-from sweeps.sampling import Observation, Sampler
+from sweeps.adaptive.sampling import Observation, Sampler
 
 FEWEST = 2
 """Finished configurations that importances can be asked of."""

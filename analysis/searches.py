@@ -18,8 +18,8 @@ from analysis.estimates import Interval, mean_interval
 from analysis.load import FINISHED, STOPPED
 from analysis.load_search import HELD_OUT, SearchRecord
 from larvae.errors import InvalidInputError, require_known
-from sweeps.sampling import OBJECTIVES
-from sweeps.space import Space
+from sweeps.adaptive.sampling import OBJECTIVES
+from sweeps.adaptive.space import Space
 
 Values = tuple[float, ...]
 """The objectives' values, in the search's order."""

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 from step import processor
 
 from larvae.config import MemberConfig
-from sweeps import runner, search, search_runner
-from sweeps.sampling import Suggestion
-from sweeps.search_study import AdaptiveStudy
+from sweeps import runner, search
+from sweeps.adaptive.runner import run_search
+from sweeps.adaptive.sampling import Suggestion
+from sweeps.adaptive.study import AdaptiveStudy
 from sweeps.study import grid
 
 TAUS = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -100,7 +101,7 @@ def run_method(method: str, repetition: int, arguments: argparse.Namespace) -> P
         if method == "random search":
             number = len(TAUS) * SEEDS_OF_THE_GRID  # trains as long as the grid
             options = dataclasses.replace(options, sampler="random", stopper="none", configurations=number)
-        code = search_runner.run_search(Repetition(options, options.fixed_fields(options), offset))
+        code = run_search(Repetition(options, options.fixed_fields(options), offset))
     if code:
         raise SystemExit(code)
     return arguments.folder / name

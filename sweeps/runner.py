@@ -13,7 +13,7 @@ from larvae.member import Row
 from sweeps import connection, tuning
 from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, groups, size
-from sweeps.plan import Work, plan_study
+from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, prepare, trial_settings
 from sweeps.progress import StudyProgress, results_table
 from sweeps.reporting import MemberReporter

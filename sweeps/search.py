@@ -15,9 +15,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from sweeps import options, runner, search_runner
-from sweeps.search_options import SearchOptions
-from sweeps.search_study import adaptive_study
+from sweeps import options, runner
+from sweeps.adaptive.options import SearchOptions
+from sweeps.adaptive.runner import run_search
+from sweeps.adaptive.study import adaptive_study
 
 PRESETS = {
     "quick": SearchOptions(
@@ -57,7 +58,7 @@ PRESETS = {
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the search; the exit code."""
     chosen = options.parse(arguments, PRESETS, runner.default_preset, __doc__ or "")
-    return search_runner.run_search(adaptive_study(chosen, PRESETS[chosen.preset]))
+    return run_search(adaptive_study(chosen, PRESETS[chosen.preset]))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from sweeps.study import StudyDirectory
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 if TYPE_CHECKING:  # grids need no Optuna, which takes a second to import
-    from sweeps.suggesting import Suggester
+    from sweeps.adaptive.suggesting import Suggester
 
 
 def train_all(

@@ -15,8 +15,8 @@ from mlflow.entities import Metric, Param
 from analysis.load import METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
 from larvae.config import MemberConfig
-from sweeps.sampling import Observation, Sampler
-from sweeps.space import parse_space
+from sweeps.adaptive.sampling import Observation, Sampler
+from sweeps.adaptive.space import parse_space
 
 SPACE = ("tau=0.1:10:log:zero", "z_dim=1:10", "gamma_tc=1:20:log")
 ITERATIONS = 900

@@ -20,7 +20,7 @@ from analysis.search_surrogate import (
     surrogate,
 )
 from analysis.searches import summarise
-from sweeps.space import parse_space
+from sweeps.adaptive.space import parse_space
 from tests.analysis.invented_search import InventedSearch, describe, realistic, record, run_of
 
 PARTS = (

@@ -19,7 +19,7 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.member import MemberDirectory
 from sweeps import options, search
-from sweeps.suggestion_log import SuggestionLog
+from sweeps.adaptive.suggestion_log import SuggestionLog
 from tests.sweeps.commands import places, tracking_uri, without_times
 from tests.sweeps.processes import running, wait_until
 

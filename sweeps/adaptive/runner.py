@@ -10,19 +10,19 @@ from pathlib import Path
 from larvae.config import MemberConfig
 from larvae.member import MemberDirectory
 from sweeps import tuning
-from sweeps.adaptive import Search
-from sweeps.configurations import Rules
+from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.reporting import SearchReporter, counts, search_table
+from sweeps.adaptive.search import Search
+from sweeps.adaptive.study import AdaptiveStudy
+from sweeps.adaptive.suggesting import Suggester
+from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.packing import TrialResources
-from sweeps.plan import Work, plan_study
+from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, prepare, trial_settings
 from sweeps.progress import StudyProgress
 from sweeps.reporting import MemberReporter
 from sweeps.runner import at_once, failures
-from sweeps.search_reporting import SearchReporter, counts, search_table
-from sweeps.search_study import AdaptiveStudy
 from sweeps.session import Session, held, new_console
-from sweeps.suggesting import Suggester
-from sweeps.suggestion_log import SuggestionLog
 from sweeps.trainable import TrialSettings
 
 

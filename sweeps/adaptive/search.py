@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from larvae.config import MemberConfig
 from larvae.member import Row
-from sweeps import halving
-from sweeps.configurations import Configuration, Job, Rules, Run
-from sweeps.sampling import Observation, Suggestion
+from sweeps.adaptive import halving
+from sweeps.adaptive.configurations import Configuration, Job, Rules, Run
+from sweeps.adaptive.sampling import Observation, Suggestion
 
 ATTEMPTS = 200
 """At a configuration that is not there yet, before the space counts as exhausted."""

@@ -11,8 +11,8 @@ from ray.tune.search import Searcher
 
 from larvae.config import MemberConfig
 from larvae.member import Row
-from sweeps.adaptive import Search
-from sweeps.configurations import Configuration
+from sweeps.adaptive.configurations import Configuration
+from sweeps.adaptive.search import Search
 from sweeps.packing import groups
 from sweeps.study import StudyDirectory
 

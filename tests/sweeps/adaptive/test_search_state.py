@@ -15,13 +15,13 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.member import Row
-from sweeps import halving
-from sweeps.adaptive import ATTEMPTS, Search
-from sweeps.configurations import Rules
-from sweeps.sampling import Observation, Sampler, Suggestion
-from sweeps.space import parse_space
+from sweeps.adaptive import halving
+from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
+from sweeps.adaptive.search import ATTEMPTS, Search
+from sweeps.adaptive.space import parse_space
 from tests.sweeps import simulation
-from tests.sweeps.simulation import RULES, Disk, KilledError, quality, row_of, simulate, with_
+from tests.sweeps.adaptive.simulation import RULES, Disk, KilledError, quality, row_of, simulate, with_
 
 FEW = with_(configurations=14)
 BOTH = with_(objectives=("mig", "l2"), rungs=())

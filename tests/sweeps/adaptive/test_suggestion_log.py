@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.sampling import Suggestion
-from sweeps.suggestion_log import SuggestionLog
+from sweeps.adaptive.sampling import Suggestion
+from sweeps.adaptive.suggestion_log import SuggestionLog
 
 SUGGESTIONS = [Suggestion({"tau": 0.1 * n, "z_dim": n}, {"cma:generation": n}) for n in range(3)]
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from larvae.config import MemberConfig
-from sweeps import halving
-from sweeps.configurations import Configuration, Rules, Run, Values
-from sweeps.sampling import Suggestion
-from tests.sweeps.simulation import RULES, with_
+from sweeps.adaptive import halving
+from sweeps.adaptive.configurations import Configuration, Rules, Run, Values
+from sweeps.adaptive.sampling import Suggestion
+from tests.sweeps.adaptive.simulation import RULES, with_
 
 FIRST, SECOND = RULES.rungs
 Table = Sequence[Sequence[Values]]

@@ -14,9 +14,9 @@ from rich.console import Console
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.group import Likeness, likeness
-from sweeps.cost import Cost, kind_of
-from sweeps.measuring import Measured, measure, roomiest_node
 from sweeps.packing import TrialResources
+from sweeps.planning.cost import Cost, kind_of
+from sweeps.planning.measuring import Measured, measure, roomiest_node
 from sweeps.progress import duration, makespan
 from sweeps.trainable import TrialSettings
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from larvae import datasets
 from larvae.config import MemberConfig
-from sweeps.adaptive import Search
-from sweeps.configurations import Configuration, Rules
-from sweeps.sampling import Observation, Suggestion
-from sweeps.search_options import SearchOptions
+from sweeps.adaptive.configurations import Configuration, Rules
+from sweeps.adaptive.options import SearchOptions
+from sweeps.adaptive.sampling import Observation, Suggestion
+from sweeps.adaptive.search import Search
+from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.study import Study
-from sweeps.suggestion_log import SuggestionLog
 
 
 @dataclass(frozen=True, slots=True)

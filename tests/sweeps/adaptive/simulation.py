@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from larvae.config import MemberConfig
 from larvae.member import Row
-from sweeps.adaptive import Search
-from sweeps.configurations import Rules
-from sweeps.sampling import Observation, Sampler, Suggestion
-from sweeps.space import parse_space
+from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
+from sweeps.adaptive.search import Search
+from sweeps.adaptive.space import parse_space
 
 SPACE = parse_space(["tau=0.1:10:log:zero", "gamma_tc=1:20:log"])
 RULES = Rules(

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import qmc
 
 from larvae.errors import InvalidInputError, require_known
-from sweeps.space import Point, Space
+from sweeps.adaptive.space import Point, Space
 
 OBJECTIVES = {"mig": StudyDirection.MAXIMIZE, "l2": StudyDirection.MINIMIZE}
 """What can be optimised, on held-out labels, and which way is better."""

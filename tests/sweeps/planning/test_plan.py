@@ -16,11 +16,11 @@ from rich.console import Console
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.member import MemberDirectory, Row
-from sweeps import measuring
-from sweeps.cost import Cost, Place, cost_of, kind_of, read_results
-from sweeps.measuring import Measured, roomiest_node
 from sweeps.packing import TrialResources
-from sweeps.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
+from sweeps.planning import measuring
+from sweeps.planning.cost import Cost, Place, cost_of, kind_of, read_results
+from sweeps.planning.measuring import Measured, roomiest_node
+from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
 from sweeps.trainable import TrialSettings
 
 MEMBER = MemberConfig(batch_size=4)

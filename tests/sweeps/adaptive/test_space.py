@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from sweeps.space import SEARCHABLE, Choice, Range, Space, parse_space
+from sweeps.adaptive.space import SEARCHABLE, Choice, Range, Space, parse_space
 
 TEXTS = {
     "tau=0.1:10:log:zero": {"tau": Range(low=0.1, high=10, log=True, zero=True)},

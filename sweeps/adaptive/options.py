@@ -10,11 +10,11 @@ from larvae import datasets
 from larvae.config import DEFAULT_GAMMA_TC
 from larvae.errors import InvalidInputError, require_known
 from larvae.evaluation import applicable
-from sweeps import halving
-from sweeps.configurations import Rules
+from sweeps.adaptive import halving
+from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.sampling import LEARNS_FROM_STOPPED, Sampler
+from sweeps.adaptive.space import Space, parse_space
 from sweeps.options import OneModelOptions
-from sweeps.sampling import LEARNS_FROM_STOPPED, Sampler
-from sweeps.space import Space, parse_space
 
 STOPPERS = ("asha", "none")
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from larvae.config import MemberConfig
-from sweeps.adaptive import Search
-from sweeps.configurations import Configuration, Run
+from sweeps.adaptive.configurations import Configuration, Run
+from sweeps.adaptive.sampling import Observation
+from sweeps.adaptive.search import Search
+from sweeps.adaptive.space import Space
+from sweeps.adaptive.study import member_tags
 from sweeps.progress import StudyProgress
-from sweeps.sampling import Observation
-from sweeps.search_study import member_tags
-from sweeps.space import Space
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import Tracker
 

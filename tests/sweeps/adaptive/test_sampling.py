@@ -21,8 +21,16 @@ from scipy.spatial.distance import pdist
 from scipy.stats import qmc
 
 from larvae.errors import InvalidInputError
-from sweeps.sampling import OBJECTIVES, OWN_ATTEMPTS, SAMPLERS, STARTUP, Observation, Sampler, Suggestion
-from sweeps.space import Point, Space, parse_space
+from sweeps.adaptive.sampling import (
+    OBJECTIVES,
+    OWN_ATTEMPTS,
+    SAMPLERS,
+    STARTUP,
+    Observation,
+    Sampler,
+    Suggestion,
+)
+from sweeps.adaptive.space import Point, Space, parse_space
 
 RANGES = parse_space(["tau=0.1:10:log:zero", "gamma_tc=1:20:log", "z_dim=1:10", "alpha=0:64"])
 SETS = parse_space(["tau=0.1:10:log:zero", "z_dim=2,5,10", "label_rate=0.01,0.02"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sweeps.configurations import Configuration, Rules
+from sweeps.adaptive.configurations import Configuration, Rules
 
 
 def rungs(first: int, reduction: int, iterations: int, every: int) -> tuple[int, ...]:

@@ -29,8 +29,8 @@ from larvae.group import Likeness
 from larvae.member import MemberDirectory, one_line
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
-from sweeps.cost import Cost, Place, Result, Results, cost_of, kind_of, place_of, read_results
 from sweeps.packing import CONTEXT_BYTES, PROBE_SECONDS, TrialResources
+from sweeps.planning.cost import Cost, Place, Result, Results, cost_of, kind_of, place_of, read_results
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0

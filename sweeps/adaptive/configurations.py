@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 
 from larvae.config import MemberConfig
 from larvae.member import Row
-from sweeps.sampling import OBJECTIVES, Suggestion
+from sweeps.adaptive.sampling import OBJECTIVES, Suggestion
 
 Values = tuple[float, ...]
 """The objectives' values, in the order of the rules."""

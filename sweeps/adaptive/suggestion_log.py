@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.sampling import Suggestion
+from sweeps.adaptive.sampling import Suggestion
 
 
 @dataclass(frozen=True, slots=True)

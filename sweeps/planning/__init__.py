@@ -1,0 +1,1 @@
+"""What a study will cost: measured or read from earlier members, then counted."""
