@@ -49,7 +49,7 @@ class StudyProgress:
         self.expected = 0
         """Iterations that are likely to be trained beside those of the members that are known."""
         self.best = ""
-        """What to say of the best result so far."""
+        """What to say of the best result so far, in place of the finished member of the best MIG."""
         self._speeds: list[_Speed] = []
         self._printed_at = time.monotonic()
         self._bars = Progress(
@@ -138,8 +138,16 @@ class StudyProgress:
         share = done / max(1, done + self._iterations_left())
         left = self.seconds_left()
         eta = "" if left is None else f", {duration(left)} left"
-        best = f"; {self.best}" if self.best else ""
+        best = f"; {said}" if (said := self.best or self._best_finished()) else ""
         return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta + best
+
+    def _best_finished(self) -> str:
+        migs = {m: self.latest.get(m, {}).get("mig") for m, status in self.status.items() if status == "finished"}
+        known = {member: mig for member, mig in migs.items() if mig is not None}
+        if not known:
+            return ""
+        best = max(known, key=lambda member: known[member])
+        return f"best MIG {known[best]:.3f} with {self.labels[best]}"
 
     def _metrics(self, member: str) -> str:
         row = self.latest.get(member, {})

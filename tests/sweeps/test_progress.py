@@ -72,7 +72,30 @@ def test_lines_are_plain_where_there_is_no_terminal() -> None:
     assert line.count("\n") == 1
     assert "\x1b" not in line
     assert line.rstrip().endswith("tau=a finished  MIG 0.250  l2 0.500")
-    assert progress.summary() == "50%: 1 finished, 1 waiting, 2 min left"  # a second an iteration
+    assert progress.summary() == "50%: 1 finished, 1 waiting, 2 min left; best MIG 0.250 with tau=a"  # a second each
+
+
+def test_the_best_is_the_finished_member_of_the_best_mig_unless_something_else_is_told() -> None:
+    progress, _ = progress_of("abcd")
+    for member, mig, status in (("a", 0.2, "finished"), ("b", 0.4, "finished"), ("c", 0.9, "failed")):
+        progress.start(member)
+        progress.update(member, [row(100, 10, mig=mig, l2=0.5)])
+        progress.end(member, status)
+    progress.start("d")
+    assert progress.summary().endswith("; best MIG 0.400 with tau=b")
+    progress.best = "best held-out mig 0.3"
+    assert progress.summary().endswith("; best held-out mig 0.3")
+
+
+def test_members_that_come_later_and_those_expected_count_as_left() -> None:
+    progress, _ = progress_of("a", slots=1)
+    progress.expected = 300
+    progress.add({"b": "tau=b"})
+    progress.start("a")
+    progress.update("a", [row(10, 50), row(20, 10), row(100, 80)])  # a second an iteration
+    progress.end("a", "stopped")
+    assert progress.seconds_left() == pytest.approx(100 + 300)
+    assert progress.summary().startswith("20%: 1 stopped, 1 waiting")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
 from sweeps.adaptive.search import ATTEMPTS, Search
 from sweeps.adaptive.space import parse_space
-from tests.sweeps import simulation
+from tests.sweeps.adaptive import simulation
 from tests.sweeps.adaptive.simulation import RULES, Disk, KilledError, quality, row_of, simulate, with_
 
 FEW = with_(configurations=14)
