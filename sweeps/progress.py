@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from larvae.member import Row
 
@@ -52,20 +54,20 @@ class StudyProgress:
         """What to say of the best result so far, in place of the finished member of the best MIG."""
         self._speeds: list[_Speed] = []
         self._printed_at = time.monotonic()
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=console
-        )
+        self._bars = Progress(TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[note]}"))
+        self._best_line = Text(overflow="fold")
+        self._screen = Live(Group(self._bars, self._best_line), console=console)
         self._overall = self._bars.add_task("", total=iterations * len(labels), note="")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> StudyProgress:
         if self.console.is_terminal:
-            self._bars.start()
+            self._screen.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
-            self._bars.stop()
+            self._screen.stop()
 
     def add(self, labels: Mapping[str, str]) -> None:
         """More members, by hash, are to be trained."""
@@ -128,20 +130,25 @@ class StudyProgress:
     def _show_overall(self) -> None:
         done = sum(self.done.values())
         total = done + self._iterations_left()
-        self._bars.update(self._overall, completed=done, total=total, description="all", note=self.summary())
+        self._bars.update(self._overall, completed=done, total=total, description="all", note=self._state())
+        self._best_line.plain = self._best()
 
     def summary(self) -> str:
         """One line: share done, members by status, time left, the best so far."""
+        return "; ".join(part for part in (self._state(), self._best()) if part)
+
+    def _state(self) -> str:
         statuses = list(self.status.values())
         counts = {status: statuses.count(status) for status in ("finished", "stopped", "failed", "running", "waiting")}
         done = sum(self.done.values())
         share = done / max(1, done + self._iterations_left())
         left = self.seconds_left()
         eta = "" if left is None else f", {duration(left)} left"
-        best = f"; {said}" if (said := self.best or self._best_finished()) else ""
-        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta + best
+        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta
 
-    def _best_finished(self) -> str:
+    def _best(self) -> str:
+        if self.best:
+            return self.best
         migs = {m: self.latest.get(m, {}).get("mig") for m, status in self.status.items() if status == "finished"}
         known = {member: mig for member, mig in migs.items() if mig is not None}
         if not known:

@@ -200,4 +200,7 @@ class Search:
     def _front(self, observations: Iterable[Observation]) -> list[Observation]:
         """The finished ones that no other dominates."""
         finished = [o for o in observations if o.status == "finished"]
+        if len(self.rules.objectives) == 1:  # the same, in one pass
+            best = max((self.rules.scores(o.values) for o in finished), default=None)
+            return [o for o in finished if self.rules.scores(o.values) == best]
         return [o for o in finished if not any(self.rules.dominates(other.values, o.values) for other in finished)]

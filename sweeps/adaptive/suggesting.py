@@ -72,6 +72,7 @@ class Suggester(Searcher):
             if news["status"] != "running":
                 self._rows.pop(name)
                 self.search.end(name, "finished" if news["status"] == "finished" else "failed")
+                self.audience.follow(self.search)
         members = self._trials.get(trial_id, [])
         configuration = self.search.configuration_of(members[0].content_hash) if members else None
         if configuration is None or configuration.stopped_at is None or not _are_first(configuration, members):
@@ -102,7 +103,7 @@ class Suggester(Searcher):
             todo = [member for member in members if not self._found_on_disk(member)]
             self.audience.expect(todo)
             self._waiting.extend(groups(todo, self.members_per_trial))
-        self.audience.follow(self.search)
+            self.audience.follow(self.search)
 
     def _found_on_disk(self, member: MemberConfig) -> bool:
         """Whether a member has ended in an earlier command, which is then told to the search."""
