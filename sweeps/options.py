@@ -71,6 +71,8 @@ class StudyOptions:
     members_per_trial: int | None = None
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
     other weights as fit, up to 8, on GPUs."""
+    preflight: bool = True
+    """On a cluster, ask every node first whether the study can run there; it takes seconds."""
     compile: bool = True
     """Fuse the training step with torch.compile where a C++ compiler is found."""
     plan: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
 from larvae.group import Group, Likeness, likeness
 from larvae.training import ENCODING_BATCH, Trainer
+from sweeps.places import GpuKind, Place
 
 ASSUMED_GPU_BYTES = 16 * 10**9
 ASSUMED_TRIAL_BYTES = 2.5 * 10**9
@@ -41,6 +42,8 @@ class TrialResources:
     gpus: float
     members: int = 1
     """Members that the trial trains together."""
+    places: tuple[Place, ...] = ()
+    """Where GPUs differ: the share that it takes of each kind; `gpus` is then the largest of them."""
 
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
@@ -54,9 +57,15 @@ class TrialResources:
 
     def concurrency(self) -> int:
         """Trials that run at once on the cluster as it is."""
+        if self.places:
+            return max(1, sum(place.number for place in self.places))
         total = ray.cluster_resources()
         by_cpus = total.get("CPU", 0) // self.cpus
         return max(1, int(min(by_cpus, self.trials_on(total.get("GPU", 0)))))
+
+    def fitting_on(self, node: Mapping[str, float]) -> int:
+        """Trials that fit on a node of some resources at once."""
+        return int(min(node.get("CPU", 0) // self.cpus, self.trials_on(node.get("GPU", 0))))
 
     def trials_on(self, gpus: float) -> float:
         """Trials that some GPUs hold; a share below one never spans two of them."""
@@ -74,9 +83,16 @@ def groups(members: Iterable[MemberConfig], size: int) -> list[list[MemberConfig
 
 
 def trial_resources(
-    cpus: int, gpus: float | None, members_per_trial: int | None, members: Sequence[MemberConfig]
+    cpus: int,
+    gpus: float | None,
+    members_per_trial: int | None,
+    members: Sequence[MemberConfig],
+    kinds: Sequence[GpuKind] = (),
 ) -> TrialResources:
-    """The share and the members as given or, where Ray has GPUs, as a probe of the largest members measures it."""
+    """The share and the members as given or, where Ray has GPUs, as a probe of the largest members measures it.
+
+    kinds: of the cluster's GPUs, where they are known; the one that is probed may be of any of them.
+    """
     if gpus == 0 or ray.cluster_resources().get("GPU", 0) == 0:
         return TrialResources(cpus, gpus or 0.0, members_per_trial or 1)
     together = members_per_trial or min(MOST_TOGETHER, max(map(len, groups(members, MOST_TOGETHER))))
@@ -87,7 +103,22 @@ def trial_resources(
     while measured[0] is None and together > 1 and members_per_trial is None:  # too many, or no GPU at all
         together //= 2
         measured = probe_gpu_memory(largest, together)
-    return TrialResources(cpus, gpu_fraction(*measured), together)
+    if not kinds:
+        return TrialResources(cpus, gpu_fraction(*measured), together)
+    places = trial_places(cpus, measured[0], kinds)
+    return TrialResources(cpus, max(place.gpus for place in places), together, places if len(kinds) > 1 else ())
+
+
+def trial_places(cpus: int, trial_bytes: float | None, kinds: Sequence[GpuKind]) -> tuple[Place, ...]:
+    """Where trials of some size go; kinds of GPUs that are too small for one get none, unless all are."""
+    needed = _with_margin(trial_bytes)
+    large_enough = [kind for kind in kinds if kind.memory >= needed] or list(kinds)
+    places = []
+    for kind in large_enough:
+        resources = TrialResources(cpus, gpu_fraction(trial_bytes, kind.memory))
+        number = sum(resources.fitting_on(node) for node in kind.nodes)
+        places.append(Place(kind.resource or "", resources.gpus, number))
+    return tuple(places)
 
 
 def size(member: MemberConfig) -> tuple[int, bool, bool, int]:
@@ -98,8 +129,11 @@ def size(member: MemberConfig) -> tuple[int, bool, bool, int]:
 
 def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:
     """One over the number of trials that fit on a GPU; 1/6 where nothing was measured."""
-    needed = (trial_bytes or ASSUMED_TRIAL_BYTES / _MARGIN) * _MARGIN
-    return 1 / max(1, int((gpu_bytes or ASSUMED_GPU_BYTES) // needed))
+    return 1 / max(1, int((gpu_bytes or ASSUMED_GPU_BYTES) // _with_margin(trial_bytes)))
+
+
+def _with_margin(trial_bytes: float | None) -> float:
+    return trial_bytes * _MARGIN if trial_bytes else ASSUMED_TRIAL_BYTES
 
 
 def probe_gpu_memory(member: MemberConfig, together: int = 1) -> tuple[float | None, float | None]:

@@ -8,13 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import ray
+from rich.console import Console
 
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import store
+from larvae.errors import InvalidInputError
 from sweeps import connection
 from sweeps.options import StudyOptions
 from sweeps.packing import TrialResources, trial_resources
+from sweeps.places import GpuKind, gpu_kinds
+from sweeps.preflight.checks import Demand
+from sweeps.preflight.inspection import prepared_names, require_ready
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import require_reachable
 from sweeps.trainable import PreparedFile, TrialSettings
@@ -31,13 +36,16 @@ class Prepared(NamedTuple):
     resources: TrialResources
 
 
-def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig]) -> Prepared:
+def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig], console: Console) -> Prepared:
     """Check, connect to Ray, prepare data, measure; write nothing into the study's folder or to MLflow.
 
     sample: members like those of the study, of which the largest tells what a trial takes.
     Raises InvalidInputError.
     """
     names = tuple(dict.fromkeys(member.dataset for member in sample))
+    _require_lasting("storage_path", options.storage_path)
+    if options.tracking_uri.startswith("sqlite:///"):
+        _require_lasting("tracking_uri", Path(options.tracking_uri.removeprefix("sqlite:///")))
     require_writable("storage_path", options.storage_path)
     directory = StudyDirectory((options.storage_path / study.name).absolute())
     directory.require_going_on(study, {})  # before anything is started; again once the images are known
@@ -46,12 +54,35 @@ def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig])
     for name in names:
         datasets.verify(name, options.data_files.get(name))
     connection.connect(options.address)
+    kinds = _preflight(options, names, console) if options.address and options.preflight else []
     files = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in names}
     fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in files.items()}
-    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, options.members_per_trial, sample)
+    given = (options.cpus_per_trial, options.gpus_per_trial, options.members_per_trial)
+    resources = trial_resources(*given, sample, kinds)
     resources.require_fitting()
     directory.require_going_on(study, fingerprints)
     return Prepared(directory, files, fingerprints, resources)
+
+
+def _require_lasting(name: str, path: Path) -> None:
+    """Raise InvalidInputError for a path in a submitted job's working directory, which Ray deletes after the job."""
+    if "working_dir_files" in path.absolute().parts:
+        raise InvalidInputError(
+            f"`{name}` must outlive the job, got `{path}` in the job's own copy of the working directory: "
+            "give a whole path, of a folder that all nodes share"
+        )
+
+
+def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) -> list[GpuKind]:
+    """Ask all nodes of a cluster whether the study can run there, and what GPUs they have. Raises InvalidInputError."""
+    demand = Demand(
+        storage=options.storage_path,
+        tracking_uri=options.tracking_uri,
+        prepared=prepared_names(names),
+        cpus=options.cpus_per_trial,
+        gpus=options.gpus_per_trial or 0.0,
+    )
+    return gpu_kinds(require_ready(demand, console).nodes)
 
 
 def trial_settings(options: StudyOptions, prepared: Prepared) -> TrialSettings:

@@ -34,10 +34,10 @@ def run_study(study: Study, options: StudyOptions) -> int:
 
     Raises InvalidInputError before anything is written.
     """
-    prepared = prepare(study, options, study.members)
+    console = new_console()
+    prepared = prepare(study, options, study.members, console)
     settings, resources, directory = trial_settings(options, prepared), prepared.resources, prepared.directory
     todo = directory.unfinished(study)
-    console = new_console()
     if options.plan:
         work = _work(study, todo, prepared)
         plan_study(work, settings, resources, settings.members_directory, options.price, console)
@@ -51,7 +51,9 @@ def run_study(study: Study, options: StudyOptions) -> int:
             with StudyProgress(labels, study.schedule.iterations, slots, console) as progress:
                 reporter = MemberReporter(session.tracker, progress, directory)
                 with session.reporting(reporter):
-                    interrupted = tuning.train_all(todo, settings, resources.members, directory, reporter, console)
+                    interrupted = tuning.train_all(
+                        todo, settings, resources.members, directory, reporter, console, resources.places
+                    )
         return session.close(_summarise(study, directory, console), interrupted=interrupted)
 
 
@@ -63,10 +65,17 @@ def failures(study: Study, directory: StudyDirectory) -> dict[str, str]:
 
 def at_once(resources: TrialResources) -> str:
     """What runs at once on the cluster, in words."""
-    share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
+    share = f"{resources.cpus} CPU" + (f" and {_gpu_shares(resources)} GPU" if resources.gpus else "")
     if resources.members > 1:
         return f"{resources.concurrency()} trials of {resources.members} members at once, {share} a trial"
     return f"{resources.concurrency()} at once, {share} each"
+
+
+def _gpu_shares(resources: TrialResources) -> str:
+    """Such as `0.167`, or `0.167 (gpu_16GB) or 0.0833 (gpu_32GB)` where GPUs differ."""
+    if not resources.places:
+        return f"{resources.gpus:.3g}"
+    return " or ".join(f"{place.gpus:.3g} ({place.resource})" for place in resources.places)
 
 
 def _heading(study: Study, num_unfinished: int, resources: TrialResources) -> str:

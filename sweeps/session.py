@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -24,7 +25,11 @@ from sweeps.tracking import UNREACHABLE, Tracker
 
 
 def new_console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """What commands print to; wide enough for tables where nobody's window limits it."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160
+    return console
 
 
 @dataclass(slots=True)

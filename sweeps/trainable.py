@@ -81,8 +81,9 @@ class MemberTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], settings: TrialSettings) -> None:
         self.settings = settings
         torch.set_num_threads(settings.cpus)
-        if 0 < settings.gpus < 1 and torch.cuda.is_available():
-            cap_gpu_memory(settings.gpus)
+        gpus = config.get("place", {}).get("gpus", settings.gpus)
+        if 0 < gpus < 1 and torch.cuda.is_available():
+            cap_gpu_memory(gpus)
         self.datasets: dict[str, Dataset] = {}
         self.reset_config(config)
 

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from larvae.config import MemberConfig
 from sweeps.packing import groups
+from sweeps.places import Place, Places, request
+from sweeps.queueing import MemberQueue
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
 from sweeps.trainable import MemberTrainable, TrialSettings
@@ -30,9 +32,10 @@ def train_all(
     directory: StudyDirectory,
     reporter: MemberReporter,
     console: Console,
+    places: Sequence[Place] = (),
 ) -> bool:
     """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
-    interrupted = _train(groups(todo, members_per_trial), settings, directory, reporter)
+    interrupted = _train(groups(todo, members_per_trial), settings, directory, reporter, places)
     if not interrupted:
         interrupted = train_alone(settings, directory, reporter, console)
     return interrupted
@@ -64,11 +67,15 @@ def train_suggested(
 
 
 def _train(
-    trials: list[list[MemberConfig]], settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter
+    trials: list[list[MemberConfig]],
+    settings: TrialSettings,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    places: Sequence[Place] = (),
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
-    members = tune.grid_search([[member.to_dict() for member in trial] for trial in trials])
-    _fit(settings, directory, reporter, {"members": members}, {}, {})
+    queue = {"search_alg": MemberQueue(trials, Places(places)), "num_samples": -1}
+    _fit(settings, directory, reporter, {}, queue, {})
     waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
     interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
     reporter.stop()
@@ -86,7 +93,7 @@ def _fit(
     """Run Tune to its end, or until the user stops it. The last three: what differs between grids and searches."""
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
-    trainable = tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus})
+    trainable = tune.with_resources(trainable, lambda config: request(config, settings.cpus, settings.gpus))
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,

@@ -33,11 +33,11 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     """
     options, study = adaptive.options, adaptive.study
     sample = [member for seed in range(options.first_seeds) for member in adaptive.corners(seed)]
-    prepared = prepare(study, options, sample)
+    console = new_console()
+    prepared = prepare(study, options, sample, console)
     settings, resources, directory = trial_settings(options, prepared), prepared.resources, prepared.directory
     log = SuggestionLog(directory.path / "suggestions.jsonl")
     rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
-    console = new_console()
     if options.plan:
         work = _work(rules, sample[-1], resources.members, _ended(settings.members_directory))
         plan_study(work, settings, resources, settings.members_directory, options.price, console)
@@ -59,13 +59,13 @@ def _train(
 ) -> tuple[Search, bool]:
     """Train what the search suggests; its state at the end, and whether the user stopped it."""
     prepared, tracker, console = session.prepared, session.tracker, session.console
-    directory, members = prepared.directory, prepared.resources.members
+    directory, members, places = prepared.directory, prepared.resources.members, prepared.resources.places
     with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
         audience = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
             for _ in range(2):  # once more where members ran out of memory, and were then trained alone
-                suggester = Suggester(adaptive.search(rules, log), directory, members, audience)
+                suggester = Suggester(adaptive.search(rules, log), directory, members, audience, places)
                 interrupted = tuning.train_suggested(suggester, settings, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break

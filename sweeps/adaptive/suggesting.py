@@ -14,6 +14,7 @@ from larvae.member import Row
 from sweeps.adaptive.configurations import Configuration
 from sweeps.adaptive.search import Search
 from sweeps.packing import groups
+from sweeps.places import Place, Places
 from sweeps.study import StudyDirectory
 
 
@@ -33,8 +34,16 @@ class Audience(Protocol):
 class Suggester(Searcher):
     """Suggests the trials of a search. Members that have ended on disk are told to the search, not trained again."""
 
-    def __init__(self, search: Search, directory: StudyDirectory, members_per_trial: int, audience: Audience) -> None:
+    def __init__(
+        self,
+        search: Search,
+        directory: StudyDirectory,
+        members_per_trial: int,
+        audience: Audience,
+        places: Sequence[Place] = (),
+    ) -> None:
         super().__init__()
+        self._places = Places(places)
         self.search = search
         self.directory = directory
         self.members_per_trial = members_per_trial
@@ -50,16 +59,18 @@ class Suggester(Searcher):
         return not self._waiting and self.search.is_done
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The members of another trial; None while there is none; FINISHED at the end."""
+        """The members of another trial, and its place; None while there is none; FINISHED at the end."""
         if self.has_ended:
             return Searcher.FINISHED
-        if not self._waiting:
+        place = self._places.take(trial_id) if self._waiting else None
+        if place is None:
             return None
         members = self._trials[trial_id] = self._waiting.popleft()
-        return {"members": [member.to_dict() for member in members]}
+        return {"members": [member.to_dict() for member in members], **place}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; members that it has not told the end of have failed with their process."""
+        self._places.give_back(trial_id)
         for member in self._trials.pop(trial_id, ()):
             if self._rows.pop(member.content_hash, None) is not None or error:
                 self.search.end(member.content_hash, "failed")

@@ -1,0 +1,65 @@
+"""Asks every node of a running Ray cluster, within 20 s, whether a sweep can run there.
+
+A row a node, and a line of advice for whatever is wrong. Every sweep with --address begins with it.
+
+    python -m cluster.preflight --address auto --storage-path /shared/larvae --tracking-uri http://mlflow:5000
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from larvae import command_line, datasets
+from sweeps import connection
+from sweeps.preflight.checks import Demand
+from sweeps.preflight.inspection import inspect, prepared_names
+from sweeps.session import new_console
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreflightOptions:
+    """What a sweep would be given."""
+
+    address: str = "auto"
+    """Ray cluster to join: auto, on one of its nodes, or HOST:PORT."""
+    storage_path: Path = Path("results")
+    """Folder of checkpoints and results, which all nodes must share."""
+    tracking_uri: str = "sqlite:///mlflow.db"
+    """MLflow: a database on this machine, or http://HOST:PORT of a server."""
+    datasets: tuple[str, ...] = ("dsprites",)
+    """Data sets that trials will need."""
+    cpus_per_trial: int = 1
+    """CPUs of each trial."""
+    gpus_per_trial: float = 0.0
+    """GPUs of each trial, e.g. 0.25."""
+
+    @property
+    def demand(self) -> Demand:
+        for name in self.datasets:
+            datasets.specification(name)
+        return Demand(
+            storage=self.storage_path,
+            tracking_uri=self.tracking_uri,
+            prepared=prepared_names(self.datasets),
+            cpus=self.cpus_per_trial,
+            gpus=self.gpus_per_trial,
+        )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse a command line and inspect the cluster; 0 where a sweep can run on it, 1 where it can't."""
+    options = command_line.parse(lambda: tyro.cli(PreflightOptions, args=list(arguments), description=__doc__))
+    demand = options.demand
+    connection.connect(options.address)
+    inspection = inspect(demand)
+    inspection.show(new_console())
+    return 0 if inspection.is_ready else 1
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(lambda: run(sys.argv[1:])))

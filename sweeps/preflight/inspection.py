@@ -1,0 +1,86 @@
+"""The preflight of a cluster as a whole: asks, judges and shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+
+from larvae import datasets
+from larvae.errors import InvalidInputError
+from sweeps.preflight import gathering
+from sweeps.preflight.checks import Demand, Finding, examine
+from sweeps.preflight.gathering import Node
+from sweeps.preflight.reporting import advise, in_one_line, nodes_table
+from sweeps.tracking import require_reachable
+
+MOST_ROWS = 40
+"""Nodes that a table shows; of larger clusters, those that something is wrong with come first."""
+
+
+class Inspection(NamedTuple):
+    """What a preflight has found."""
+
+    demand: Demand
+    nodes: list[Node]
+    findings: list[Finding]
+    seconds: float
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a sweep may start."""
+        return not any(finding.is_fatal for finding in self.findings)
+
+    def show(self, console: Console) -> None:
+        """The table, and advice."""
+        concerned = {address for finding in self.findings for address in finding.nodes}
+        rows = sorted(self.nodes, key=lambda node: node.address not in concerned)[:MOST_ROWS]
+        console.print(nodes_table(rows, self.findings, self.demand))
+        if left := len(self.nodes) - len(rows):
+            console.print(f"and {left} more nodes")
+        advise(self.findings, console)
+        console.print(self.summary())
+
+    def summary(self) -> str:
+        """How many nodes a sweep can use, in one line."""
+        verdict = "ready" if self.is_ready else "not ready"
+        count = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
+        return f"Preflight: {count} {verdict} ({self.seconds:.0f} s)"
+
+
+def inspect(demand: Demand) -> Inspection:
+    """Ask every node of the cluster that this process has joined, within 20 s. Raises InvalidInputError."""
+    started = time.monotonic()
+    nodes, driver = gathering.ask_nodes(demand.storage, demand.tracking_uri, demand.prepared)
+    findings = [*_of_the_driver(demand), *examine(nodes, driver, demand)]
+    return Inspection(demand, nodes, findings, time.monotonic() - started)
+
+
+def require_ready(demand: Demand, console: Console) -> Inspection:
+    """Inspect the cluster, tell what is wrong, and raise InvalidInputError where a sweep could not run on it."""
+    inspection = inspect(demand)
+    if inspection.is_ready and not inspection.findings:
+        console.print(inspection.summary())
+    else:
+        inspection.show(console)
+    if not inspection.is_ready:
+        fatal = [finding for finding in inspection.findings if finding.is_fatal]
+        raise InvalidInputError(f"the cluster must pass its preflight: {in_one_line(fatal)}")
+    return inspection
+
+
+def prepared_names(dataset_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the files that data sets have in a node's cache."""
+    return tuple(datasets.cached_path(name).name for name in dataset_names)
+
+
+def _of_the_driver(demand: Demand) -> list[Finding]:
+    """What keeps the driver from writing to MLflow."""
+    try:
+        require_reachable(demand.tracking_uri)
+    except InvalidInputError as error:
+        rule, _, advice = str(error).rpartition("; ")
+        return [Finding("MLflow", (), rule or advice, advice if rule else "give --tracking-uri")]
+    return []

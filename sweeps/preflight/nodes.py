@@ -1,0 +1,216 @@
+"""What a node tells of itself. Runs on that node, whatever is installed there: only the standard library is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from importlib import metadata, util
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = ("torch", "ray", "numpy")
+"""Packages whose versions results and messages depend on."""
+NEEDED = (
+    *PACKAGES,
+    *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "scikit-learn", "scipy", "tqdm"),
+)
+"""Packages, as pip names them, that a trial imports."""
+DRIVERS_FILE = "driver"
+SEEN_SECONDS = 3.0
+"""How long another node's file may take to appear: shared file systems remember for a while what is not there."""
+ANSWER_SECONDS = 5.0
+
+
+class Question(NamedTuple):
+    """What a node is asked."""
+
+    rendezvous: Path
+    """Folder below the shared storage where each node leaves a file."""
+    token: str
+    """What the driver's file there holds."""
+    tracking_uri: str
+    prepared: tuple[str, ...]
+    """Names of the prepared files of the data sets, in the node's cache."""
+    wants_gpus: bool
+    """Whether to look at the node's GPUs, which takes a second or two."""
+
+
+class Gpu(NamedTuple):
+    """A GPU as PyTorch sees it."""
+
+    name: str
+    memory: int
+    """In bytes."""
+    capability: str
+    """Such as `sm_70`."""
+    is_supported: bool
+    """Whether this build of PyTorch has code for it."""
+
+
+class Facts(NamedTuple):
+    """What a node answers."""
+
+    host: str
+    python: str
+    packages: dict[str, str]
+    """Installed versions by package; those of NEEDED that are missing are left out."""
+    code: str
+    """Digest of the project's code that its workers run."""
+    storage: str
+    """What is wrong with the shared storage; empty where nothing is."""
+    cache: str
+    """What is wrong with the cache of data sets; empty where nothing is."""
+    prepared: tuple[str, ...]
+    """Prepared files that it has."""
+    free_bytes: int
+    """Of the disk that holds the cache."""
+    tracking: str
+    """What is wrong with the tracking server; empty where nothing is, or none is asked."""
+    gpus: tuple[Gpu, ...]
+
+
+class Clock(NamedTuple):
+    """When a node began and ended to answer, by its own clock, and which files it has not seen."""
+
+    began: float
+    ended: float
+    unseen: tuple[str, ...]
+
+
+def tell(question: Question, name: str, cache: Path | None = None) -> Facts:
+    """Answer a question, and leave a file `name` at the rendezvous.
+
+    cache: where data sets lie. Left out, as this node's environment says.
+    """
+    folder = cache or _cache_directory()
+    return Facts(
+        host=platform.node(),
+        python=platform.python_version(),
+        packages={package: version for package in NEEDED if (version := _version(package))},
+        code=code_digest(),
+        storage=_leave_file(question, name),
+        cache=_cache_fault(folder),
+        prepared=tuple(file for file in question.prepared if (folder / file).exists()),
+        free_bytes=shutil.disk_usage(_nearest(folder)).free,
+        tracking=tracking_fault(question.tracking_uri),
+        gpus=tuple(_gpus()) if question.wants_gpus else (),
+    )
+
+
+def look(rendezvous: Path, names: Sequence[str]) -> Clock:
+    """Look for files that others have left."""
+    began = time.time()
+    unseen = [name for name in names if not _appears(rendezvous / name, name)]
+    return Clock(began, time.time(), tuple(unseen))
+
+
+def code_digest() -> str:
+    """Digest of the project's modules that trials run, as this process finds them."""
+    digest = hashlib.sha256()
+    for package in ("larvae", "sweeps"):
+        for file in _sources(package):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _sources(package: str) -> Iterable[Path]:
+    found = util.find_spec(package)
+    for place in (found and found.submodule_search_locations) or ():
+        yield from sorted(Path(place).rglob("*.py"), key=lambda file: file.relative_to(place))
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _leave_file(question: Question, name: str) -> str:
+    """Read the driver's file and write one's own; what went wrong."""
+    if not _appears(question.rendezvous / DRIVERS_FILE, question.token):
+        return "does not show the file that the driver wrote there"
+    try:
+        (question.rendezvous / name).write_text(name)
+    except OSError as error:
+        return f"cannot be written: {error.strerror or error}"
+    return ""
+
+
+def _appears(file: Path, content: str) -> bool:
+    """Whether a file of some content is there, or appears in a while."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            if file.read_text() == content:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+
+
+def _cache_directory() -> Path:
+    if given := os.environ.get("LARVAE_CACHE_DIR"):
+        return Path(given)
+    try:
+        import platformdirs
+    except ImportError:  # told as a missing package
+        return Path.home()
+    return Path(platformdirs.user_cache_dir("larvae"))
+
+
+def _nearest(folder: Path) -> Path:
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
+def _cache_fault(folder: Path) -> str:
+    """What keeps a file from being made in a folder; empty where nothing does."""
+    place = _nearest(folder)
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return ""
+    return f"`{folder}` cannot be written"
+
+
+def tracking_fault(uri: str) -> str:
+    """What is wrong with an MLflow server, within some seconds; empty where nothing is, or `uri` is none."""
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return "" if error.code in (401, 403, 404) else f"answered {error.code}"  # it is there; the driver logs in
+    except (OSError, ValueError) as error:
+        return f"no answer: {getattr(error, 'reason', error)}"
+    return ""
+
+
+def _gpus() -> Iterable[Gpu]:
+    try:
+        import torch
+    except (ImportError, OSError):  # told as a missing package
+        return
+    with contextlib.suppress(RuntimeError):  # a driver that is too old for this build sees none
+        built_for = torch.cuda.get_arch_list()
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            capability = 10 * found.major + found.minor
+            yield Gpu(found.name, found.total_memory, f"sm_{capability}", has_code_for(capability, built_for))
+
+
+def has_code_for(capability: int, built_for: Iterable[str]) -> bool:
+    """Whether a build of PyTorch runs on a kind of GPU: it needs machine code of that generation, or older PTX.
+
+    capability: such as 70. built_for: such as `sm_75`, `sm_90a` (machine code) and `compute_90` (PTX).
+    """
+    for kind in built_for:
+        code, _, name = kind.partition("_")
+        number = int("".join(filter(str.isdigit, name)))
+        if number <= capability and (code == "compute" or number // 10 == capability // 10):
+            return True
+    return False
