@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +43,7 @@ def save_bytes(path: Path, content: bytes) -> None:
 
 def _write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}")  # hosts may share the folder
     try:
         with partial.open("wb") as file:
             write(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +86,7 @@ def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) 
     return gpu_kinds(require_ready(demand, console).nodes)
 
 
-def trial_settings(options: StudyOptions, prepared: Prepared) -> TrialSettings:
+def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> TrialSettings:
     """What all trials share. Prepared files that other nodes cannot make go into Ray's object store."""
     files = {}
     for name, path in prepared.files.items():
@@ -100,4 +101,6 @@ def trial_settings(options: StudyOptions, prepared: Prepared) -> TrialSettings:
         cpus=prepared.resources.cpus,
         gpus=prepared.resources.gpus,
         compile=options.compile,
+        command=secrets.token_hex(8),
+        varied=study.varied,
     )

@@ -36,7 +36,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
     """
     console = new_console()
     prepared = prepare(study, options, study.members, console)
-    settings, resources, directory = trial_settings(options, prepared), prepared.resources, prepared.directory
+    settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
     todo = directory.unfinished(study)
     if options.plan:
         work = _work(study, todo, prepared)

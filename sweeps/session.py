@@ -75,6 +75,9 @@ class Session:
         self.console.print(f"Label traversals: python analysis/traversals.py {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
+        if failed:
+            place = f"--study {self.study.name} --storage-path {shlex.quote(str(self.options.storage_path))}"
+            self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
         return 1 if failed or not complete else 0
 
 

@@ -34,13 +34,18 @@ class Study:
 
     def label(self, member: MemberConfig) -> str:
         """A member's name by its values, such as `tau=1 beta_vae label_rate=0.01 seed=0`."""
-        values = {name: getattr(member, name) for name in self.varied}
-        return " ".join(value if isinstance(value, str) else f"{name}={value:g}" for name, value in values.items())
+        return label(member, self.varied)
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets that members train on."""
         return tuple(dict.fromkeys(member.dataset for member in self.members))
+
+
+def label(member: MemberConfig, varied: Sequence[str]) -> str:
+    """A member's name by the values of some fields."""
+    values = {name: getattr(member, name) for name in varied}
+    return " ".join(value if isinstance(value, str) else f"{name}={value:g}" for name, value in values.items())
 
 
 def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:

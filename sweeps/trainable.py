@@ -21,10 +21,13 @@ from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
 from larvae.group import train_together
 from larvae.member import Member, MemberDirectory, Row, one_line
+from sweeps.many_trials import REPORT_SECONDS
+from sweeps.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.packing import cap_gpu_memory
+from sweeps.study import label
 
-REPORT_SECONDS = 5.0
-"""Rows are gathered for about so long before they are reported, up to those with metrics of held-out labels."""
+LONG_ITERATIONS = 10_000
+"""Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
 _HELD_OUT = f"held_out_{HELD_OUT_METRICS[-1]}"  # the one that all data sets have
 
 
@@ -60,6 +63,17 @@ class TrialSettings:
     cpus: int
     gpus: float
     compile: bool
+    report_seconds: float = REPORT_SECONDS
+    """Rows are gathered for about so long before they are reported, up to those with metrics of held-out labels."""
+    command: str = ""
+    """Names the command that trains the study now."""
+    varied: tuple[str, ...] = ()
+    """Fields that differ between members, by which people know them."""
+
+    @property
+    def reuses_processes(self) -> bool:
+        """Whether trials follow each other in one process, which saves each two seconds, but they share its name."""
+        return self.schedule.iterations < LONG_ITERATIONS
 
 
 class MemberNews(NamedTuple):
@@ -94,6 +108,14 @@ class MemberTrainable(tune.Trainable):
         self.news = self._train()
         return True
 
+    def __repr__(self) -> str:
+        """What the Ray dashboard calls this process, from its start to its end: its trial, where it has only one."""
+        if self.settings.reuses_processes:
+            return type(self).__name__
+        first, *more = self.open.values()
+        name = f"{label(first, self.settings.varied)} ({first.content_hash})"
+        return f"{name} and {len(more)} more" if more else name
+
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
@@ -103,7 +125,7 @@ class MemberTrainable(tune.Trainable):
         reports: dict[str, MemberNews] = {}
         is_done = False
         try:
-            while time.monotonic() - started < REPORT_SECONDS:
+            while time.monotonic() - started < self.settings.report_seconds:
                 name, news = next(self.news)
                 self._add(reports, name, news)
                 if any(_HELD_OUT in row for row in news.rows):  # a search may decide on it
@@ -129,6 +151,7 @@ class MemberTrainable(tune.Trainable):
         earlier = reports[name].rows if name in reports else []
         reports[name] = news._replace(rows=earlier + news.rows)
         if news.status != "running":
+            self._log(name).write(news.status, reason=news.reason)
             self.open.pop(name, None)
 
     def _end_open(self, reports: dict[str, MemberNews], status: str, reason: str, trace: str = "") -> None:
@@ -155,7 +178,8 @@ class MemberTrainable(tune.Trainable):
             yield report.member.name, MemberNews(report.rows, report.status, report.reason)
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
-        return Member(
+        """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""
+        member = Member(
             config,
             self.settings.schedule,
             self._dataset(config.dataset),
@@ -163,6 +187,16 @@ class MemberTrainable(tune.Trainable):
             device="cuda" if on_gpu else "cpu",
             compiled=self.settings.compile and can_compile(),
         )
+        log, iteration = self._log(config.content_hash), member.trainer.iteration
+        starts = starts_without_progress(log.read(), self.settings.command, iteration)
+        if starts >= MOST_STARTS:
+            cause = "killed, out of memory, or its node lost"
+            raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
+        log.write("started", command=self.settings.command, iteration=iteration, device=member.environment["device"])
+        return member
+
+    def _log(self, member: str) -> MemberLog:
+        return MemberLog(self.settings.members_directory / member)
 
     def _directory(self, config: MemberConfig) -> MemberDirectory:
         return MemberDirectory(self.settings.members_directory / config.content_hash)

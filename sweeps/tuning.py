@@ -14,15 +14,22 @@ from ray import tune
 from rich.console import Console
 
 from larvae.config import MemberConfig
-from sweeps.packing import groups
+from sweeps.gauges import StudyGauges
+from sweeps.many_trials import report_seconds, tune_for
+from sweeps.packing import TrialResources, groups
 from sweeps.places import Place, Places, request
 from sweeps.queueing import MemberQueue
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
 from sweeps.trainable import MemberTrainable, TrialSettings
+from sweeps.waiting import NodeWatch
 
 if TYPE_CHECKING:  # grids need no Optuna, which takes a second to import
     from sweeps.adaptive.suggesting import Suggester
+
+MOST_DEATHS = 50
+"""Deaths of a trial's process; spot nodes go many times in a long training. One that dies always at the same iteration
+is given up much earlier, by `MemberTrainable`."""
 
 
 def train_all(
@@ -90,16 +97,22 @@ def _fit(
     tune_config: dict[str, Any],
     run_config: dict[str, Any],
 ) -> None:
-    """Run Tune to its end, or until the user stops it. The last three: what differs between grids and searches."""
+    """Run Tune to its end, or until the user stops it. The last three: what differs between grids and searches.
+
+    Raises NodesLostError when no node has been left for minutes.
+    """
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
+    at_once = TrialResources(settings.cpus, settings.gpus).concurrency()
+    settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     trainable = tune.with_resources(trainable, lambda config: request(config, settings.cpus, settings.gpus))
+    watch = NodeWatch(reporter.progress.console)
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,
         param_space=param_space,
         tune_config=tune.TuneConfig(
-            reuse_actors=True,
+            reuse_actors=settings.reuses_processes,
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
             **tune_config,
@@ -107,12 +120,14 @@ def _fit(
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(directory.scheduler_files),
-            failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[reporter],
+            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch],
             verbose=0,
             **run_config,
         ),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once):
         tuner.fit()
+    watch.require_nodes()

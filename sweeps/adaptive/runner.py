@@ -35,7 +35,7 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     sample = [member for seed in range(options.first_seeds) for member in adaptive.corners(seed)]
     console = new_console()
     prepared = prepare(study, options, sample, console)
-    settings, resources, directory = trial_settings(options, prepared), prepared.resources, prepared.directory
+    settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
     log = SuggestionLog(directory.path / "suggestions.jsonl")
     rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
     if options.plan:

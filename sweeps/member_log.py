@@ -1,0 +1,59 @@
+"""What happens to a member while trials train it: a line for each start and end, in the member's folder.
+
+Lines are appended, each whole, by the one trial that has the member; so they tell what a killed process could not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+Event = dict[str, Any]
+"""`event` (started, finished, failed, out_of_memory), `time` since the epoch, `host`, `pid`, `iteration`, and more."""
+MOST_STARTS = 4
+"""Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
+
+
+class MemberLog:
+    """The log of one member."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.jsonl"
+
+    def write(self, event: str, **more: object) -> None:
+        """Append an event of this process."""
+        line = {"event": event, "time": time.time(), "host": platform.node(), "pid": os.getpid(), **_place(), **more}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read(self) -> list[Event]:
+        """All events in their order; lines that are not whole are left out."""
+        events: list[Event] = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    events.append(json.loads(line))
+        return events
+
+
+def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
+    """How often a command has started a member at an iteration already."""
+    starts = [event for event in events if event["event"] == "started" and event.get("command") == command]
+    return sum(event.get("iteration") == iteration for event in starts)
+
+
+def _place() -> dict[str, str]:
+    """Where Ray runs this process, by the names that its own logs have."""
+    if not ray.is_initialized():
+        return {}
+    context = ray.get_runtime_context()
+    return {"node": context.get_node_id(), "worker": context.get_worker_id(), "address": ray.util.get_node_ip_address()}

@@ -1,0 +1,92 @@
+"""Says why trials wait, and ends a sweep that waits for a node that does not come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from sweeps.progress import duration
+
+LOOK_SECONDS = 5.0
+SAY_SECONDS = 60.0
+WAIT_SECONDS = 600.0
+"""For how long a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
+
+
+class NodesLostError(OSError):
+    """No node was left that could hold a trial."""
+
+
+class NodeWatch(tune.Callback):
+    """Looks after trials that are pending while none runs; Tune itself would say nothing and wait for ever."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.given_up = ""
+        """Why the sweep was ended; empty where it was not."""
+        self._idle_since: float | None = None
+        self._lost_since: float | None = None
+        self._looked_at = self._said_at = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS or self.given_up:
+            return
+        self._looked_at = now
+        pending = {trial.placement_group_factory for trial in trials if trial.status == "PENDING"}
+        if not pending or any(trial.status == "RUNNING" for trial in trials):
+            self._idle_since = self._lost_since = None
+            return
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        requests = [dict(request.required_resources) for request in pending]
+        if any(fits(request, node) for request in requests for node in _living_nodes()):
+            self._lost_since = None
+            if now - self._idle_since > SAY_SECONDS:
+                self._say(f"Waiting: what a trial takes ({_text(requests[0])}) is in use by others, or being started")
+            return
+        self._lost_since = now if self._lost_since is None else self._lost_since
+        if now - self._lost_since > WAIT_SECONDS:
+            self._give_up(requests[0])
+        else:
+            waited = f"for {duration(WAIT_SECONDS)} at most"
+            self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
+
+    def require_nodes(self) -> None:
+        """Raise NodesLostError if the sweep was ended for want of nodes."""
+        if self.given_up:
+            raise NodesLostError(self.given_up)
+
+    def _say(self, line: str) -> None:
+        if time.monotonic() - self._said_at > SAY_SECONDS or not self._said_at:
+            self._said_at = time.monotonic()
+            self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
+
+    def _give_up(self, request: Mapping[str, float]) -> None:
+        """End Tune as Ctrl-C does, so that everything is kept."""
+        rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(request)}"
+        self.given_up = f"{rule}: start nodes, and the same command goes on"
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    """Whether a node of some resources could hold a trial, if nothing else ran on it."""
+    return all(node.get(kind, 0) >= amount for kind, amount in request.items())
+
+
+def _living_nodes() -> Iterable[Mapping[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _text(request: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:.3g} {kind}" for kind, amount in request.items())
