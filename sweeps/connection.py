@@ -7,8 +7,9 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def connect(address: str | None) -> None:
         return
     _require_answer(address)
     runtime_env["py_modules"] = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
-    with _deadline(_refusal(address, f"no answer within {CONNECT_SECONDS} s")):
+    with _deadline(address):
         try:
             ray.init(address, **quiet, runtime_env=runtime_env)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InvalidInputError(_refusal(address, error)) from None
 
 
@@ -61,6 +62,8 @@ def dashboard_url() -> str | None:
 def _refusal(address: str, reason: object) -> str:
     first_line = str(reason).partition("\n")[0]
     advice = "start one with `ray start --head`, or leave --address out"
+    if "token" in first_line.lower():
+        advice = "set RAY_AUTH_MODE=token here too, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on the cluster's head"
     return f"`address` must be a running Ray cluster, got {address}: {first_line}; {advice}"
 
 
@@ -76,17 +79,35 @@ def _require_answer(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _deadline(message: str) -> Iterator[None]:
+def _deadline(address: str) -> Iterator[None]:
     """End the process with one line when the body takes too long: Ray's own connecting can't be interrupted."""
+    with _own_words() as (heard, stderr):
 
-    def give_up() -> None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        os._exit(2)
+        def give_up() -> None:
+            refused = "InvalidAuthToken" in heard()
+            reason = "its token is another's" if refused else f"no answer within {CONNECT_SECONDS} s"
+            os.write(stderr, f"error: {_refusal(address, reason)}\n".encode())
+            os._exit(2)
 
-    timer = threading.Timer(CONNECT_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+        timer = threading.Timer(CONNECT_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+@contextlib.contextmanager
+def _own_words() -> Iterator[tuple[Callable[[], str], int]]:
+    """Keep from the terminal what Ray's C++ writes each second while it connects; gives that, and the real stderr."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lambda: os.pread(file.fileno(), 10**6, 0).decode(errors="replace"), stderr
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)

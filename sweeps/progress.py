@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +16,11 @@ from rich.text import Text
 from larvae.member import Row
 
 PLAIN_LINE_SECONDS = 30.0
+MOST_BARS = 24
+"""Running members that have a bar of their own: more would not fit on a screen, and each costs time to draw."""
+REFRESH_SHARE = 0.02
+"""Of the driver's time, at most, for showing the whole: the more members there are, the longer that takes."""
+_OPEN = ("running", "waiting")
 
 
 def makespan(remaining_seconds: list[float], slots: int) -> float:
@@ -24,14 +29,6 @@ def makespan(remaining_seconds: list[float], slots: int) -> float:
     for seconds in remaining_seconds:
         heapq.heapreplace(ends, ends[0] + seconds)
     return max(ends)
-
-
-class _Speed(NamedTuple):
-    """How long some iterations took; a member's first ones may include compilation."""
-
-    seconds: float
-    iterations: int
-    warming_up: bool
 
 
 class StudyProgress:
@@ -45,20 +42,28 @@ class StudyProgress:
         self.iterations = iterations
         self.slots = slots
         self.console = console
-        self.done: dict[str, int] = dict.fromkeys(labels, 0)
-        self.status: dict[str, str] = dict.fromkeys(labels, "waiting")
+        self.done: dict[str, int] = {}
+        self.status: dict[str, str] = {}
         self.latest: dict[str, Row] = {}
         self.expected = 0
         """Iterations that are likely to be trained beside those of the members that are known."""
         self.best = ""
         """What to say of the best result so far, in place of the finished member of the best MIG."""
-        self._speeds: list[_Speed] = []
+        # What sums over members would tell: a report of one of 48,000 must not look at all of them.
+        self._numbers: Counter[str] = Counter()
+        self._iterations_done = 0
+        self._iterations_left = 0
+        self._warm_seconds = 0.0
+        self._warm_iterations = 0
+        self._best_finished: tuple[float, str] | None = None
         self._printed_at = time.monotonic()
+        self._refresh_at = self._printed_at
         self._bars = Progress(TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[note]}"))
         self._best_line = Text(overflow="fold")
         self._screen = Live(Group(self._bars, self._best_line), console=console)
         self._overall = self._bars.add_task("", total=iterations * len(labels), note="")
         self._tasks: dict[str, TaskID] = {}
+        self.add(labels)
 
     def __enter__(self) -> StudyProgress:
         if self.console.is_terminal:
@@ -67,69 +72,99 @@ class StudyProgress:
 
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
+            self._refresh()
             self._screen.stop()
 
     def add(self, labels: Mapping[str, str]) -> None:
         """More members, by hash, are to be trained."""
         self.labels |= labels
-        self.done |= dict.fromkeys(labels, 0)
-        self.status |= dict.fromkeys(labels, "waiting")
+        for member in labels:
+            self._change(member, 0, "waiting")
 
     def start(self, member: str) -> None:
         """A member has begun."""
-        self.status[member] = "running"
+        self._change(member, self.done[member], "running")
 
     def wait(self, member: str) -> None:
         """A member will be tried again."""
-        self.status[member] = "waiting"
+        self._change(member, self.done[member], "waiting")
 
     def update(self, member: str, rows: list[Row]) -> None:
         """A member has reported rows."""
         rows = [row for row in rows if row["iteration"] > self.done[member]]  # a restarted trial repeats some
         if not rows:
             return
+        before, reached = self.done[member], int(rows[-1]["iteration"])
+        warm = rows if before else rows[1:]  # a member's first row may include compilation
+        if warm:
+            self._warm_seconds += sum(row["seconds"] for row in warm)
+            self._warm_iterations += reached - (before or int(rows[0]["iteration"]))
+        self._change(member, reached, self.status[member])
+        latest = self.latest.setdefault(member, {})
         for row in rows:
-            iterations = int(row["iteration"]) - self.done[member]
-            self._speeds.append(_Speed(row["seconds"], iterations, warming_up=self.done[member] == 0))
-            self.done[member] = int(row["iteration"])
-            self.latest[member] = self.latest.get(member, {}) | row
+            latest.update(row)
         self._show(member)
 
     def end(self, member: str, status: str) -> None:
         """A member has finished, failed or been stopped."""
-        self.status[member] = status
+        self._change(member, self.done[member], status)
+        mig = self.latest.get(member, {}).get("mig")
+        if status == "finished" and mig is not None and (self._best_finished is None or mig > self._best_finished[0]):
+            self._best_finished = (mig, self.labels[member])
         if member in self._tasks:
             self._bars.remove_task(self._tasks.pop(member))
-        self._show_overall()
+        self._refresh_now_and_then()
         self._print(f"{self.labels[member]} {status}{self._metrics(member)}")
+
+    def note(self, line: str) -> None:
+        """Tell something out of the ordinary."""
+        self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
 
     def seconds_left(self) -> float | None:
         """Time until the last member ends, running and waiting ones counted; None before it can be told."""
-        known = [speed for speed in self._speeds if not speed.warming_up]
-        if not known:
+        if not self._warm_iterations:
             return None
-        rate = sum(speed.seconds for speed in known) / sum(speed.iterations for speed in known)
-        order = ("running", "waiting")
-        open_members = [member for status in order for member in self.labels if self.status[member] == status]
-        known_work = [(self.iterations - self.done[member]) * rate for member in open_members]
+        rate = self._warm_seconds / self._warm_iterations
+        running = [member for member, status in self.status.items() if status == "running"]
+        waiting = [member for member, status in self.status.items() if status == "waiting"]
+        known_work = [(self.iterations - self.done[member]) * rate for member in (*running, *waiting)]
         return makespan(known_work + [self.expected * rate / self.slots] * self.slots, self.slots)
 
-    def _iterations_left(self) -> int:
-        open_members = [member for member, status in self.status.items() if status in ("running", "waiting")]
-        return self.expected + sum(self.iterations - self.done[member] for member in open_members)
+    def _change(self, member: str, done: int, status: str) -> None:
+        """Change what is known of a member, and what sums over members would tell."""
+        if member in self.status:
+            self._numbers[self.status[member]] -= 1
+            self._iterations_done -= self.done[member]
+            self._iterations_left -= self._left(member)
+        self.done[member], self.status[member] = done, status
+        self._numbers[status] += 1
+        self._iterations_done += done
+        self._iterations_left += self._left(member)
+
+    def _left(self, member: str) -> int:
+        """Iterations that a member still has to train: none where it has ended."""
+        return self.iterations - self.done[member] if self.status[member] in _OPEN else 0
 
     def _show(self, member: str) -> None:
-        if member not in self._tasks:
+        if self.console.is_terminal and member not in self._tasks and len(self._tasks) < MOST_BARS:
             self._tasks[member] = self._bars.add_task(self.labels[member], total=self.iterations, note="")
-        note = f"{self.done[member]:,} of {self.iterations:,}{self._metrics(member)}"
-        self._bars.update(self._tasks[member], completed=self.done[member], note=note)
-        self._show_overall()
+        if member in self._tasks:
+            note = f"{self.done[member]:,} of {self.iterations:,}{self._metrics(member)}"
+            self._bars.update(self._tasks[member], completed=self.done[member], note=note)
+        self._refresh_now_and_then()
         if time.monotonic() - self._printed_at > PLAIN_LINE_SECONDS:
             self._print(self.summary())
 
-    def _show_overall(self) -> None:
-        done = sum(self.done.values())
-        total = done + self._iterations_left()
+    def _refresh_now_and_then(self) -> None:
+        """Refresh what is shown of the whole, unless it was moments ago as measured by what that takes."""
+        if self.console.is_terminal and time.monotonic() >= self._refresh_at:
+            started = time.monotonic()
+            self._refresh()
+            ended = time.monotonic()
+            self._refresh_at = ended + (ended - started) / REFRESH_SHARE
+
+    def _refresh(self) -> None:
+        done, total = self._iterations_done, self._iterations_done + self.expected + self._iterations_left
         self._bars.update(self._overall, completed=done, total=total, description="all", note=self._state())
         self._best_line.plain = self._best()
 
@@ -138,23 +173,18 @@ class StudyProgress:
         return "; ".join(part for part in (self._state(), self._best()) if part)
 
     def _state(self) -> str:
-        statuses = list(self.status.values())
-        counts = {status: statuses.count(status) for status in ("finished", "stopped", "failed", "running", "waiting")}
-        done = sum(self.done.values())
-        share = done / max(1, done + self._iterations_left())
+        total = self._iterations_done + self.expected + self._iterations_left
+        share = self._iterations_done / max(1, total)
+        order = ("finished", "stopped", "failed", "running", "waiting")
+        counts = ", ".join(f"{self._numbers[status]} {status}" for status in order if self._numbers[status])
         left = self.seconds_left()
-        eta = "" if left is None else f", {duration(left)} left"
-        return f"{share:.0%}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + eta
+        return f"{share:.0%}: {counts}" + ("" if left is None else f", {duration(left)} left")
 
     def _best(self) -> str:
-        if self.best:
+        if self.best or self._best_finished is None:
             return self.best
-        migs = {m: self.latest.get(m, {}).get("mig") for m, status in self.status.items() if status == "finished"}
-        known = {member: mig for member, mig in migs.items() if mig is not None}
-        if not known:
-            return ""
-        best = max(known, key=lambda member: known[member])
-        return f"best MIG {known[best]:.3f} with {self.labels[best]}"
+        mig, label = self._best_finished
+        return f"best MIG {mig:.3f} with {label}"
 
     def _metrics(self, member: str) -> str:
         row = self.latest.get(member, {})

@@ -36,7 +36,6 @@ class MemberReporter(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        members = {member.content_hash: member for member in members_of(trial)}
         for name, news in result.get("members", {}).items():
             self.tracker.log(name, news["rows"])
             self.progress.update(name, news["rows"])
@@ -45,7 +44,7 @@ class MemberReporter(tune.Callback):
             elif news["status"] == "out_of_memory":
                 self.open.discard(name)
                 self.progress.wait(name)
-                self.out_of_memory[name] = members[name]
+                self.out_of_memory |= {m.content_hash: m for m in members_of(trial) if m.content_hash == name}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that a search has stopped ends without a last word; its members' results tell."""
@@ -53,6 +52,17 @@ class MemberReporter(tune.Callback):
             result = self.directory.member(member).read_result() if member.content_hash in self.open else None
             if result and result["status"] == "stopped":
                 self._end(member.content_hash, "stopped", result["reason"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
+        names = [member.content_hash for member in members_of(trial) if member.content_hash in self.open]
+        for name in names:
+            self.progress.wait(name)
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            self.progress.note(
+                f"{self.progress.labels[names[0]]}{others}: its process died; its checkpoint waits for a place"
+            )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: its process died again and again."""

@@ -1,20 +1,18 @@
 """The only writer to MLflow: an experiment a study, a parent run a study, a child run a member.
 
-Results live in the study's folder; MLflow is the index that people look at. So a server that is
-down stops nothing: what it missed is kept and sent later, in this run or in the next.
+Results live in the study's folder; MLflow is the index that people look at. So a server that is slow or down
+holds up nothing: threads of the outbox write to it, and what it missed is sent later, in this run or in the next.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default waits for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run made again by a retry would be there twice
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # needs no internet
 
@@ -24,13 +22,16 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from larvae.config import MemberConfig
-from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
+from sweeps.outbox import News, Outbox
 from sweeps.provenance import environment
-from sweeps.study import Study, StudyDirectory, require_writable
+from sweeps.reachability import require_reachable as require_reachable
+from sweeps.study import Study, StudyDirectory
 
-RETRY_SECONDS = 30.0
-ROWS_PER_BATCH = 15  # MLflow takes 1000 points at once, a row has up to 60: CelebA has 40 attributes
+MOST_POINTS = 1000  # that MLflow takes at once
+MOST_AWAITED = 500
+"""Members whose runs are made before training starts, to be seen as SCHEDULED; of larger studies, meanwhile."""
+_SERVER_THREADS = 4
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 UNREACHABLE = (MlflowException, requests.RequestException, OSError)
@@ -39,41 +40,21 @@ for noisy in ("alembic", "mlflow"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def require_reachable(uri: str) -> None:
-    """Raise InvalidInputError, within 15 s, unless MLflow can be written there. Writes nothing."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).absolute()
-        require_writable("tracking_uri", path.parent)
-        if path.exists() and not _is_database(path):
-            raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {uri}")
-        return
-    if uri.startswith(("http://", "https://")):
-        _require_answering_server(uri)
-        return
-    if uri.split("+")[0].split(":")[0] not in ("postgresql", "mysql", "mssql"):
-        raise InvalidInputError(f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}")
+class _KnownRun(NamedTuple):
+    """A run that MLflow has from an earlier command."""
 
-
-def _is_database(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(16) in (b"", b"SQLite format 3\0")
-
-
-def _require_answering_server(uri: str) -> None:
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
-    except requests.RequestException as error:
-        reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
-        advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
-        raise InvalidInputError(
-            f"`tracking_uri` must be a running MLflow server, got {uri}: {reason}; {advice}"
-        ) from None
+    run_id: str
+    status: str
+    has_configuration: bool
+    was_stopped: bool
+    """By a search."""
 
 
 class Tracker:
-    """Keeps MLflow in step with a study: made at its start, told of rows and ends, closed at its end."""
+    """Keeps MLflow in step with a study: made at its start, told of rows and ends, closed at its end.
+
+    Telling it takes no time: threads write to MLflow. `flush` waits for them.
+    """
 
     def __init__(
         self,
@@ -96,20 +77,20 @@ class Tracker:
         self._member_tags: dict[str, Mapping[str, str]] = {}
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
-        self._rows: dict[str, list[Row]] = {}
-        self._ends: dict[str, tuple[str, str]] = {}
-        self._offline_until = 0.0
+        self._is_doubtful: set[str] = set()  # members whose run may have been made by a request without an answer
+        self._outbox = Outbox(self._send, UNREACHABLE, 1 if uri.startswith("sqlite") else _SERVER_THREADS)
         self._experiment = self._find_or_make_experiment(uri)
-        self._existing = self._existing_runs()
-        self._parent = self._find_or_make_parent(self._existing.pop("study", None), {**tags, **(study_tags or {})})
-        self._runs: dict[str, str] = {}
-        for member in study.members:
-            self._run_of(member.content_hash)
-        for run in self._existing.values():  # no run stays RUNNING that a killed command left so
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED")
-        for member in study.members:
-            self._reconcile(member)
+        self._known = self._existing_runs()
+        self._parent = self._find_or_make_parent(self._known.pop("study", None), {**tags, **(study_tags or {})})
+        self._runs = {name: run.run_id for name, run in self._known.items() if run.has_configuration}
+        for name, run in self._known.items():  # no run stays RUNNING that a killed command left so
+            if run.status == "RUNNING":
+                self._outbox.put(name, News(left_running=True))
+        for name in self._members:
+            self._outbox.plan(name)
+        if len(self._members) <= MOST_AWAITED and not self._outbox.flush() and self._outbox.error:
+            self._outbox.stop()
+            raise self._outbox.error
 
     @property
     def runs_page(self) -> str:
@@ -121,84 +102,108 @@ class Tracker:
         for member in members:
             name = member.content_hash
             self._members[name], self._member_tags[name] = member, tags
-            if self._attempt(lambda name=name: self._run_of(name)):
-                self._attempt(lambda member=member: self._reconcile(member))
+            self._outbox.plan(name)
 
     def start(self, member: str) -> None:
         """A member (by content hash) trains now."""
-        self._ends.pop(member, None)
-        self._attempt(lambda: self._send_start(member))
+        self._outbox.put(member, News(has_started=True))
 
     def log(self, member: str, rows: list[Row]) -> None:
         """Log rows with their iterations as steps; those logged before are left out."""
-        self._rows.setdefault(member, []).extend(rows)
-        self._flush()
+        self._outbox.put(member, News(rows=list(rows)))
 
     def end(self, member: str, status: str, reason: str = "") -> None:
         """A member has finished, failed or been stopped."""
-        self._ends[member] = (status, reason)
-        self._flush()
+        self._outbox.put(member, News(end=(status, reason)))
+
+    def flush(self) -> bool:
+        """Wait until MLflow has been told everything, or does not answer; True if it has everything."""
+        return self._outbox.flush()
 
     def close(self, status: str) -> bool:
         """End the study's run; True if MLflow has everything."""
-        self._offline_until = 0.0
-        self._flush()
-        return self._attempt(lambda: self._client.set_terminated(self._parent, _STATUS[status])) and not self._behind
-
-    @property
-    def _behind(self) -> bool:
-        return bool(self._rows or self._ends)
-
-    def _flush(self) -> None:
-        for member in list(self._rows):
-            if self._attempt(lambda member=member: self._send_rows(member, self._rows[member])):
-                del self._rows[member]
-        for member in [m for m in self._ends if m not in self._rows]:
-            if self._attempt(lambda member=member: self._send_end(member, *self._ends[member])):
-                del self._ends[member]
-
-    def _attempt(self, call: Any) -> bool:
-        """Call MLflow, unless it failed moments ago; False if it fails."""
-        if time.monotonic() < self._offline_until:
-            return False
+        is_complete = any(self._outbox.flush(again=True) for _ in range(2))
+        self._outbox.stop()
         try:
-            call()
-        except UNREACHABLE as error:
-            self._offline_until = time.monotonic() + RETRY_SECONDS
-            print(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later", file=sys.stderr)
+            self._client.set_terminated(self._parent, _STATUS[status])
+        except UNREACHABLE:
             return False
-        return True
+        return is_complete
 
-    def _send_start(self, member: str) -> None:
-        run = self._run_of(member)
-        planned = RunTag("larvae.iterations", str(self.study.schedule.iterations))
-        self._client.log_batch(run, tags=[planned, RunTag("larvae.reason", "")])
-        self._client.update_run(run, status="RUNNING")
+    def _send(self, name: str, news: News) -> bool:
+        """Tell MLflow news of a member; False if its rows are not in the folder where they should be."""
+        known = self._known.get(name)
+        if news.left_running and known and not news.has_started:
+            self._client.set_terminated(known.run_id, "KILLED")
+        if name not in self._members:
+            return True
+        is_waiting = not (news.rows or news.has_started or news.end)
+        run = self._run_of(name, is_waiting)
+        if is_waiting:
+            news = self._found_in_folder(name, run)
+        result = self.directory.member(self._members[name]).read_result() if news.from_folder else None
+        if news.has_started and not news.end:
+            self._client.update_run(run, status="RUNNING")
+        self._send_rows(name, run, result["history"] if result else news.rows, self._tags_of(name, news))
+        if news.end:
+            self._send_end(name, run, news.end[0])
+        return not news.from_folder or result is not None
 
-    def _send_rows(self, member: str, rows: Iterable[Row]) -> None:
-        run = self._run_of(member)
-        last = self._last_logged(member)
-        new = [row for row in rows if row["iteration"] > last]
-        for start in range(0, len(new), ROWS_PER_BATCH):  # whole rows: the last step of one tells what is logged
-            batch = new[start : start + ROWS_PER_BATCH]
-            self._client.log_batch(run, metrics=[point for row in batch for point in _points(row)])
-            self._logged[member] = int(batch[-1]["iteration"])
+    def _found_in_folder(self, name: str, run: str) -> News:
+        """What the folder has of a member and MLflow has not."""
+        member, known = self._members[name], self._known.get(name)
+        files, status = self.directory.member(member), known.status if known else "SCHEDULED"
+        result = files.read_result()
+        is_finished = result is not None and files.last_evaluation(self.study.schedule.iterations) is not None
+        is_stopped = result is not None and files.stopped_at is not None and not (known and known.was_stopped)
+        if result and (is_stopped or (is_finished and status != "FINISHED")):
+            return News(end=(result["status"], result["reason"]), from_folder=True)
+        if not is_finished and status == "FINISHED":  # it trains on, to a raised end
+            self._client.update_run(run, status="SCHEDULED")
+        return News()
 
-    def _last_logged(self, member: str) -> int:
-        """The last step of a run, asked of MLflow once."""
-        if member not in self._logged:
-            history = self._client.get_metric_history(self._run_of(member), "loss")
-            self._logged[member] = max((point.step for point in history), default=0)
-        return self._logged[member]
-
-    def _send_end(self, member: str, status: str, reason: str) -> None:
-        run = self._run_of(member)
-        tags = {"larvae.iterations": str(self.study.schedule.iterations), "larvae.reason": reason}
-        if rung := self.directory.member(self._members[member]).stopped_at:
+    def _tags_of(self, name: str, news: News) -> list[RunTag]:
+        """What of a run's tags a start or an end changes."""
+        if not (news.has_started or news.end):
+            return []
+        tags = {
+            "larvae.iterations": str(self.study.schedule.iterations),
+            "larvae.reason": news.end[1] if news.end else "",
+        }
+        if news.end and (rung := self.directory.member(self._members[name]).stopped_at):
             tags["larvae.stopped_at"] = str(rung)
-        self._client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
+        return [RunTag(key, value) for key, value in tags.items()]
+
+    def _send_rows(self, name: str, run: str, rows: Iterable[Row], tags: list[RunTag]) -> None:
+        """Log new rows, and tags with the first ones."""
+        batch: list[Metric] = []
+        last = self._last_logged(name, run) if rows else 0
+        for row in rows:
+            if row["iteration"] <= last:
+                continue
+            last, points = int(row["iteration"]), _points(row)
+            if len(batch) + len(points) > MOST_POINTS:  # whole rows: the last step of one tells what is logged
+                self._log(name, run, batch, tags)
+                batch, tags = [], []
+            batch += points
+        if batch or tags:
+            self._log(name, run, batch, tags)
+
+    def _log(self, name: str, run: str, batch: list[Metric], tags: list[RunTag]) -> None:
+        self._client.log_batch(run, metrics=batch, tags=tags)
+        if batch:
+            self._logged[name] = batch[-1].step
+
+    def _last_logged(self, name: str, run: str) -> int:
+        """The last step of a run, asked of MLflow once."""
+        if name not in self._logged:
+            history = self._client.get_metric_history(run, "loss")
+            self._logged[name] = max((point.step for point in history), default=0)
+        return self._logged[name]
+
+    def _send_end(self, name: str, run: str, status: str) -> None:
         self._client.set_terminated(run, _STATUS[status])
-        picture = MemberDirectory(self.directory.path / "members" / member).traversal
+        picture = MemberDirectory(self.directory.path / "members" / name).traversal
         if status == "finished" and picture.exists():
             self._client.log_artifact(run, str(picture))
 
@@ -212,77 +217,77 @@ class Tracker:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
-    def _existing_runs(self) -> dict[str, Run]:
+    def _existing_runs(self) -> dict[str, _KnownRun]:
         """Runs of the experiment by member's hash; the parent's under `study`."""
-        runs: dict[str, Run] = {}
+        runs: dict[str, _KnownRun] = {}
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
-            runs |= {run.data.tags.get("larvae.member", "study"): run for run in page}
+            runs |= {run.data.tags.get("larvae.member", "study"): _known_run(run) for run in page}
             token = page.token
             if not token:
                 return runs
 
-    def _find_or_make_parent(self, run: Run | None, tags: Mapping[str, str]) -> str:
+    def _find_or_make_parent(self, run: _KnownRun | None, tags: Mapping[str, str]) -> str:
         if run is None:
             all_tags = {"larvae.role": "study", **tags}
-            run = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags)
+            run_id = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags).info.run_id
         else:
-            self._client.log_batch(run.info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        self._client.update_run(run.info.run_id, status="RUNNING")
+            run_id = run.run_id
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._client.update_run(run_id, status="RUNNING")
         record = {
             "study": self.study.name,
             "members": {self.study.label(member): member.to_dict() for member in self.study.members},
         }
-        self._client.log_dict(run.info.run_id, record, "study.json")
-        self._client.log_dict(run.info.run_id, environment(), "environment.json")
-        return run.info.run_id
+        self._client.log_dict(run_id, record, "study.json")
+        self._client.log_dict(run_id, environment(), "environment.json")
+        return run_id
 
-    def _run_of(self, member: str) -> str:
+    def _run_of(self, name: str, is_waiting: bool) -> str:
         """A member's run, found or made."""
-        if member not in self._runs:
-            self._runs[member] = self._find_or_make_run(self._members[member])
-        return self._runs[member]
+        if name not in self._runs:
+            known = self._known.get(name) or self._made_without_answer(name)
+            run = known.run_id if known else self._make_run(name)
+            if known is None or not known.has_configuration:  # a command was killed just after it had made the run
+                self._log_configuration(run, self._members[name])
+                if is_waiting:
+                    self._client.update_run(run, status="SCHEDULED")
+            self._runs[name] = run
+        return self._runs[name]
 
-    def _find_or_make_run(self, member: MemberConfig) -> str:
-        if existing := self._existing.get(member.content_hash):
-            if not existing.data.params:  # a command was killed just after it had made the run
-                self._log_configuration(existing.info.run_id, member)
-            return existing.info.run_id
-        all_tags = {
+    def _made_without_answer(self, name: str) -> _KnownRun | None:
+        """The run that a request has made which got no answer."""
+        if name not in self._is_doubtful:
+            return None
+        found = self._client.search_runs([self._experiment], f"tags.`larvae.member` = '{name}'", max_results=1)
+        return _known_run(found[0]) if found else None
+
+    def _make_run(self, name: str) -> str:
+        member = self._members[name]
+        tags = {
             "larvae.role": "member",
-            "larvae.member": member.content_hash,
+            "larvae.member": name,
             "larvae.iterations": str(self.study.schedule.iterations),
             "larvae.fingerprint": self.fingerprints[member.dataset],
             "larvae.directory": str(self.directory.member(member).path),
             "mlflow.parentRunId": self._parent,
             **self._tags,
-            **self._member_tags.get(member.content_hash, {}),
+            **self._member_tags.get(name, {}),
         }
-        run = self._client.create_run(self._experiment, run_name=self.study.label(member), tags=all_tags)
-        run_id = run.info.run_id
-        self._log_configuration(run_id, member)
-        self._client.update_run(run_id, status="SCHEDULED")
-        self._logged[member.content_hash] = 0
-        return run_id
+        self._is_doubtful.add(name)
+        run = self._client.create_run(self._experiment, run_name=self.study.label(member), tags=tags)
+        self._logged[name] = 0
+        return run.info.run_id
 
     def _log_configuration(self, run_id: str, member: MemberConfig) -> None:
         self._client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in member.to_dict().items()])
         self._client.log_dict(run_id, member.to_dict(), "config.json")
 
-    def _reconcile(self, member: MemberConfig) -> None:
-        """Log what the folder has of a member and MLflow has not."""
-        name, files = member.content_hash, self.directory.member(member)
-        known = self._existing[name].info.status if name in self._existing else "SCHEDULED"
-        tags = self._existing[name].data.tags if name in self._existing else {}
-        result = files.read_result()
-        is_finished = files.last_evaluation(self.study.schedule.iterations) is not None
-        was_stopped = files.stopped_at is not None and "larvae.stopped_at" not in tags
-        if result and (was_stopped or (is_finished and known != "FINISHED")):
-            self.log(name, result["history"])
-            self.end(name, result["status"], result["reason"])
-        elif not is_finished and known == "FINISHED":  # it trains on, to a raised end
-            self._client.update_run(self._runs[name], status="SCHEDULED")
+
+def _known_run(run: Run) -> _KnownRun:
+    tags = run.data.tags
+    return _KnownRun(run.info.run_id, run.info.status, bool(run.data.params), "larvae.stopped_at" in tags)
 
 
 def _text(value: object) -> str:

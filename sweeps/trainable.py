@@ -21,11 +21,12 @@ from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
 from larvae.group import train_together
 from larvae.member import Member, MemberDirectory, Row, one_line
-from sweeps.many_trials import REPORT_SECONDS
 from sweeps.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.packing import cap_gpu_memory
 from sweeps.study import label
 
+REPORT_SECONDS = 5.0
+"""Between two reports of a trial, where few run."""
 LONG_ITERATIONS = 10_000
 """Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
 _HELD_OUT = f"held_out_{HELD_OUT_METRICS[-1]}"  # the one that all data sets have

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from larvae.config import MemberConfig
 from sweeps.gauges import StudyGauges
-from sweeps.many_trials import report_seconds, tune_for
+from sweeps.many_trials import InOrder, report_seconds, tune_for
 from sweeps.packing import TrialResources, groups
 from sweeps.places import Place, Places, request
 from sweeps.queueing import MemberQueue
@@ -106,13 +106,14 @@ def _fit(
     settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     trainable = tune.with_resources(trainable, lambda config: request(config, settings.cpus, settings.gpus))
-    watch = NodeWatch(reporter.progress.console)
+    watch = NodeWatch(reporter.progress.note)
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,
         param_space=param_space,
         tune_config=tune.TuneConfig(
             reuse_actors=settings.reuses_processes,
+            scheduler=InOrder(),
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
             **tune_config,

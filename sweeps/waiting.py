@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
 from ray import tune
-from rich.console import Console
 
 from sweeps.progress import duration
 
@@ -27,8 +26,9 @@ class NodesLostError(OSError):
 class NodeWatch(tune.Callback):
     """Looks after trials that are pending while none runs; Tune itself would say nothing and wait for ever."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """tell: says a line to the user."""
+        self._tell = tell
         self.given_up = ""
         """Why the sweep was ended; empty where it was not."""
         self._idle_since: float | None = None
@@ -70,7 +70,7 @@ class NodeWatch(tune.Callback):
     def _say(self, line: str) -> None:
         if time.monotonic() - self._said_at > SAY_SECONDS or not self._said_at:
             self._said_at = time.monotonic()
-            self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
+            self._tell(line)
 
     def _give_up(self, request: Mapping[str, float]) -> None:
         """End Tune as Ctrl-C does, so that everything is kept."""

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from larvae.errors import InvalidInputError
-from sweeps import tracking
+from sweeps import outbox, tracking
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import Tracker, require_reachable
 
@@ -56,6 +56,7 @@ def test_runs_tell_a_members_life(uri: str, small_study: Build, study_directory:
     assert statuses(uri, study) == ["RUNNING"] + 4 * ["SCHEDULED"]
     for member in (finished, failed, stopped):
         tracker.start(member)
+    assert tracker.flush()
     assert statuses(uri, study) == 4 * ["RUNNING"] + ["SCHEDULED"]
     tracker.log(finished, [row(2), row(4, mig=0.2, l2=0.5)])
     tracker.end(finished, "finished")
@@ -80,7 +81,10 @@ def test_rows_reported_again_are_logged_once(uri: str, small_study: Build, study
     tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.log(member, [row(2), row(4)])
     tracker.log(member, trained_again[:3])
-    Tracker(uri, study, study_directory, IMAGES, {}).log(member, trained_again)
+    assert tracker.flush()
+    again = Tracker(uri, study, study_directory, IMAGES, {})
+    again.log(member, trained_again)
+    assert again.flush()
     assert steps(uri, runs_of(uri, study)[member]) == [2, 4, 6, 8]
 
 
@@ -88,7 +92,9 @@ def test_run_that_a_killed_command_left_running_is_killed(
     uri: str, small_study: Build, study_directory: StudyDirectory
 ) -> None:
     study = small_study("left")
-    Tracker(uri, study, study_directory, IMAGES, {}).start(study.members[0].content_hash)
+    killed = Tracker(uri, study, study_directory, IMAGES, {})
+    killed.start(study.members[0].content_hash)
+    assert killed.flush()
     assert statuses(uri, study) == ["RUNNING", "RUNNING", "SCHEDULED"]
     fewer = small_study("left", taus=(1.0,))  # the run left over is not even a member of the next command
     Tracker(uri, fewer, study_directory, IMAGES, {}).close("finished")
@@ -122,6 +128,7 @@ def test_member_that_trains_on_to_a_raised_end_is_not_finished(
     tracker = Tracker(uri, raised, study_directory, IMAGES, {})
     assert statuses(uri, raised) == ["RUNNING", "SCHEDULED"]
     tracker.start(member.content_hash)
+    assert tracker.flush()
     assert runs_of(uri, raised)[member.content_hash].data.tags["larvae.iterations"] == "8"
 
 
@@ -132,6 +139,7 @@ def test_server_that_goes_away_loses_nothing(
     first, second = (member.content_hash for member in study.members)
     tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.log(first, [row(2)])
+    assert tracker.flush()
 
     def unreachable(*_: Any, **__: Any) -> None:
         raise requests.ConnectionError("gone")
@@ -161,7 +169,7 @@ def test_addresses_that_mlflow_does_not_write_are_refused(bad: str) -> None:
 class Outage:
     """A server that is away, as MlflowClient shows it, from the given number of calls on."""
 
-    METHODS = ("log_batch", "update_run", "set_terminated", "get_metric_history")
+    METHODS = ("create_run", "log_batch", "update_run", "set_terminated", "get_metric_history", "log_dict")
 
     def __init__(self, patch: pytest.MonkeyPatch, error: Exception, after: int = 0) -> None:
         self.calls = 0
@@ -212,18 +220,20 @@ def test_a_server_that_is_away_is_left_alone_for_a_while(
     """Else each report of a trial would wait for it."""
     study = small_study("left-alone")
     member = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, IMAGES, {})
     with monkeypatch.context() as patch:
+        patch.setattr(outbox, "FIRST_RETRY_SECONDS", 60.0)
+        tracker = Tracker(uri, study, study_directory, IMAGES, {})
         outage = Outage(patch, requests.ConnectionError())
         tracker.log(member, [row(2)])
+        assert not tracker.flush()
         asked = outage.calls
         assert asked >= 1
         for iteration in (4, 6, 8):
             tracker.log(member, [row(iteration)])
+            assert not tracker.flush()
         assert outage.calls == asked
-    now = time.monotonic()
-    monkeypatch.setattr(tracking.time, "monotonic", lambda: now + tracking.RETRY_SECONDS + 1)
     tracker.log(member, [row(10)])
+    assert tracker.close("finished")
     assert steps(uri, runs_of(uri, study)[member]) == [2, 4, 6, 8, 10]
 
 
@@ -243,6 +253,7 @@ def test_a_history_that_is_cut_off_between_batches_is_completed(
     with monkeypatch.context() as patch:
         Outage(patch, requests.ConnectionError(), after=1)
         tracker.log(member, history)
+        assert not tracker.flush()
     assert 0 < len(steps(uri, runs_of(uri, study)[member])) < 200
     if restarted:
         tracker = Tracker(uri, study, study_directory, IMAGES, {})
@@ -298,8 +309,11 @@ def test_a_failure_that_is_mended_leaves_no_reason(
     member = study.members[0].content_hash
     tracker = Tracker(uri, study, study_directory, IMAGES, {})
     tracker.end(member, "failed", "out of memory")
+    assert tracker.flush()
+    assert statuses(uri, study)[1] == "FAILED"
     tracker.start(member)
     tracker.log(member, [row(2), row(4)])
     tracker.end(member, "finished")
+    assert tracker.flush()
     run = runs_of(uri, study)[member]
     assert (run.info.status, run.data.tags.get("larvae.reason", "")) == ("FINISHED", "")

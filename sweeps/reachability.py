@@ -1,0 +1,62 @@
+"""Whether MLflow can be written to at an address, told before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from larvae.errors import InvalidInputError
+from sweeps.study import require_writable
+
+
+def require_reachable(uri: str) -> None:
+    """Raise InvalidInputError, within 15 s, unless MLflow can be written there. Writes nothing."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///")).absolute()
+        require_writable("tracking_uri", path.parent)
+        if path.exists() and not _is_database(path):
+            raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {uri}")
+        return
+    if uri.startswith(("http://", "https://")):
+        _require_answering_server(uri)
+        return
+    if uri.split("+")[0].split(":")[0] not in ("postgresql", "mysql", "mssql"):
+        raise InvalidInputError(f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}")
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) in (b"", b"SQLite format 3\0")
+
+
+def _require_answering_server(uri: str) -> None:
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
+        advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
+        raise InvalidInputError(
+            f"`tracking_uri` must be a running MLflow server, got {uri}: {reason}; {advice}"
+        ) from None
+    try:
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    except (MlflowException, requests.RequestException) as error:
+        raise InvalidInputError(
+            f"`tracking_uri` must take this user's requests, got {uri}: {_refusal(error)}; {_refusal_advice(error)}"
+        ) from None
+
+
+def _refusal(error: Exception) -> str:
+    """What a server said instead of an answer, in one line."""
+    return " ".join(str(error).rpartition("Response body: ")[2].split())[:200]
+
+
+def _refusal_advice(error: Exception) -> str:
+    if "Host" in str(error):
+        return "start it with --allowed-hosts and the name in --tracking-uri"
+    return "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, anew"

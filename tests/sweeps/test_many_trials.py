@@ -1,0 +1,56 @@
+"""What lets one driver serve many trials changes nothing about what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from ray.tune.execution import tune_controller
+
+from sweeps import many_trials
+from sweeps.many_trials import BatchingActorManager, report_seconds, tune_for
+from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
+
+
+def test_few_trials_report_often_and_many_no_more_than_the_driver_can_take() -> None:
+    assert report_seconds(1) == report_seconds(48) == 5.0
+    periods = [report_seconds(trials) for trials in (48, 480, 4_800, 48_000)]
+    assert periods == sorted(periods)
+    for trials in (480, 4_800, 48_000):
+        results_per_second = trials / report_seconds(trials)
+        assert results_per_second * many_trials.SECONDS_PER_RESULT <= many_trials.REPORTING_SHARE + 1e-9
+
+
+def test_a_sweep_whose_events_come_in_batches_loses_nothing(
+    ray_session: None, folder_with_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_trials, "FEW_TRIALS", 0)
+    handled = []
+    handle = BatchingActorManager._handle
+    monkeypatch.setattr(BatchingActorManager, "_handle", lambda *it: handled.append(it[1]) or handle(*it))
+    flags = ("--taus", "0", "1", "5", "--label-rates", "0.01", "--seeds", "1")
+    assert sweep(folder_with_database, *flags) == 0
+    assert len(handled) >= 6
+    assert set(statuses(folder_with_database).values()) == {"FINISHED"}
+    assert len(read_results(folder_with_database)) == 3
+    assert_all_in_mlflow(folder_with_database)
+    trial_files = [p for p in (folder_with_database / "results" / STUDY / "ray_tune").rglob("*") if p.is_file()]
+    assert not [p for p in trial_files if p.name in ("result.json", "progress.csv") or "tfevents" in p.name]
+
+
+def test_tune_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "7")
+    monkeypatch.delenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", raising=False)
+    manager = tune_controller.RayActorManager
+    with contextlib.suppress(KeyboardInterrupt), tune_for(1000):
+        assert tune_controller.RayActorManager is BatchingActorManager
+        assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == "7", "the user's own setting counts"
+        assert os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
+        raise KeyboardInterrupt
+    assert tune_controller.RayActorManager is manager
+    assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == "7"
+    assert "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS" not in os.environ
+    with tune_for(10):
+        assert tune_controller.RayActorManager is manager, "with few trials Tune's own way is cheaper"
