@@ -70,6 +70,11 @@ class BatchingActorManager(RayActorManager):
             if not self._ask(timeout):
                 return False
 
+    @property
+    def num_pending_actors(self) -> int:
+        """How many wait for their resources; Tune asks whenever it adds one, and would list them all each time."""
+        return len(self._pending_actors_to_attrs)
+
     def _ask(self, timeout: float | None) -> bool:
         """Ask Ray what has arrived, waiting for something; whether there is anything."""
         time.sleep(max(0.0, self._ask_at - time.monotonic()))

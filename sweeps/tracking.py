@@ -22,10 +22,11 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
 from sweeps.outbox import News, Outbox
 from sweeps.provenance import environment
-from sweeps.reachability import require_reachable as require_reachable
+from sweeps.reachability import refusal, require_answer
 from sweeps.study import Study, StudyDirectory
 
 MOST_POINTS = 1000  # that MLflow takes at once
@@ -38,6 +39,16 @@ UNREACHABLE = (MlflowException, requests.RequestException, OSError)
 
 for noisy in ("alembic", "mlflow"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def require_reachable(uri: str) -> None:
+    """Raise InvalidInputError, within 20 s, unless MLflow can be written there. Writes nothing."""
+    require_answer(uri)
+    if uri.startswith(("http://", "https://")):
+        try:
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        except UNREACHABLE as error:
+            raise InvalidInputError(refusal(uri, error)) from None
 
 
 class _KnownRun(NamedTuple):

@@ -18,6 +18,8 @@ from sweeps.tracking import require_reachable
 
 MOST_ROWS = 40
 """Nodes that a table shows; of larger clusters, those that something is wrong with come first."""
+TABLE_WIDTH = 150
+"""Columns of a terminal that a row needs; in narrower ones rows go on in the next line, rather than each cell."""
 
 
 class Inspection(NamedTuple):
@@ -37,7 +39,8 @@ class Inspection(NamedTuple):
         """The table, and advice."""
         concerned = {address for finding in self.findings for address in finding.nodes}
         rows = sorted(self.nodes, key=lambda node: node.address not in concerned)[:MOST_ROWS]
-        console.print(nodes_table(rows, self.findings, self.demand))
+        table = nodes_table(rows, self.findings, self.demand)
+        console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
         if left := len(self.nodes) - len(rows):
             console.print(f"and {left} more nodes")
         advise(self.findings, console)

@@ -1,0 +1,19 @@
+# What the head's and the workers' `ray start` share. LARVAE_ENV: where cluster/install.sh has put the environment.
+# shellcheck shell=bash disable=SC2034
+
+export PATH="${LARVAE_ENV:-$HOME/larvae-env}/bin:$PATH" # also of what is submitted as a job
+export RAY_AUTH_MODE=token
+export RAY_USAGE_STATS_ENABLED=0
+ulimit -n 65536 2>/dev/null || true # a socket or more for each worker of each node
+
+# Fixed, for firewalls: the table of ports in cluster/README.md.
+ports=(
+    --node-manager-port 6380
+    --object-manager-port 6381
+    --runtime-env-agent-port 6382
+    --dashboard-agent-grpc-port 6383
+    --dashboard-agent-listen-port 6384
+    --metrics-export-port 6385
+    --min-worker-port 10002
+    --max-worker-port 10999
+)

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Joins this host to a Ray cluster, and says what kind of GPU it has: worker.sh HEAD:6379 [OPTION OF ray start] ...
+set -euo pipefail
+
+# shellcheck source=cluster/on-prem/environment.sh
+source "$(dirname "$0")/environment.sh"
+
+head=${1:-}
+if [[ $head != *:* ]]; then
+    echo "error: the first argument must be the head's HOST:PORT, got '$head'" >&2
+    exit 2
+fi
+if [[ -z ${RAY_AUTH_TOKEN:-} && ! -s ${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token} ]]; then
+    echo "error: ~/.ray/auth_token must be the head's token: copy it from there" >&2
+    exit 2
+fi
+resources=$(bash "$(dirname "$0")/../gpu_resources.sh")
+exec ray start --address "$head" --resources "$resources" "${ports[@]}" "${@:2}"

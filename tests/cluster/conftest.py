@@ -1,0 +1,5 @@
+"""What the tests of clusters share with those of sweeps."""
+
+from tests.sweeps.conftest import alone, empty_database, folder, folder_with_database
+
+__all__ = ["alone", "empty_database", "folder", "folder_with_database"]

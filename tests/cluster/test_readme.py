@@ -1,0 +1,121 @@
+"""The page of clusters: its links lead somewhere, and its commands are ones that exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import tyro
+from ray.dashboard.modules.job.cli import job_cli_group
+from ray.scripts.scripts import cli
+
+from cluster.preflight import PreflightOptions
+from sweeps import options
+from tests.cluster.files import CLUSTER, ROOT
+
+TEXT = (CLUSTER / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+TOOLS = {"aws", "cp", "docker", "export", "kubectl", "scp", "ssh", "source"}
+"""Not ours and not Ray's: what they are told is not checked here."""
+
+
+def parse_sweep(words: Sequence[str]) -> None:
+    """Raise InvalidInputError or FileNotFoundError unless a script in sweeps/ takes these options."""
+    script, *arguments = words
+    name = script.rpartition("/")[2].removesuffix(".py")
+    assert (ROOT / "sweeps" / f"{name}.py").exists(), script
+    presets = importlib.import_module(f"sweeps.{name}").PRESETS
+    options.parse(arguments, presets, lambda address: "paper", "")
+
+
+def parse_click(group: Any, words: Sequence[str]) -> None:
+    """Raise a click error unless one of Ray's commands takes these words."""
+    name, *arguments = words
+    group.commands[name].make_context(name, list(arguments), resilient_parsing=False)
+
+
+def check(command: str) -> None:
+    """Raise where a command is not one that exists."""
+    program, *words = shlex.split(command.replace("...", "x"))
+    if program == "sbatch":
+        place = words.index("cluster/slurm/sweep.sbatch")
+        parse_sweep(words[place + 1 :])
+    elif program == "bash":
+        assert (ROOT / words[0]).exists(), words[0]
+    elif program == "python" and words[:2] == ["-m", "cluster.preflight"]:
+        tyro.cli(PreflightOptions, args=words[2:])
+    elif program == "python":
+        parse_sweep(words)
+    elif program == "ray" and words[:2] == ["job", "submit"]:
+        place = words.index("--")
+        parse_click(job_cli_group, words[1:])
+        check(shlex.join(words[place + 1 :]))
+    elif program == "ray" and words[0] == "job":
+        parse_click(job_cli_group, words[1:])
+    elif program == "ray":
+        parse_click(cli, words)
+        assert [word for word in words if word.endswith(".yaml") and not (ROOT / word).exists()] == []
+    else:
+        assert program in TOOLS or program.endswith("/uv"), program
+
+
+def test_there_are_commands_to_check() -> None:
+    for start in ("ray up ", "ray job submit ", "sbatch ", "python sweeps/", "python -m cluster.preflight ", "bash "):
+        assert any(command.startswith(start) for command in COMMANDS), start
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command: str) -> None:
+    check(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ray upp cluster/launcher/aws-v100.yaml",
+        "ray up cluster/launcher/azure.yaml",
+        "ray up --no-such-option cluster/launcher/aws-v100.yaml",
+        "python sweeps/tau_sweep.py --no-such-option 3",
+        "python sweeps/no_such_sweep.py",
+        "python -m cluster.preflight --no-such-option",
+        "sbatch cluster/slurm/sweep.sbatch tau_sweep --no-such-option",
+        "ray job submit --no-such-option -- python sweeps/tau_sweep.py",
+        "ray job submit -- python sweeps/no_such_sweep.py",
+        "bash cluster/no_such_script.sh",
+        "no-such-program",
+    ],
+)
+def test_what_does_not_exist_is_found(command: str) -> None:
+    with pytest.raises((Exception, SystemExit)):
+        check(command)
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def is_alive(link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    return (CLUSTER / path).exists() and (not anchor or anchor in anchors(TEXT))
+
+
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
+    assert len(links) > 10
+    assert [link for link in links if not is_alive(link)] == []
+    assert not is_alive("#no-such-section")
+    assert not is_alive("no-such-file.yaml")
+
+
+def test_every_file_is_mentioned() -> None:
+    """Here, or in a file that is mentioned here."""
+    paths = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".sh", ".sbatch")]
+    assert len(paths) >= 12
+    others = "".join(path.read_text() for path in paths)
+    assert [path.name for path in paths if path.name not in TEXT + others] == []
