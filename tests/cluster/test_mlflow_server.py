@@ -22,7 +22,10 @@ from tests.cluster.mlflow_host import MLflowServer
 from tests.sweeps import commands
 from tests.sweeps.processes import wait_until
 
-pytestmark = pytest.mark.skipif(mlflow_host.why_not() is not None, reason=mlflow_host.why_not() or "")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(mlflow_host.why_not() is not None, reason=mlflow_host.why_not() or ""),
+]
 WRITERS, MEMBERS, ROWS = 8, 2, 30
 
 

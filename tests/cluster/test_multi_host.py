@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 import shutil
@@ -21,7 +22,7 @@ import larvae
 import sweeps
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, store
-from sweeps.member_log import MemberLog
+from sweeps.member_log import Event, MemberLog
 from tests.cluster.hosts import Host, Network, network, why_not
 from tests.sweeps.commands import (
     SCHEDULE,
@@ -32,9 +33,10 @@ from tests.sweeps.commands import (
     script,
     statuses,
 )
-from tests.sweeps.processes import TrainingWatch, running, wait_until
+from tests.sweeps.processes import Process, running, trials_below, wait_until
 from tests.sweeps.test_interruptions import leave_checkpoint
 
+pytestmark = pytest.mark.cluster
 WORKER_CPUS = 2
 RENDERED = "dsprites-rendered.h5"
 LONGER = replace(SCHEDULE, iterations=60, evaluate_every=30)
@@ -154,7 +156,7 @@ def sweep_on(workers: Sequence[Host], head: Host, folder: Path, *flags: str) -> 
     """Sweep with two members or more on each worker: the head is stopped in its first until they have begun."""
     log = head.folder / f"{folder.name}.txt"
     with running(head.command(*patient(script(folder, *SIX_TAUS, *flags))), folder, log) as process:
-        frozen = freeze_trials({head: 1}, process)[head]
+        frozen = freeze_trials(folder, {head: 1}, process)[head]
 
         def have_begun() -> bool:
             counted = starts_by_host(folder)
@@ -170,25 +172,41 @@ def patient(command: Sequence[str]) -> list[str]:
     return [python, "-c", PATIENTLY, *flags]
 
 
-def freeze_trials(numbers: Mapping[Host, int], driver: subprocess.Popen[bytes]) -> dict[Host, list[int]]:
+def freeze_trials(folder: Path, numbers: Mapping[Host, int], driver: subprocess.Popen[bytes]) -> dict[Host, list[int]]:
     """Stop so many trials on each host in the midst of training, each as soon as it is there; their ids.
 
     A host that starts late would else find its members trained by one that was early. Raises AssertionError where
     the driver ends instead.
     """
-    watches = {host: TrainingWatch(host.ray.pid) for host in numbers}
+    first: dict[int, float] = {}
     frozen: dict[Host, set[int]] = {host: set() for host in numbers}
 
     def are_enough() -> bool:
         assert driver.poll() is None, f"exit code {driver.returncode}"
-        for host, watch in watches.items():
-            for pid in watch.trials(1):
-                os.kill(pid, signal.SIGSTOP)
-                frozen[host].add(pid)
+        for host, number in numbers.items():
+            for trial in training(folder, host) if len(frozen[host]) < number else ():
+                if trial.cpu_seconds - first.setdefault(trial.pid, trial.cpu_seconds) >= 0.2:
+                    os.kill(trial.pid, signal.SIGSTOP)
+                    frozen[host].add(trial.pid)
         return all(len(frozen[host]) >= number for host, number in numbers.items())
 
     wait_until(are_enough, "trials in training", seconds=PATIENCE)
     return {host: sorted(pids) for host, pids in frozen.items()}
+
+
+def training(folder: Path, host: Host) -> list[Process]:
+    """Trials of a host whose member has started and not ended."""
+    last = [log[-1] for log in logs(folder).values() if log]
+    started = {event["pid"] for event in last if (event["event"], event["host"]) == ("started", host.name)}
+    return [trial for trial in trials_below(host.ray.pid) if pid_within(trial.pid) in started]
+
+
+def pid_within(pid: int) -> int:
+    """What a process is called on its host; 0 where it has ended."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
+    return 0
 
 
 def thaw(pids: Sequence[int]) -> None:
@@ -196,11 +214,15 @@ def thaw(pids: Sequence[int]) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def logs(folder: Path) -> dict[str, list[Event]]:
+    """What has happened to each member."""
+    members = folder / "results" / STUDY / "members"
+    return {path.name: MemberLog(path).read() for path in members.iterdir()} if members.exists() else {}
+
+
 def starts(folder: Path) -> dict[str, list[str]]:
     """Names of the hosts on which each member was started, in that order."""
-    members = folder / "results" / STUDY / "members"
-    logs = {path.name: MemberLog(path).read() for path in members.iterdir()} if members.exists() else {}
-    return {name: [event["host"] for event in log if event["event"] == "started"] for name, log in logs.items()}
+    return {name: [e["host"] for e in log if e["event"] == "started"] for name, log in logs(folder).items()}
 
 
 def ended_members(folder: Path) -> set[str]:
@@ -272,19 +294,20 @@ def test_lost_hosts_lose_nothing(
     log = tmp_path / "log.txt"
     command = cluster.head.command(*patient(script(folder, *SIX_TAUS, "--address", "auto", schedule=LONGER)))
     with running(command, folder, log) as process:
-        frozen = freeze_trials({cluster.head: 1, cut_off: WORKER_CPUS, killed: WORKER_CPUS}, process)
+        frozen = freeze_trials(folder, {cluster.head: 1, cut_off: WORKER_CPUS, killed: WORKER_CPUS}, process)
         cut_off.cut_off()
         killed.kill()
-        lost = {name for name, hosts in starts(folder).items() if set(hosts) & {cut_off.name, killed.name}}
+        lost = {
+            host: {name for name, hosts in starts(folder).items() if host.name in hosts} for host in (cut_off, killed)
+        }
+        assert all(len(members) == WORKER_CPUS for members in lost.values())
+        assert ended_members(folder).isdisjoint(lost[cut_off] | lost[killed])
         thaw(frozen[cut_off] + frozen[cluster.head])
-        assert len(lost) == 2 * WORKER_CPUS
-        assert ended_members(folder).isdisjoint(lost)
 
-        def is_known() -> bool:
-            again = [hosts for name, hosts in starts(folder).items() if name in lost and len(hosts) > 1]
-            return bool(again) or process.poll() is not None
+        def is_given_up() -> bool:
+            return any(len(starts(folder)[name]) > 1 for name in lost[cut_off]) or process.poll() is not None
 
-        wait_until(is_known, "a member of a lost host to start again", seconds=PATIENCE)
+        wait_until(is_given_up, "a member of the host that is cut off to start again", seconds=PATIENCE)
         assert process.poll() is None, log.read_text()
         cut_off.reconnect()
         assert process.wait(timeout=PATIENCE) == 0, log.read_text()
@@ -300,7 +323,7 @@ def test_a_host_that_joins_later_is_used(cluster: Cluster, empty_database: Path,
     log = tmp_path / "log.txt"
     command = cluster.head.command(*patient(script(folder, *SIX_TAUS, "--address", "auto", schedule=LONGER)))
     with running(command, folder, log) as process:
-        frozen = freeze_trials({cluster.head: 1}, process)[cluster.head]
+        frozen = freeze_trials(folder, {cluster.head: 1}, process)[cluster.head]
         late = cluster.start("three")
         shutil.copy(cluster.prepared, late.cache)
         wait_until(

@@ -18,6 +18,7 @@ from larvae.datasets import Dataset
 from tests.cluster.hosts import PROJECT, Host, network, why_not
 from tests.sweeps.processes import free_port, running, wait_until
 
+pytestmark = pytest.mark.cluster
 OTHER_TORCH = "1.0.7"
 
 
@@ -31,7 +32,7 @@ class Hosts(NamedTuple):
     def preflight(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """`python -m cluster.preflight` on the head."""
         words = [sys.executable, "-m", "cluster.preflight", "--address", self.head.ray_address, *arguments]
-        command = self.head.command(*words, folder=PROJECT)
+        command = self.head.command(*words, PYTHONPATH=str(PROJECT))
         return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
@@ -65,6 +66,7 @@ def _pretend_another_torch(host: Host) -> None:
 def test_what_is_wrong_is_told_of_the_node_that_it_is_wrong_on(hosts: Hosts, dataset: Dataset) -> None:
     ended = hosts.preflight("--storage-path", hosts.head.shared / "results")
     assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert ended.stderr == ""
     rows = {host.address: _row(ended.stdout, host) for host in hosts}
     assert [address for address, row in rows.items() if "✗" in row] == [hosts.unlike.address]
     assert all(host.name in rows[host.address] and "shared" in rows[host.address] for host in hosts)

@@ -25,6 +25,7 @@ from tests.sweeps.commands import (
 )
 from tests.sweeps.processes import wait_until
 
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 LONG = replace(SCHEDULE, iterations=120, evaluate_every=60)
