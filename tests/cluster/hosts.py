@@ -13,6 +13,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -36,14 +38,7 @@ HEALTH_CHECKS = {
 }
 RAY = (str(Path(sys.executable).with_name("ray")),)
 RAY_PORT = 6379
-AGENT_PORTS = {
-    # Given, for a node that lets its agents choose waits 15 s for their word and dies without: too short where
-    # several start at once on a machine of two cores.
-    "dashboard-agent-grpc-port": 6401,
-    "dashboard-agent-listen-port": 6402,
-    "metrics-export-port": 6403,
-    "runtime-env-agent-port": 6404,
-}
+RAY_ATTEMPTS = 4
 RAY_ENVIRONMENT = HEALTH_CHECKS | {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -78,6 +73,7 @@ class Host:
         self.first_process = 0
         self._port: Sequence[str] = ()
         self._left = contextlib.ExitStack()
+        self._ray = self._left.enter_context(contextlib.ExitStack())
 
     def command(self, *words: str | Path, **environment: str) -> list[str]:
         """What runs a command on this host, in the shared folder, with few variables but those given."""
@@ -96,17 +92,34 @@ class Host:
         """Have Ray started here, as a head or beside one; see `wait_for_ray`."""
         command = [*RAY, "start", "--block", f"--node-ip-address={self.address}"]
         command += [f"--num-cpus={num_cpus}", "--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"]
-        command += [f"--{name}={port}" for name, port in AGENT_PORTS.items()]
         command += [f"--address={head.ray_address}"] if head else ["--head", f"--port={RAY_PORT}"]
         command += [] if head else ["--include-dashboard=false"]
-        self.ray = self._left.enter_context(running(self.command(*command), self.folder, self.log))
+        self._start_ray = functools.partial(running, self.command(*command), self.folder, self.log)
+        self.ray = self._ray.enter_context(self._start_ray())
 
     def wait_for_ray(self) -> None:
-        """Raises AssertionError where Ray does not start."""
-        wait_until(
-            lambda: "Ray runtime started" in self.log.read_text() or self.ray.poll() is not None, "Ray", seconds=300
-        )
-        assert self.ray.poll() is None, self.log.read_text()
+        """Raises AssertionError where Ray does not start.
+
+        A raylet waits 15 s for its agent's word and dies without, which `ray start` does not notice: too short where
+        several hosts share two cores that are busy.
+        """
+        for _ in range(RAY_ATTEMPTS):
+            wait_until(lambda: self._has("Ray runtime started") or self._has_failed(), "Ray", seconds=300)
+            if not self._has_failed():
+                return
+            self._ray.close()
+            self.run(*RAY, "stop", "--force")
+            for session in self.ray_folder.glob("session_2*"):  # its logs are kept
+                session.rename(self.ray_folder / f"failed_{session.name}")
+            self.ray = self._ray.enter_context(self._start_ray())
+        raise AssertionError(self.log.read_text())
+
+    def _has(self, line: str) -> bool:
+        return line in self.log.read_text()
+
+    def _has_failed(self) -> bool:
+        errors = [path.read_text() for path in self.ray_folder.glob("session_2*/logs/raylet.err")]
+        return self.ray.poll() is not None or any("Check failed" in text for text in errors)
 
     @property
     def ray_address(self) -> str:
@@ -175,6 +188,37 @@ class Network:
         self._left.callback(host.kill)
         host._start(self._switch, hidden)
         return host
+
+
+class CacheWatch:
+    """Sees every file, half written ones included, that a host's cache ever holds within a `with` block."""
+
+    def __init__(self, *hosts: Host) -> None:
+        self.hosts = hosts
+        self.files: dict[str, dict[str, set[int]]] = {host.name: defaultdict(set) for host in hosts}
+        """Inodes by host and final name: one where a file was made once, for renaming keeps it."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> CacheWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.02):
+            for host in self.hosts:
+                for entry in os.scandir(host.cache):
+                    if not entry.name.endswith(".lock"):
+                        self.files[host.name][entry.name.partition(".partial")[0]].add(entry.inode())
+
+    def assert_made_once(self, name: str) -> None:
+        """Every host has had one file of this name, and has it now."""
+        for host in self.hosts:
+            assert self.files[host.name][name] == {(host.cache / name).stat().st_ino}
 
 
 @contextlib.contextmanager

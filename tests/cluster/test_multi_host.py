@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import sweeps
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, store
 from sweeps.member_log import Event, MemberLog
-from tests.cluster.hosts import Host, Network, network, why_not
+from tests.cluster.hosts import CacheWatch, Host, Network, network, why_not
 from tests.sweeps.commands import (
     SCHEDULE,
     STUDY,
@@ -101,37 +100,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset, cache_di
         shutil.copy(cache_directory / RENDERED, head.cache)  # rendering it takes 15 s of a core
         head.wait_for_ray()
         yield Cluster(hosts, head, {}, head.cache / RENDERED)
-
-
-class CacheWatch:
-    """Sees every file, half written ones included, that a host's cache ever holds within a `with` block."""
-
-    def __init__(self, *hosts: Host) -> None:
-        self.hosts = hosts
-        self.files: dict[str, dict[str, set[int]]] = {host.name: defaultdict(set) for host in hosts}
-        """Inodes by host and final name: one where a file was made once, for renaming keeps it."""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> CacheWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.02):
-            for host in self.hosts:
-                for entry in os.scandir(host.cache):
-                    if not entry.name.endswith(".lock"):
-                        self.files[host.name][entry.name.partition(".partial")[0]].add(entry.inode())
-
-    def assert_made_once(self, name: str) -> None:
-        """Every host has had one file of this name, and has it now."""
-        for host in self.hosts:
-            assert self.files[host.name][name] == {(host.cache / name).stat().st_ino}
 
 
 class Swept(NamedTuple):
