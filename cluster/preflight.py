@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     options = command_line.parse(lambda: tyro.cli(PreflightOptions, args=list(arguments), description=__doc__))
     demand = options.demand
     connection.connect(options.address)
-    inspection = inspect(demand)
+    inspection = inspect(demand, asks_mlflow=True)
     inspection.show(new_console())
     return 0 if inspection.is_ready else 1
 

@@ -10,12 +10,13 @@ from ray import tune
 from ray.util.metrics import Gauge
 
 from sweeps.progress import StudyProgress
+from sweeps.unsaved import Unsaved
 
 PUBLISH_SECONDS = 5.0
 STATUSES = ("waiting", "running", "finished", "stopped", "failed")
 
 
-class StudyGauges(tune.Callback):
+class StudyGauges(Unsaved, tune.Callback):
     """Publishes how many members are in which state, the best MIG, and how fast they train.
 
     Ray exports them from each node with `ray_` before their names, at the port that `ray start` calls
@@ -24,20 +25,17 @@ class StudyGauges(tune.Callback):
 
     def __init__(self, study: str, progress: StudyProgress) -> None:
         self.progress = progress
-        tags = {"study": study}
-        self.members = Gauge("larvae_members", "Members by status.", ("study", "status"))
-        self.members.set_default_tags(tags)
-        self.best_mig = Gauge("larvae_best_mig", "Best MIG that a member has had.", ("study",))
-        self.best_mig.set_default_tags(tags)
-        self.speed = Gauge("larvae_iterations_per_second", "Iterations of all running members a second.", ("study",))
-        self.speed.set_default_tags(tags)
-        self.done = Gauge("larvae_iterations_done", "Iterations that all members have trained.", ("study",))
-        self.done.set_default_tags(tags)
-        self._published_at = -PUBLISH_SECONDS
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
-        return {}
+        def gauge(name: str, description: str, *tags: str) -> Gauge:
+            made = Gauge(name, description, ("study", *tags))
+            made.set_default_tags({"study": study})
+            return made
+
+        self.members = gauge("larvae_members", "Members by status.", "status")
+        self.best_mig = gauge("larvae_best_mig", "Best MIG of all members as they were last evaluated.")
+        self.speed = gauge("larvae_iterations_per_second", "Iterations of all running members a second.")
+        self.done = gauge("larvae_iterations_done", "Iterations that all members have trained.")
+        self._published_at = -PUBLISH_SECONDS
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._published_at >= PUBLISH_SECONDS:
@@ -53,10 +51,9 @@ class StudyGauges(tune.Callback):
         counts = Counter(status.values())
         for name in STATUSES:
             self.members.set(counts[name], {"status": name})
-        migs = [row["mig"] for row in latest.values() if "mig" in row]
-        migs += [row["held_out_mig"] for row in latest.values() if "mig" not in row and "held_out_mig" in row]
-        if migs:
-            self.best_mig.set(max(migs))
+        migs = [row.get("mig", row.get("held_out_mig")) for row in latest.values()]
+        if known := [mig for mig in migs if mig is not None]:
+            self.best_mig.set(max(known))
         running = (
             latest.get(name, {}).get("seconds_per_iteration") for name, what in status.items() if what == "running"
         )

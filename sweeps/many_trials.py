@@ -30,6 +30,8 @@ FEW_TRIALS = 100
 """Up to so many, Tune's own way costs less than what it then does with a result, and is left as it is."""
 ASKING_SHARE = 0.1
 """Of the driver's time, at most, that goes into asking Ray what has arrived."""
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+"""Tune's setting of how many trials may wait for their processes: else one starts after the other, 10 s each."""
 
 
 class InOrder(FIFOScheduler):
@@ -111,23 +113,20 @@ def report_seconds(trials_at_once: int) -> float:
 @contextlib.contextmanager
 def tune_for(trials_at_once: int) -> Iterator[None]:
     """Within this, Tune starts as many trials at once as there is room for, and writes no files that nobody reads."""
-    settings = {
-        "TUNE_MAX_PENDING_TRIALS_PG": str(trials_at_once),  # else one starts after the other, 10 s each
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files of each trial
-    }
     parts = {"_ExperimentCheckpointManager": StateOnce}
     if trials_at_once > FEW_TRIALS:
         parts["RayActorManager"] = BatchingActorManager
-    earlier_settings = {name: os.environ[name] for name in settings if name in os.environ}
+    is_ours = PENDING not in os.environ
     earlier_parts = {name: getattr(tune_controller, name) for name in parts}
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
     try:
-        os.environ.update(settings | earlier_settings)
+        if is_ours:
+            os.environ[PENDING] = str(trials_at_once)
         for name, part in parts.items():
             setattr(tune_controller, name, part)
         yield
     finally:
         for name, part in earlier_parts.items():
             setattr(tune_controller, name, part)
-        for name in settings.keys() - earlier_settings.keys():
-            os.environ.pop(name, None)
+        if is_ours:
+            os.environ.pop(PENDING, None)

@@ -21,7 +21,7 @@ from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
 from larvae.group import Group, Likeness, likeness
 from larvae.training import ENCODING_BATCH, Trainer
-from sweeps.places import GpuKind, Place
+from sweeps.places import GpuKind, Place, misfit
 
 ASSUMED_GPU_BYTES = 16 * 10**9
 ASSUMED_TRIAL_BYTES = 2.5 * 10**9
@@ -48,12 +48,8 @@ class TrialResources:
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
-            most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
-            raise InvalidInputError(
-                f"a trial must fit on one node, got {self.cpus} CPUs and {self.gpus:g} GPUs where nodes have at most "
-                f"{most['CPU']:g} and {most['GPU']:g}: lower --cpus-per-trial or --gpus-per-trial"
-            )
+        if rule := misfit(self.cpus, self.gpus, nodes):
+            raise InvalidInputError(f"{rule}: lower --cpus-per-trial or --gpus-per-trial")
 
     def concurrency(self) -> int:
         """Trials that run at once on the cluster as it is."""

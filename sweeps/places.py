@@ -63,6 +63,20 @@ def _resources(nodes: Iterable[Node]) -> tuple[Mapping[str, float], ...]:
     return tuple(node.resources for node in nodes)
 
 
+def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    """Whether a node of some resources could hold a trial, if nothing else ran on it."""
+    return all(node.get(kind, 0) >= amount for kind, amount in request.items())
+
+
+def misfit(cpus: float, gpus: float, nodes: Sequence[Mapping[str, float]]) -> str:
+    """The rule that a trial breaks which none of some nodes could ever hold; empty where one could."""
+    if any(fits({"CPU": cpus, "GPU": gpus}, node) for node in nodes):
+        return ""
+    most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
+    wanted = f"{cpus:g} CPUs and {gpus:g} GPUs"
+    return f"a trial must fit on one node, got {wanted} where nodes have at most {most['CPU']:g} and {most['GPU']:g}"
+
+
 class Place(NamedTuple):
     """Places for trials on one kind of GPU."""
 

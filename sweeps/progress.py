@@ -197,7 +197,7 @@ class StudyProgress:
     def _print(self, line: str) -> None:
         self._printed_at = time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
+            self.note(line)
 
 
 def duration(seconds: float) -> str:

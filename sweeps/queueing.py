@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ray.tune.search import Searcher
-
 from larvae.config import MemberConfig
 from sweeps.places import Places
+from sweeps.unsaved import UnsavedSearcher
 
 
-class MemberQueue(Searcher):
+class MemberQueue(UnsavedSearcher):
     """Suggests the trials of a grid in their order."""
 
     def __init__(self, trials: Sequence[list[MemberConfig]], places: Places) -> None:
@@ -23,7 +22,7 @@ class MemberQueue(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The members of the next trial, and its place; None while no place is free; FINISHED at the end."""
         if not self._waiting:
-            return Searcher.FINISHED
+            return self.FINISHED
         place = self._places.take(trial_id)
         if place is None:
             return None
@@ -32,13 +31,3 @@ class MemberQueue(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended, one way or the other."""
         self._places.give_back(trial_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its searchers to disk, and this one's work is never restored from there."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study's folder remembers, Tune's records are not read back."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing."""

@@ -10,9 +10,10 @@ from larvae.config import MemberConfig
 from sweeps.progress import StudyProgress
 from sweeps.study import StudyDirectory
 from sweeps.tracking import Tracker
+from sweeps.unsaved import Unsaved
 
 
-class MemberReporter(tune.Callback):
+class MemberReporter(Unsaved, tune.Callback):
     """Passes on to MLflow and the terminal what trials report."""
 
     def __init__(self, tracker: Tracker, progress: StudyProgress, directory: StudyDirectory) -> None:
@@ -22,10 +23,6 @@ class MemberReporter(tune.Callback):
         self.open: set[str] = set()
         self.out_of_memory: dict[str, MemberConfig] = {}
         """Members to be tried again, each with a GPU of its own."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
-        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for member in members_of(trial):

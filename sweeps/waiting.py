@@ -11,7 +11,9 @@ from typing import Any
 import ray
 from ray import tune
 
+from sweeps.places import fits
 from sweeps.progress import duration
+from sweeps.unsaved import Unsaved
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
@@ -23,7 +25,7 @@ class NodesLostError(OSError):
     """No node was left that could hold a trial."""
 
 
-class NodeWatch(tune.Callback):
+class NodeWatch(Unsaved, tune.Callback):
     """Looks after trials that are pending while none runs; Tune itself would say nothing and wait for ever."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -34,10 +36,6 @@ class NodeWatch(tune.Callback):
         self._idle_since: float | None = None
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and this one's work is never restored from there."""
-        return {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -77,11 +75,6 @@ class NodeWatch(tune.Callback):
         rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(request)}"
         self.given_up = f"{rule}: start nodes, and the same command goes on"
         os.kill(os.getpid(), signal.SIGINT)
-
-
-def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:
-    """Whether a node of some resources could hold a trial, if nothing else ran on it."""
-    return all(node.get(kind, 0) >= amount for kind, amount in request.items())
 
 
 def _living_nodes() -> Iterable[Mapping[str, float]]:

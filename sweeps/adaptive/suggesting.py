@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ray import tune
-from ray.tune.search import Searcher
 
 from larvae.config import MemberConfig
 from larvae.member import Row
@@ -16,6 +15,7 @@ from sweeps.adaptive.search import Search
 from sweeps.packing import groups
 from sweeps.places import Place, Places
 from sweeps.study import StudyDirectory
+from sweeps.unsaved import Unsaved, UnsavedSearcher
 
 
 class Audience(Protocol):
@@ -31,7 +31,7 @@ class Audience(Protocol):
         """Something has changed."""
 
 
-class Suggester(Searcher):
+class Suggester(UnsavedSearcher):
     """Suggests the trials of a search. Members that have ended on disk are told to the search, not trained again."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Suggester(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The members of another trial, and its place; None while there is none; FINISHED at the end."""
         if self.has_ended:
-            return Searcher.FINISHED
+            return self.FINISHED
         place = self._places.take(trial_id) if self._waiting else None
         if place is None:
             return None
@@ -97,16 +97,6 @@ class Suggester(Searcher):
         """What tells Tune which trials to stop."""
         return _Losers(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its searchers to disk, and this one's work is never restored from there."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study's folder remembers, Tune's records are not read back."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing."""
-
     def _fill(self) -> None:
         """Ask the search until a trial waits or there is nothing to do but wait."""
         while not self._waiting and (members := self.search.next()) is not None:
@@ -138,13 +128,9 @@ def _are_first(configuration: Configuration, members: Sequence[MemberConfig]) ->
     return any(run.config == member for run in configuration.first for member in members)
 
 
-class _Losers(tune.Stopper):
+class _Losers(Unsaved, tune.Stopper):
     def __init__(self, suggester: Suggester) -> None:
         self.suggester = suggester
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its stoppers to disk, and this one's work is never restored from there."""
-        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.suggester.must_stop(trial_id, result)

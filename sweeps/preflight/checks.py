@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sweeps.places import misfit
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.nodes import NEEDED, PACKAGES, Facts
 
@@ -57,10 +58,7 @@ def examine(nodes: Sequence[Node], driver: Facts, demand: Demand) -> list[Findin
 
 
 def _resources(nodes: Sequence[Node], driver: Facts, demand: Demand) -> Iterator[Finding]:
-    cpus, gpus = ([node.resources.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
-    if not any(c >= demand.cpus and g >= demand.gpus for c, g in zip(cpus, gpus, strict=True)):
-        wanted, most = f"{demand.cpus:g} CPUs and {demand.gpus:g} GPUs", f"{max(cpus):g} and {max(gpus):g}"
-        rule = f"a trial must fit on one node, got {wanted} where nodes have at most {most}"
+    if rule := misfit(demand.cpus, demand.gpus, [node.resources for node in nodes]):
         yield Finding("resources", (), rule, "lower --cpus-per-trial or --gpus-per-trial, or start larger nodes")
 
 

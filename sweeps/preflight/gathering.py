@@ -54,7 +54,7 @@ def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tu
     with _rendezvous(storage) as (folder, token):
         remote = ray.remote(num_cpus=0, max_retries=0)(nodes.tell)
         question = Question(folder, token, tracking_uri, prepared, wants_gpus=False)
-        driver = nodes.tell(question, "of the driver's process")
+        driver = nodes.tell(question._replace(tracking_uri=""), "of the driver's process")
         asked = {
             node["NodeID"]: _on(remote, node).remote(
                 question._replace(wants_gpus=node["Resources"].get("GPU", 0) > 0), node["NodeID"]

@@ -13,13 +13,11 @@ from larvae.errors import InvalidInputError
 from sweeps.preflight import gathering
 from sweeps.preflight.checks import Demand, Finding, examine
 from sweeps.preflight.gathering import Node
-from sweeps.preflight.reporting import advise, in_one_line, nodes_table
+from sweeps.preflight.reporting import advise, in_common, in_one_line, nodes_table
 from sweeps.tracking import require_reachable
 
 MOST_ROWS = 40
 """Nodes that a table shows; of larger clusters, those that something is wrong with come first."""
-TABLE_WIDTH = 150
-"""Columns of a terminal that a row needs; in narrower ones rows go on in the next line, rather than each cell."""
 
 
 class Inspection(NamedTuple):
@@ -36,13 +34,15 @@ class Inspection(NamedTuple):
         return not any(finding.is_fatal for finding in self.findings)
 
     def show(self, console: Console) -> None:
-        """The table, and advice."""
+        """The table, what it need not tell of each node, and advice."""
         concerned = {address for finding in self.findings for address in finding.nodes}
         rows = sorted(self.nodes, key=lambda node: node.address not in concerned)[:MOST_ROWS]
-        table = nodes_table(rows, self.findings, self.demand)
-        console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+        same = in_common(self.nodes, self.findings, self.demand)
+        console.print(nodes_table(rows, self.findings, self.demand, omitted=same))
         if left := len(self.nodes) - len(rows):
             console.print(f"and {left} more nodes")
+        if same:
+            console.print("In common: " + ", ".join(f"{column} {value}" for column, value in same.items()))
         advise(self.findings, console)
         console.print(self.summary())
 
@@ -53,11 +53,15 @@ class Inspection(NamedTuple):
         return f"Preflight: {count} {verdict} ({self.seconds:.0f} s)"
 
 
-def inspect(demand: Demand) -> Inspection:
-    """Ask every node of the cluster that this process has joined, within 20 s. Raises InvalidInputError."""
+def inspect(demand: Demand, *, asks_mlflow: bool = False) -> Inspection:
+    """Ask every node of the cluster that this process has joined, within 20 s. Raises InvalidInputError.
+
+    asks_mlflow: whether to find out if this process can write to MLflow, which a sweep has done before.
+    """
     started = time.monotonic()
     nodes, driver = gathering.ask_nodes(demand.storage, demand.tracking_uri, demand.prepared)
-    findings = [*_of_the_driver(demand), *examine(nodes, driver, demand)]
+    findings = _of_mlflow(demand.tracking_uri) if asks_mlflow else []
+    findings += examine(nodes, driver, demand)
     return Inspection(demand, nodes, findings, time.monotonic() - started)
 
 
@@ -79,10 +83,10 @@ def prepared_names(dataset_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(datasets.cached_path(name).name for name in dataset_names)
 
 
-def _of_the_driver(demand: Demand) -> list[Finding]:
+def _of_mlflow(tracking_uri: str) -> list[Finding]:
     """What keeps the driver from writing to MLflow."""
     try:
-        require_reachable(demand.tracking_uri)
+        require_reachable(tracking_uri)
     except InvalidInputError as error:
         rule, _, advice = str(error).rpartition("; ")
         return [Finding("MLflow", (), rule or advice, advice if rule else "give --tracking-uri")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,19 +12,27 @@ from sweeps.preflight.checks import Demand, Finding, listed, together
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.nodes import Facts
 
-COLUMNS = ("host", "CPU", "GPUs", "python", "ray", "torch", "packages", "storage", "data", "MLflow", "clock")
+ALWAYS = ("host", "CPU", "GPUs")
+"""Columns that every table has."""
+OTHERS = ("python", "ray", "torch", "packages", "storage", "data", "MLflow", "clock")
+"""Columns of a table whose nodes differ, or in which something has been found."""
 
 
-def nodes_table(nodes: Sequence[Node], findings: Sequence[Finding], demand: Demand) -> Table:
-    """A row a node; cells that a finding concerns are marked."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("node", no_wrap=True)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+def in_common(nodes: Sequence[Node], findings: Sequence[Finding], demand: Demand) -> dict[str, str]:
+    """What all nodes that have answered agree on, by column, where nothing is found."""
+    found = {finding.column for finding in findings}
+    rows = [_cells(node, demand) for node in nodes if node.facts]
+    return {name: rows[0][name] for name in OTHERS if name not in found and len({row[name] for row in rows}) == 1}
+
+
+def nodes_table(nodes: Sequence[Node], findings: Sequence[Finding], demand: Demand, omitted: Iterable[str]) -> Table:
+    """A row a node, but for some columns; cells that a finding concerns are marked."""
+    columns = [*ALWAYS, *(column for column in OTHERS if column not in omitted)]
+    table = Table("node", *columns, box=None, header_style="bold")
     marked = {(address, finding.column): finding for finding in findings for address in finding.nodes}
     for node in nodes:
         cells = _cells(node, demand)
-        row = [_cell(cells[column], marked.get((node.address, column))) for column in COLUMNS]
+        row = [_cell(cells[column], marked.get((node.address, column))) for column in columns]
         table.add_row(node.address, *row)
     return table
 
@@ -62,7 +70,7 @@ def _cells(node: Node, demand: Demand) -> dict[str, str]:
     facts = node.facts
     cpus = f"{node.resources.get('CPU', 0):g}"
     if facts is None:
-        return dict.fromkeys(COLUMNS, "") | {"host": "no answer", "CPU": cpus}
+        return dict.fromkeys((*ALWAYS, *OTHERS), "") | {"host": "no answer", "CPU": cpus}
     has_data = set(demand.prepared) <= set(facts.prepared)
     reached = "unreachable" if facts.tracking else "reached"
     return {

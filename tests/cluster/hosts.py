@@ -48,11 +48,11 @@ OBJECT_STORE_BYTES = 700_000_000  # holds dSprites once
 
 
 @functools.cache
-def why_not() -> str | None:
-    """Why there can be no hosts here, if so."""
+def why_not(programs: Sequence[str] = PROGRAMS, path: str | None = None) -> str | None:
+    """Why there can be no hosts with some programs here, if so. path: where programs are looked for, if not on PATH."""
     if sys.platform != "linux":
         return "network namespaces are Linux's"
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
+    if missing := [program for program in programs if not shutil.which(program, path=path)]:
         return f"not installed: {', '.join(missing)}"
     if os.geteuid() != 0:
         return "making network namespaces needs root"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.hosts import why_not
 from tests.sweeps.processes import running, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "ip", "unshare", "nsenter", "setpriv")
@@ -108,23 +108,10 @@ class SlurmHost:
         return self.job(number)["JobState"]
 
 
-def why_not() -> str | None:
-    """Why no Slurm can be started here, if so."""
-    missing = [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
-    if os.geteuid() != 0:
-        return "Slurm's daemons need root"
-    isolated = ["unshare", *NAMESPACES, "--fork", "--mount-proc", "ip", "link", "add", "hub", "type", "bridge"]
-    if subprocess.run(isolated, capture_output=True, check=False).returncode:
-        return "no namespaces here"
-    return None
-
-
 @contextlib.contextmanager
 def slurm_host(folder: Path, nodes: int = 1) -> Iterator[SlurmHost]:
     """Start a Slurm of some nodes, two CPUs in all, with its files in a folder; nothing of it is left at the end."""
-    if reason := why_not():
+    if reason := why_not(PROGRAMS, PATH):
         pytest.skip(reason)
     hub = _write_files(folder, nodes)
     dying_with_us = ["setpriv", "--pdeathsig", "KILL", "--"]  # of the first process, and so all others do

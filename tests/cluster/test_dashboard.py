@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from larvae.datasets import Dataset
 from sweeps.preflight import nodes
 from sweeps.trainable import LONG_ITERATIONS
 from tests.sweeps.commands import STUDY, TINY, places, read_results, schedule_flags, script
-from tests.sweeps.processes import free_port, running, wait_until
+from tests.sweeps.processes import free_port, ray_head, running, wait_until
 
 ROOT = Path(__file__).parents[2]
 LONG = Schedule(
@@ -38,19 +37,13 @@ class Cluster(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Iterator[Cluster]:
-    log = tmp_path_factory.mktemp("dashboard") / "log.txt"
-    port, dashboard, metrics = free_port(), free_port(), free_port()
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
-    command += [f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-port={dashboard}"]
-    command += [f"--metrics-export-port={metrics}"]
+    dashboard, metrics = free_port(), free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs find the environment's python
-    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:
-        environment = {"RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PATH": path}
-        with running(command, log.parent, log, **environment) as process:
-            wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the cluster")
-            assert process.poll() is None, log.read_text()
-            urls = [f"http://127.0.0.1:{number}" for number in (dashboard, metrics)]
-            yield Cluster(f"127.0.0.1:{port}", urls[0], f"{urls[1]}/metrics", environment)
+    environment = {"RAY_AUTH_MODE": "disabled", "PATH": path}
+    flags = (f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}")
+    with ray_head(tmp_path_factory.mktemp("dashboard"), 2, *flags, **environment) as address:
+        urls = [f"http://127.0.0.1:{number}" for number in (dashboard, metrics)]
+        yield Cluster(address, urls[0], f"{urls[1]}/metrics", environment)
 
 
 def submit(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -52,6 +52,13 @@ def submit(host: SlurmHost, folder: Path, cache: Path, *words: str) -> str:
     return host.command(*command, cwd=folder, LARVAE_CACHE_DIR=str(cache)).strip()
 
 
+def submit_and_wait(host: SlurmHost, folder: Path, cache: Path, *flags: str) -> str:
+    """Submit a sweep and wait until it has its first rows, or has ended; the job's number."""
+    job = submit(host, folder, cache, "cluster/slurm/sweep.sbatch", *flags)
+    wait_until(lambda: count_points(folder) or host.state(job) in ENDED, "the first rows", 300)
+    return job
+
+
 def sweep_flags(folder: Path, *taus: str, schedule: Schedule = SCHEDULE) -> list[str]:
     return ["tau_sweep", *TINY, *schedule_flags(schedule), *places(folder), "--taus", *taus]
 
@@ -72,8 +79,7 @@ def test_out_of_time_it_is_requeued_and_goes_on(
 ) -> None:
     """The signal is the one that Slurm sends some time before the job's limit."""
     flags = sweep_flags(submission, "0", "1", schedule=LONG)
-    job = submit(host, submission, cache_directory, "cluster/slurm/sweep.sbatch", *flags)
-    wait_until(lambda: count_points(submission) or host.state(job) in ENDED, "the first rows", 300)
+    job = submit_and_wait(host, submission, cache_directory, *flags)
     host.command("scancel", "--batch", "--signal=USR1", job)
     wait_until(lambda: host.state(job) not in ("RUNNING", "COMPLETING"), "the end of its first start", 300)
     if host.state(job) == "PENDING":  # for two minutes, unless it is told otherwise
@@ -100,8 +106,7 @@ def test_cancelled_it_stays_so_until_it_is_submitted_again(
     host: SlurmHost, submission: Path, dataset: Dataset, cache_directory: Path, tmp_path: Path
 ) -> None:
     flags = sweep_flags(submission, "0", "1", schedule=LONG)
-    job = submit(host, submission, cache_directory, "cluster/slurm/sweep.sbatch", *flags)
-    wait_until(lambda: count_points(submission) or host.state(job) in ENDED, "the first rows", 300)
+    job = submit_and_wait(host, submission, cache_directory, *flags)
     host.command("scancel", job)
     assert end_of(host, job, submission)[0] == "CANCELLED"
     assert len(read_results(submission)) < 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -111,6 +114,43 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def ray_head(folder: Path, num_cpus: int, *flags: str, **environment: str) -> Iterator[str]:
+    """Ray on this machine, of which nothing is left at the end; its address. The log lies in a folder."""
+    port, log = free_port(), folder / "log.txt"
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--num-cpus={num_cpus}"]
+    command += ["--num-gpus=0", f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", *flags]
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # a socket's path must be
+        settings = {"RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        with running(command, folder, log, **(settings | environment)) as process:
+            wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the cluster")
+            assert process.poll() is None, log.read_text()
+            yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def answering_server(answer: Callable[[str], tuple[int, bytes]], port: int = 0) -> Iterator[str]:
+    """The address of a server on this host that answers each path with a status and a body."""
+
+    class Answering(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextlib.contextmanager

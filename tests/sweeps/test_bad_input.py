@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 
 from sweeps import options, tau_sweep
 from tests.sweeps.commands import TINY
-from tests.sweeps.processes import free_port, silent_server
+from tests.sweeps.processes import answering_server, free_port, silent_server
 
 PATIENCE = 15
 """Seconds within which whatever does not answer is given up."""
@@ -56,18 +54,8 @@ def test_tracking_server_that_never_answers(folder: Path, capsys: pytest.Capture
 @pytest.fixture
 def forbidding_server() -> Iterator[str]:
     """The address of a server that answers 403, as MLflow does to a host that it was not told of."""
-
-    class Forbidding(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(403)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Forbidding) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with answering_server(lambda path: (403, b"")) as address:
+        yield address
 
 
 def test_tracking_server_that_refuses(folder: Path, forbidding_server: str, capsys: pytest.CaptureFixture[str]) -> None:

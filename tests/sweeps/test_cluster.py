@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import pytest
 import larvae
 from larvae.datasets import Dataset, store
 from tests.sweeps.commands import SCHEDULE, assert_all_in_mlflow, read_results, script
-from tests.sweeps.processes import free_port, running, wait_until
+from tests.sweeps.processes import ray_head
 
 WHERE = """
 import sys
@@ -42,16 +41,8 @@ class Cluster(NamedTuple):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    port = free_port()
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
-    command += [f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", "--include-dashboard=false"]
-    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # a socket's path must be
-        environment = {"LARVAE_CACHE_DIR": str(folder / "cache"), "RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled"}
-        log = folder / "log.txt"
-        with running(command, folder, log, **environment) as process:
-            wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the cluster")
-            assert process.poll() is None, log.read_text()
-            yield Cluster(f"127.0.0.1:{port}", folder / "cache")
+    with ray_head(folder, 2, "--include-dashboard=false", LARVAE_CACHE_DIR=str(folder / "cache")) as address:
+        yield Cluster(address, folder / "cache")
 
 
 def test_code_travels(cluster: Cluster, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ OTHER_VALUES: dict[str, tuple[list[str], object]] = {
 }
 """A value other than the quick preset's for each option, as typed and as parsed; FLAGS are switches."""
 
-FLAGS = {"compile", "instance_norm", "plan"}
+FLAGS = {"compile", "instance_norm", "plan", "preflight"}
 
 
 def no_preset(address: str | None) -> str:

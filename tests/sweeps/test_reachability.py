@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 
 from larvae.errors import InvalidInputError
 from sweeps.tracking import require_reachable
+from tests.sweeps.processes import answering_server
 
 EXPIRED = (401, b'{"error_code": "UNAUTHENTICATED", "message": "Token expired"}')
 REBINDING = (403, b"Invalid Host header - possible DNS rebinding attack detected")
 
 
-@contextmanager
-def server(code: int, body: bytes) -> Iterator[str]:
+def server(code: int, body: bytes) -> AbstractContextManager[str]:
     """A healthy server that answers everything else in one way."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, text = (200, b"OK") if self.path == "/health" else (code, body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_address[1]}"
-        listening.shutdown()
+    return answering_server(lambda path: (200, b"OK") if path == "/health" else (code, body))
 
 
 def test_an_expired_token_is_told() -> None:

@@ -12,7 +12,7 @@ from sweeps.preflight.gathering import Node
 from sweeps.preflight.inspection import Inspection
 from sweeps.preflight.nodes import Gpu
 from sweeps.preflight.reporting import in_one_line
-from tests.sweeps.preflight.invented import DEMAND, FACTS, RTX_2080, V100_16, gpu_node, node
+from tests.sweeps.preflight.invented import DEMAND, FACTS, RTX_2080, V100_16, V100_32, gpu_node, node
 
 OLD = Gpu("NVIDIA Tesla V100", 16 * 2**30, "sm_70", is_supported=False)
 WITHOUT_SCIPY = {name: version for name, version in FACTS.packages.items() if name != "scipy"}
@@ -99,8 +99,25 @@ def test_the_table_marks_what_is_wrong_and_advice_follows() -> None:
     assert "✗ 3.12.0" in rows["10.0.0.2"]
     assert "! +9.0 s" in rows["10.0.0.3"]
     assert not {"✗", "!"} & set(rows["10.0.0.1"])
+    assert "In common: ray 2.0.0, torch 2.0.0, packages same, storage shared, data 50 GB free, MLflow reached" in text
     assert "✗ on 10.0.0.2: Python must be the driver's 3.11.7, got 3.12.0: start Ray there" in text
     assert text.rstrip().endswith("Preflight: 3 nodes not ready (3 s)")
+
+
+def test_a_table_fits_a_narrow_window_where_nodes_agree() -> None:
+    nodes = [gpu_node(f"10.0.0.{number}", V100_32, 8) for number in range(3)]
+    seen = Inspection(DEMAND, nodes, [], 1.0)
+    assert _shown(seen, width=80).split() == _shown(seen).split()
+    assert all(len(line) <= 80 for line in _shown(seen, width=80).splitlines()[:4])
+
+
+def test_a_silent_node_hides_nothing_that_others_agree_on() -> None:
+    nodes = [node("10.0.0.1"), node("10.0.0.2", facts=None, silence="no answer")]
+    text = _shown(Inspection(DEMAND, nodes, examine(nodes, FACTS, DEMAND), 1.0))
+    assert "In common: python 3.11.7," in text
+    assert "✗ no answer" in text
+    nobody = _shown(Inspection(DEMAND, nodes[1:], examine(nodes[1:], FACTS, DEMAND), 1.0))
+    assert "In common" not in nobody
 
 
 def test_a_large_cluster_shows_its_faults_first() -> None:
@@ -128,7 +145,7 @@ def test_an_unready_cluster_is_refused_in_one_line(monkeypatch: pytest.MonkeyPat
         inspection.require_ready(DEMAND, Console(record=True))
 
 
-def _shown(seen: Inspection) -> str:
-    console = Console(record=True, width=200, soft_wrap=True)
+def _shown(seen: Inspection, width: int = 200) -> str:
+    console = Console(record=True, width=width, soft_wrap=True)
     seen.show(console)
     return console.export_text()
