@@ -42,6 +42,7 @@ from step import processor
 
 from larvae.config import Schedule
 from sweeps import tracking, tuning
+from sweeps.packing import TrialResources
 from sweeps.progress import StudyProgress
 from sweeps.reporting import MemberReporter
 from sweeps.study import Study, StudyDirectory, grid
@@ -205,16 +206,14 @@ class Simulation:
         """Train all members, as sweeps/runner.py does; True if it was stopped."""
         labels = {member.content_hash: self.study.label(member) for member in self.study.members}
         iterations, slots = self.study.schedule.iterations, self.load.trials * self.members_per_trial
-        settings = TrialSettings(
-            self.study.schedule, directory.path / "members", {}, {"dsprites": "simulated"}, 1, 1 / 6, compile=False
-        )
+        resources = TrialResources(1, 1 / 6, self.members_per_trial)
+        members, data = directory.path / "members", {"dsprites": "simulated"}
+        settings = TrialSettings(self.study.schedule, members, {}, data, resources.cpus, resources.gpus, compile=False)
         with (self.folder / "progress.txt").open("w") as file:
             console = Console(file=file, width=160)
             with StudyProgress(labels, iterations, slots, console) as progress:
                 reporter = MemberReporter(tracker, progress, directory)
-                return tuning.train_all(
-                    self.study.members, settings, self.members_per_trial, directory, reporter, console
-                )
+                return tuning.train_all(self.study.members, settings, resources, directory, reporter, console)
 
     def point(self, start: Used, made: Used, steady: tuple[Used, Used], trained: Used, closed: Used) -> dict[str, Any]:
         """What is written of it."""

@@ -188,16 +188,19 @@ class StudyProgress:
 
     def _metrics(self, member: str) -> str:
         row = self.latest.get(member, {})
-        if "mig" in row:
-            return f"  MIG {row['mig']:.3f}  l2 {row['l2']:.3f}"
-        held_out = {"MIG": row.get("held_out_mig"), "l2": row.get("held_out_l2")}
-        known = [f"{name} {value:.3f}" for name, value in held_out.items() if value is not None]
-        return f"  held-out {'  '.join(known)}" if known else ""
+        return _told(row, "") or _told(row, "held_out_")
 
     def _print(self, line: str) -> None:
         self._printed_at = time.monotonic()
         if not self.console.is_terminal:
             self.note(line)
+
+
+def _told(row: Row, kind: str) -> str:
+    """The metrics of a kind in a row, such as `  MIG 0.512  l2 0.034`."""
+    known = {"MIG": row.get(f"{kind}mig"), "l2": row.get(f"{kind}l2")}
+    words = "".join(f"  {name} {value:.3f}" for name, value in known.items() if value is not None)
+    return f"  {kind.rstrip('_').replace('_', '-')}{words}" if words and kind else words
 
 
 def duration(seconds: float) -> str:

@@ -51,9 +51,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
             with StudyProgress(labels, study.schedule.iterations, slots, console) as progress:
                 reporter = MemberReporter(session.tracker, progress, directory)
                 with session.reporting(reporter):
-                    interrupted = tuning.train_all(
-                        todo, settings, resources.members, directory, reporter, console, resources.places
-                    )
+                    interrupted = tuning.train_all(todo, settings, resources, directory, reporter, console)
         return session.close(_summarise(study, directory, console), interrupted=interrupted)
 
 

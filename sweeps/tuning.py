@@ -17,7 +17,7 @@ from larvae.config import MemberConfig
 from sweeps.gauges import StudyGauges
 from sweeps.many_trials import InOrder, report_seconds, tune_for
 from sweeps.packing import TrialResources, groups
-from sweeps.places import Place, Places, request
+from sweeps.places import Places, request
 from sweeps.queueing import MemberQueue
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
@@ -35,14 +35,13 @@ is given up much earlier, by `MemberTrainable`."""
 def train_all(
     todo: Sequence[MemberConfig],
     settings: TrialSettings,
-    members_per_trial: int,
+    resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
     console: Console,
-    places: Sequence[Place] = (),
 ) -> bool:
     """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
-    interrupted = _train(groups(todo, members_per_trial), settings, directory, reporter, places)
+    interrupted = _train(groups(todo, resources.members), settings, resources, directory, reporter)
     if not interrupted:
         interrupted = train_alone(settings, directory, reporter, console)
     return interrupted
@@ -56,18 +55,23 @@ def train_alone(settings: TrialSettings, directory: StudyDirectory, reporter: Me
     console.print(f"Out of GPU memory: {len(again)} members are tried again, each alone on a whole GPU")
     reporter.out_of_memory.clear()
     alone = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
-    interrupted = _train(groups(again, 1), alone, directory, reporter)
+    resources = TrialResources(alone.cpus, alone.gpus)
+    interrupted = _train(groups(again, 1), alone, resources, directory, reporter)
     reporter.give_up_out_of_memory()
     return interrupted
 
 
 def train_suggested(
-    suggester: Suggester, settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter
+    suggester: Suggester,
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
 ) -> bool:
     """Train what a search suggests until it has ended; True if the user stopped it."""
     if not suggester.has_ended:
         search = {"search_alg": suggester, "num_samples": -1}
-        _fit(settings, directory, reporter, {}, search, {"stop": suggester.stopper()})
+        _fit(settings, resources, directory, reporter, search, {"stop": suggester.stopper()})
     interrupted = bool(reporter.open) or not suggester.has_ended
     reporter.stop()
     return interrupted
@@ -76,13 +80,13 @@ def train_suggested(
 def _train(
     trials: list[list[MemberConfig]],
     settings: TrialSettings,
+    resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
-    places: Sequence[Place] = (),
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
-    queue = {"search_alg": MemberQueue(trials, Places(places)), "num_samples": -1}
-    _fit(settings, directory, reporter, {}, queue, {})
+    queue = {"search_alg": MemberQueue(trials, Places(resources.places)), "num_samples": -1}
+    _fit(settings, resources, directory, reporter, queue, {})
     waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
     interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
     reporter.stop()
@@ -91,26 +95,25 @@ def _train(
 
 def _fit(
     settings: TrialSettings,
+    resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
-    param_space: dict[str, Any],
     tune_config: dict[str, Any],
     run_config: dict[str, Any],
 ) -> None:
-    """Run Tune to its end, or until the user stops it. The last three: what differs between grids and searches.
+    """Run Tune to its end, or until the user stops it. The last two: what differs between grids and searches.
 
     Raises NodesLostError when no node has been left for minutes.
     """
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
-    at_once = TrialResources(settings.cpus, settings.gpus).concurrency()
+    at_once = resources.concurrency()
     settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
-    trainable = tune.with_resources(trainable, lambda config: request(config, settings.cpus, settings.gpus))
+    trainable = tune.with_resources(trainable, lambda config: request(config, resources.cpus, resources.gpus))
     watch = NodeWatch(reporter.progress.note)
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,
-        param_space=param_space,
         tune_config=tune.TuneConfig(
             reuse_actors=settings.reuses_processes,
             scheduler=InOrder(),

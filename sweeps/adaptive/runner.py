@@ -59,14 +59,15 @@ def _train(
 ) -> tuple[Search, bool]:
     """Train what the search suggests; its state at the end, and whether the user stopped it."""
     prepared, tracker, console = session.prepared, session.tracker, session.console
-    directory, members, places = prepared.directory, prepared.resources.members, prepared.resources.places
+    directory, resources = prepared.directory, prepared.resources
     with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
         audience = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
             for _ in range(2):  # once more where members ran out of memory, and were then trained alone
-                suggester = Suggester(adaptive.search(rules, log), directory, members, audience, places)
-                interrupted = tuning.train_suggested(suggester, settings, directory, reporter)
+                search = adaptive.search(rules, log)
+                suggester = Suggester(search, directory, resources.members, audience, resources.places)
+                interrupted = tuning.train_suggested(suggester, settings, resources, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break
                 interrupted = tuning.train_alone(settings, directory, reporter, console)

@@ -188,7 +188,8 @@ def test_members_out_of_memory_are_tried_again_alone_on_a_whole_gpu(
     settings = TrialSettings(SCHEDULE, tmp_path, {}, {}, cpus=1, gpus=0.25, compile=True)
     console = Console(file=io.StringIO())
     todo = [MemberConfig(batch_size=4, seed=seed) for seed in range(3)]
-    assert not tuning.train_all(todo, settings, 3, study_directory, reporter, console)
+    together = TrialResources(settings.cpus, settings.gpus, members=3)
+    assert not tuning.train_all(todo, settings, together, study_directory, reporter, console)
     assert asked == [([3], 0.25), ([1, 1, 1], 1.0)]
     assert "3 members are tried again, each alone on a whole GPU" in console.file.getvalue()  # type: ignore[attr-defined]
     expected = "finished" if fits_alone else "failed"

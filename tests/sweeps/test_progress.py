@@ -76,6 +76,25 @@ def test_lines_are_plain_where_there_is_no_terminal() -> None:
     assert progress.summary() == "50%: 1 finished, 1 waiting, 2 min left; best MIG 0.250 with tau=a"  # a second each
 
 
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        ({}, ""),
+        ({"sap": 0.5}, ""),
+        ({"mig": 0.25}, "  MIG 0.250"),
+        ({"l2": 0.5, "held_out_l2": 0.6}, "  l2 0.500"),
+        ({"held_out_mig": 0.25, "held_out_l2": 0.5}, "  held-out  MIG 0.250  l2 0.500"),
+        ({"held_out_l2": 0.5}, "  held-out  l2 0.500"),
+    ],
+)
+def test_those_metrics_are_told_that_there_are(metrics: dict[str, float], told: str) -> None:
+    progress, output = progress_of("a")
+    with progress:
+        progress.update("a", [row(100, 50, **metrics)])
+        progress.end("a", "finished")
+    assert output.getvalue().rstrip("\n").endswith(f"tau=a finished{told}")
+
+
 def test_the_best_is_the_finished_member_of_the_best_mig_unless_something_else_is_told() -> None:
     progress, _ = progress_of("abcd")
     for member, mig, status in (("a", 0.2, "finished"), ("b", 0.4, "finished"), ("c", 0.9, "failed")):
