@@ -20,7 +20,7 @@ from tests.cluster.files import CLUSTER, ROOT
 TEXT = (CLUSTER / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
-TOOLS = {"aws", "cp", "docker", "export", "kubectl", "scp", "ssh", "source"}
+TOOLS = {"aws", "cp", "docker", "export", "kubectl", "prometheus", "scp", "ssh", "source"}
 """Not ours and not Ray's: what they are told is not checked here."""
 
 
