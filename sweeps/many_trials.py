@@ -32,6 +32,8 @@ ASKING_SHARE = 0.1
 """Of the driver's time, at most, that goes into asking Ray what has arrived."""
 PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 """Tune's setting of how many trials may wait for their processes: else one starts after the other, 10 s each."""
+MOST_PENDING = 2_000
+"""Of those, at most: after each event Tune goes through all of them, twice as long as they are twice as many."""
 
 
 class InOrder(FIFOScheduler):
@@ -121,7 +123,7 @@ def tune_for(trials_at_once: int) -> Iterator[None]:
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
     try:
         if is_ours:
-            os.environ[PENDING] = str(trials_at_once)
+            os.environ[PENDING] = str(min(trials_at_once, MOST_PENDING))
         for name, part in parts.items():
             setattr(tune_controller, name, part)
         yield

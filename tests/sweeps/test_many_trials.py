@@ -10,7 +10,7 @@ import pytest
 from ray.tune.execution import tune_controller
 
 from sweeps import many_trials
-from sweeps.many_trials import BatchingActorManager, report_seconds, tune_for
+from sweeps.many_trials import MOST_PENDING, PENDING, BatchingActorManager, report_seconds, tune_for
 from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
 
 
@@ -41,16 +41,23 @@ def test_a_sweep_whose_events_come_in_batches_loses_nothing(
 
 
 def test_tune_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "7")
-    monkeypatch.delenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", raising=False)
+    monkeypatch.setenv(PENDING, "7")
     manager = tune_controller.RayActorManager
     with contextlib.suppress(KeyboardInterrupt), tune_for(1000):
         assert tune_controller.RayActorManager is BatchingActorManager
-        assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == "7", "the user's own setting counts"
-        assert os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
+        assert os.environ[PENDING] == "7", "the user's own setting counts"
         raise KeyboardInterrupt
     assert tune_controller.RayActorManager is manager
-    assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == "7"
-    assert "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS" not in os.environ
+    assert os.environ[PENDING] == "7"
     with tune_for(10):
         assert tune_controller.RayActorManager is manager, "with few trials Tune's own way is cheaper"
+
+
+@pytest.mark.parametrize(("trials", "pending"), [(10, 10), (MOST_PENDING, MOST_PENDING), (10**6, MOST_PENDING)])
+def test_as_many_trials_start_at_once_as_run_at_once_up_to_a_limit(
+    trials: int, pending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PENDING, raising=False)
+    with tune_for(trials):
+        assert os.environ[PENDING] == str(pending)
+    assert PENDING not in os.environ
