@@ -1,4 +1,4 @@
-"""How many trials one driver can serve: its time for a report, its load, and MLflow's, against the trials at once.
+"""How many trials one driver can serve: its time for a report, and its load, against the trials at once.
 
 python analysis/scaling_curves.py --results benchmarks/results/scaling.json --output docs
 """
@@ -14,10 +14,14 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis import script, style
 from larvae.errors import InvalidInputError
+
+FIGURE = "scaling_driver.png"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +31,7 @@ class Arguments:
     results: Path = Path("benchmarks/results/scaling.json")
     """What benchmarks/scaling.py wrote."""
     output: Path = Path("figures")
-    """Directory that the figures (PNG) are written to."""
+    """Directory that the figure (PNG) is written to."""
 
 
 class Curve(NamedTuple):
@@ -50,15 +54,10 @@ class Panel(NamedTuple):
     """A line that must not be crossed."""
 
 
-DRIVER = (
+PANELS = (
     Panel("milliseconds_per_result", "driver, ms for a report"),
     Panel("busy_share", "driver's busy share", 1.0),
     Panel("trial_waiting_share", "trials' waiting share", 1.0),
-)
-MLFLOW = (
-    Panel("mlflow_requests_per_second", "MLflow requests a second"),
-    Panel("mlflow_points_per_second", "points a second"),
-    Panel("mlflow_writing_share", "writing threads' busy share", 1.0),
 )
 
 
@@ -72,36 +71,35 @@ def draw(arguments: Arguments) -> None:
     try:
         points = json.loads(arguments.results.read_text())["points"]
         processors = ", ".join(sorted({str(point["processor"]) for point in points}))
-        figures = {
-            "scaling_driver.png": scaling_figure(driver_curves(points), DRIVER, processors),
-            "scaling_mlflow.png": scaling_figure(mlflow_curves(points), MLFLOW, processors),
-        }
+        figure = scaling_figure(curves_of(points), processors)
     except (OSError, ValueError, KeyError, TypeError) as error:
         rule = "`results` must be what benchmarks/scaling.py wrote"
         raise InvalidInputError(f"{rule}, got `{arguments.results}`: {error}") from None
-    script.write_all(arguments.output, {name: style.figure_bytes(figure, "png") for name, figure in figures.items()})
-    for name in figures:
-        print(arguments.output / name)
+    script.write_all(arguments.output, {FIGURE: style.figure_bytes(figure, "png")})
+    print(arguments.output / FIGURE)
 
 
-def driver_curves(points: Sequence[dict[str, Any]]) -> list[Curve]:
-    """By version of the project and members a trial, MLflow not being there."""
-    return _curves([p for p in points if p["mlflow"] == "none"], ("label", "members_per_trial"))
+def curves_of(points: Sequence[dict[str, Any]]) -> list[Curve]:
+    """By version of the project and members a trial; of those without MLflow, whose server would add its own."""
+    kinds: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for point in points:
+        if point["mlflow"] == "none":
+            kinds.setdefault((point["label"], point["members_per_trial"]), []).append(point)
+    curves = []
+    for (label, members), alike in kinds.items():
+        words = f"{label}, {members} members a trial" if members > 1 else label
+        curves.append(Curve(words, tuple(sorted(alike, key=lambda point: point["trials"]))))
+    return curves
 
 
-def mlflow_curves(points: Sequence[dict[str, Any]]) -> list[Curve]:
-    """By version and kind of MLflow."""
-    return _curves([p for p in points if p["mlflow"] != "none"], ("label", "mlflow"))
-
-
-def scaling_figure(curves: Sequence[Curve], panels: Sequence[Panel], processors: str) -> Figure:
+def scaling_figure(curves: Sequence[Curve], processors: str) -> Figure:
     """A panel a number, all against the trials at once, both logarithmic."""
     if not curves:
         raise ValueError("it has no curve")
     with mpl.rc_context(style.STYLE):
-        notes = [f"Real driver, simulated trials with a row each 5 s (median); one process on {processors}."]
+        notes = [f"Real driver, simulated trials; one process on {processors}."]
         figure = style.figure_with_notes(2.2, notes)
-        for ax, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for ax, panel in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
             draw_panel(ax, panel, curves)
         handles = [style.legend_handle(index, curve.label) for index, curve in enumerate(curves)]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
@@ -119,6 +117,8 @@ def draw_panel(ax: Axes, panel: Panel, curves: Sequence[Curve]) -> Axes:
         ax.plot(curve.values("trials"), curve.values(panel.name), linewidth=1.1, clip_on=False, **style_of_curve)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        _label(axis)
     if panel.limit is not None:
         ax.axhline(panel.limit, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1)
     ax.set_xlabel("trials at once")
@@ -126,19 +126,12 @@ def draw_panel(ax: Axes, panel: Panel, curves: Sequence[Curve]) -> Axes:
     return ax
 
 
-def _curves(points: Sequence[dict[str, Any]], keys: tuple[str, str]) -> list[Curve]:
-    kinds = dict.fromkeys(tuple(point[key] for key in keys) for point in points)
-    curves = []
-    for kind in kinds:
-        of_kind = [point for point in points if tuple(point[key] for key in keys) == kind]
-        curves.append(Curve(_described(*kind), tuple(sorted(of_kind, key=lambda point: point["trials"]))))
-    return curves
-
-
-def _described(label: str, other: str | int) -> str:
-    if isinstance(other, int):
-        return f"{label}, {other} members a trial" if other > 1 else label
-    return f"{label}, {'server with PostgreSQL' if other == 'http' else 'SQLite'}"
+def _label(axis: Axis) -> None:
+    """Numbers at powers of ten, and between them where there are few."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high >= 50 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 if __name__ == "__main__":
