@@ -1,10 +1,12 @@
 """What happens to a member while trials train it: a line for each start and end, in the member's folder.
 
-Lines are added by the one trial that has the member; so they tell what a killed process could not.
+Lines are appended, each whole, by the one trial that has the member; so they tell what a killed process could not.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 import time
@@ -13,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-
-from sweeps.json_lines import append_line, read_lines
 
 Event = dict[str, Any]
 """`event` (started, finished, failed, out_of_memory), `time` since the epoch, `host`, `pid`, `iteration`, and more."""
@@ -32,11 +32,17 @@ class MemberLog:
         """Append an event of this process."""
         line = {"event": event, "time": time.time(), "host": platform.node(), "pid": os.getpid(), **_place(), **more}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, line)
+        with self.path.open("a") as file:  # a trial on a host that is cut off may be writing too
+            file.write(json.dumps(line) + "\n")
 
     def read(self) -> list[Event]:
         """All events in their order; lines that are not whole are left out."""
-        return read_lines(self.path)
+        events: list[Event] = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    events.append(json.loads(line))
+        return events
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
