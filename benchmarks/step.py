@@ -25,10 +25,10 @@ import torch
 from textbook import TextbookTrainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from larvae import datasets
+from larvae import datasets, functional
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from larvae.functional import fast_precision, functions
+from larvae.functional import fast_precision
 from larvae.training import Trainer
 
 TUNED_MALLOC = {  # as sweeps.connection sets it for trials; this file needs no Ray
@@ -51,10 +51,11 @@ def _textbook(config: MemberConfig, dataset: Dataset) -> Step:
     return TextbookTrainer(config, dataset).step
 
 
-def _trainer(compiled_in: torch.dtype | None) -> Callable[[MemberConfig, Dataset], Step]:
+def _trainer(compiled_in: torch.dtype | None, *, native: bool = False) -> Callable[[MemberConfig, Dataset], Step]:
     def make(config: MemberConfig, dataset: Dataset) -> Step:
+        functional.is_faster = lambda: native
         trainer = Trainer(config, dataset)
-        trainer._functions = functions(trainer.structure, compiled_in)
+        trainer._functions = functional.functions(trainer.structure, compiled_in)
         return trainer.step
 
     return make
@@ -66,6 +67,8 @@ VARIANTS = {
     "plain": Variant("our plain layers, eager", _trainer(None), True),
     "compile": Variant("our plain layers + torch.compile", _trainer(torch.float32), True),
     "bfloat16": Variant("fast layers, bfloat16 + torch.compile", _trainer(torch.bfloat16), True),
+    "native": Variant("own convolutions, float32", _trainer(torch.float32, native=True), True),
+    "native_bfloat16": Variant("own convolutions, bfloat16", _trainer(torch.bfloat16, native=True), True),
     "pythae": Variant("pythae's BetaTCVAE", peers.pythae_step, False),
 }
 OURS = tuple(name for name in VARIANTS if name != "pythae")

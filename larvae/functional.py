@@ -20,6 +20,8 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.distributions import Gaussian
 from larvae.fast_networks import FastModel
+from larvae.native.library import is_faster
+from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
 
@@ -89,6 +91,8 @@ def functions(structure: Structure, compiled_in: torch.dtype | None) -> Function
         skeleton = VariationalAutoencoder(structure.architecture)
 
     def model(parameters: Parameters) -> Model:
+        if compiled_in is not None and structure.architecture.instance_norm and _on_cpu(parameters) and is_faster():
+            return NativeModel(skeleton, parameters, compiled_in)
         if compiled_in == torch.bfloat16:
             return FastModel(skeleton, parameters, compiled_in)
         return PlainModel(skeleton, parameters)  # in float32 the compiler does as well with these
@@ -132,6 +136,10 @@ def over_members(objective: Objective) -> Objective:
 def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
     """What vmap wants to know of a tuple: 0, the dimension of members, for tensors and None for None."""
     return type(tensors)(*(None if tensor is None else 0 for tensor in tensors))  # type: ignore[arg-type]
+
+
+def _on_cpu(parameters: Parameters) -> bool:
+    return all(parameter.device.type == "cpu" for parameter in parameters.values())
 
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:

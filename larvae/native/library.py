@@ -1,0 +1,79 @@
+"""Compiles `blocks.cpp` for this machine's processor, once, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from larvae.datasets.store import cache_directory
+
+SOURCE = Path(__file__).with_name("blocks.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread")
+
+
+def is_faster() -> bool:
+    """Whether members on this machine's CPU should use the library.
+
+    Not where the CPU has a unit for matrices in bfloat16, which PyTorch uses and the library does not.
+    """
+    # PyTorch before 2.11 does not tell.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return not capabilities.get("amx_bf16", False) and library() is not None
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled source; None, with a warning, where it cannot be compiled."""
+    try:
+        return ctypes.CDLL(str(compiled(compiler())))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        warnings.warn(f"{SOURCE.name} cannot be compiled, PyTorch's slower kernels run: {reason.strip()}", stacklevel=2)
+        return None
+
+
+def compiler() -> str:
+    """A C++ compiler's path. Raises FileNotFoundError if there is none."""
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise FileNotFoundError(f"no C++ compiler among {', '.join(COMPILERS)}")
+    return found
+
+
+def compiled(command: str) -> Path:
+    """The library in the cache, compiled now if it is not there for this source, compiler and processor.
+
+    Raises CalledProcessError when the compiler finds fault, OSError when the cache cannot be written.
+    """
+    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    key = hashlib.sha256("\0".join([SOURCE.read_text(), *FLAGS, version, processor()]).encode())
+    path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Processes that come at once each compile it; whichever is last replaces a file with the same.
+        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+            partial = Path(directory) / path.name
+            subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
+            os.replace(partial, path)
+    return path
+
+
+def processor() -> str:
+    """What the compiler makes of `native`: machines that share a cache may differ in it."""
+    information = Path("/proc/cpuinfo")
+    if not information.exists():
+        return f"{platform.machine()} {platform.processor()} {platform.node()}"
+    lines = information.read_text().splitlines()
+    kinds = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(kinds)))
