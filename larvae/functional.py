@@ -85,13 +85,17 @@ def fast_precision(device: torch.device) -> torch.dtype:
 
 
 @functools.lru_cache(maxsize=32)
-def functions(structure: Structure, compiled_in: torch.dtype | None) -> Functions:
-    """A structure's functions. compiled_in: the precision of a fused step; None for the plain one, in float32."""
+def functions(structure: Structure, compiled_in: torch.dtype | None, device: str = "cpu") -> Functions:
+    """A structure's functions. compiled_in: the precision of a fused step; None for the plain one, in float32.
+
+    device: its type.
+    """
     with torch.device("meta"):
         skeleton = VariationalAutoencoder(structure.architecture)
+    native = compiled_in is not None and device == "cpu" and structure.architecture.instance_norm and is_faster()
 
     def model(parameters: Parameters) -> Model:
-        if compiled_in is not None and structure.architecture.instance_norm and _on_cpu(parameters) and is_faster():
+        if native:
             return NativeModel(skeleton, parameters, compiled_in)
         if compiled_in == torch.bfloat16:
             return FastModel(skeleton, parameters, compiled_in)
@@ -136,10 +140,6 @@ def over_members(objective: Objective) -> Objective:
 def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
     """What vmap wants to know of a tuple: 0, the dimension of members, for tensors and None for None."""
     return type(tensors)(*(None if tensor is None else 0 for tensor in tensors))  # type: ignore[arg-type]
-
-
-def _on_cpu(parameters: Parameters) -> bool:
-    return all(parameter.device.type == "cpu" for parameter in parameters.values())
 
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:

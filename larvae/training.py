@@ -54,7 +54,7 @@ class Trainer:
             *(torch.tensor(w, device=self.device) for w in (config.gamma_tc, config.alpha, config.tau))
         )
         self.compiled_in = fast_precision(self.device) if compiled else None
-        self._functions = functions(self.structure, self.compiled_in)
+        self._functions = functions(self.structure, self.compiled_in, self.device.type)
 
     @property
     def num_latents(self) -> int:
