@@ -45,6 +45,8 @@ class Functions(NamedTuple):
     """Terms by name, each 0-d."""
     encode: Callable[[Parameters, Tensor], Tensor]
     """Posterior means (B, |y| + |z|), float32, of images (B, C, 64, 64)."""
+    native: bool
+    """Whether convolutions run in this project's own code, `larvae.native`."""
 
 
 def structure_of(config: MemberConfig) -> Structure:
@@ -92,10 +94,10 @@ def functions(structure: Structure, compiled_in: torch.dtype | None, device: str
     """
     with torch.device("meta"):
         skeleton = VariationalAutoencoder(structure.architecture)
-    native = compiled_in is not None and device == "cpu" and structure.architecture.instance_norm and is_faster()
+    native = device == "cpu" and structure.architecture.instance_norm and is_faster(compiled_in)
 
     def model(parameters: Parameters) -> Model:
-        if native:
+        if native and compiled_in is not None:
             return NativeModel(skeleton, parameters, compiled_in)
         if compiled_in == torch.bfloat16:
             return FastModel(skeleton, parameters, compiled_in)
@@ -107,7 +109,9 @@ def functions(structure: Structure, compiled_in: torch.dtype | None, device: str
     def encode(parameters: Parameters, images: Tensor) -> Tensor:
         return model(parameters).encode(images).mean
 
-    return Functions(objective, encode) if compiled_in is None else Functions(_fused(objective), _fused(encode))
+    if compiled_in is None:
+        return Functions(objective, encode, native)
+    return Functions(_fused(objective), _fused(encode), native)
 
 
 @functools.lru_cache(maxsize=32)

@@ -196,6 +196,7 @@ def environment(trainer: Trainer) -> dict[str, str | bool]:
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else processor,
         "compiled": trainer.compiled_in is not None,
+        "native": trainer.is_native,
         "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),
     }
 

@@ -61,6 +61,11 @@ class Trainer:
         """D = |y| + |z|."""
         return self.structure.architecture.num_latents
 
+    @property
+    def is_native(self) -> bool:
+        """Whether convolutions run in this project's own code, `larvae.native`; never in a group."""
+        return self._functions.native
+
     def train(self, num_iterations: int) -> dict[str, float]:
         """Take optimiser steps; return `take_means()` of them."""
         for _ in range(num_iterations):

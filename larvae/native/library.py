@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -22,14 +21,12 @@ COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread")
 
 
-def is_faster() -> bool:
-    """Whether members on this machine's CPU should use the library.
+def is_faster(precision: torch.dtype | None) -> bool:
+    """Whether members on this machine's CPU should use the library for a step that computes in the precision.
 
-    Not where the CPU has a unit for matrices in bfloat16, which PyTorch uses and the library does not.
+    In bfloat16 it has not been timed on a CPU that multiplies in it, so PyTorch's kernels, which have, run there.
     """
-    # PyTorch before 2.11 does not tell.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return not capabilities.get("amx_bf16", False) and library() is not None
+    return precision == torch.float32 and library() is not None
 
 
 @functools.cache
@@ -65,7 +62,7 @@ def compiled(command: str) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent) as directory:
             partial = Path(directory) / path.name
             subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
-            os.replace(partial, path)
+            partial.replace(path)
     return path
 
 

@@ -113,7 +113,7 @@ def scatter_matrix(weight: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def words(matrix: Tensor, precision: torch.dtype) -> Tensor:
-    """Rows (..., n, columns) as words: float32 as they are; two rows of bfloat16 next to each other, (..., n/2, columns, 2)."""
+    """Rows (..., n, columns) as words: float32 as they are, bfloat16 in pairs of rows, (..., n/2, columns, 2)."""
     if precision == torch.float32:
         return matrix
     return matrix.to(precision).unflatten(-2, (-1, 2)).transpose(-1, -2).contiguous()

@@ -32,7 +32,7 @@ class Shape(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int) for name in ("height", "width", "big_channels", "small_channels", "padding"))
 
 
-@torch.library.register_fake("larvae::normed")
+@torch.library.register_fake("larvae::normed")  # type: ignore[untyped-decorator]
 def _(features: Tensor, matrix: Tensor, channels: int, kernel: int, relu: bool, transposed: bool) -> list[Tensor]:
     """Standardised results, (B, height, width, channels), and each channel's 1 / √(variance + ε), (B, channels).
 
@@ -54,7 +54,7 @@ def _(features: Tensor, matrix: Tensor, channels: int, kernel: int, relu: bool, 
     return [standardised, scale]
 
 
-@torch.library.register_fake("larvae::block_gradients")
+@torch.library.register_fake("larvae::block_gradients")  # type: ignore[untyped-decorator]
 def _(
     gradient: Tensor,
     features: Tensor,
@@ -93,7 +93,7 @@ def _(
     return results
 
 
-@torch.library.register_fake("larvae::laid_patches")
+@torch.library.register_fake("larvae::laid_patches")  # type: ignore[untyped-decorator]
 def _(features: Tensor, matrix: Tensor, channels: int, relu: bool) -> Tensor:
     """A transposed 4×4 convolution to few channels, (B, 2·height, 2·width, channels), float32.
 

@@ -41,6 +41,7 @@ class Place(NamedTuple):
     device: str
     compiled: bool
     precision: str
+    native: bool = False
 
 
 Results = Mapping[Likeness, Mapping[Place, Sequence[Result]]]
@@ -55,7 +56,8 @@ def kind_of(config: MemberConfig) -> Likeness:
 def place_of(result: Result) -> Place:
     """Where a member trained."""
     environment = result["environment"]
-    return Place(environment["device"], environment["compiled"], environment["precision"])
+    native = environment.get("native", False)  # members of earlier versions do not say
+    return Place(environment["device"], environment["compiled"], environment["precision"], native)
 
 
 def read_results(members_directory: Path) -> Results:

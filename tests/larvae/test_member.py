@@ -399,7 +399,7 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     assert result["history"] == rows
     environment = result["environment"]
     assert environment["torch"] == torch.__version__
-    assert environment["compiled"] is False
+    assert (environment["compiled"], environment["native"]) == (False, False)
     assert environment["device"]
     assert environment["python"].startswith("3.")
     files = sorted(path.name for path in directory.path.iterdir())

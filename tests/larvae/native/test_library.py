@@ -1,0 +1,98 @@
+"""The compiled library: made once for a processor, whole or not at all, and done without where it cannot be made."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from larvae.native import library as native
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and no library loaded yet."""
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path / "native"
+    native.library.cache_clear()
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
+    """Commands that were run to compile; a file that loads as nothing is what they leave."""
+    commands: list[list[object]] = []
+    run = subprocess.run
+
+    def compile_nothing(command: list[object], **options: object) -> object:
+        if "--version" in command:
+            return run(command, **options)  # type: ignore[call-overload]
+        commands.append(command)
+        Path(str(command[-1])).write_text("compiled")
+        return None
+
+    monkeypatch.setattr(native.subprocess, "run", compile_nothing)
+    return commands
+
+
+@pytest.fixture
+def compiler() -> str:
+    try:
+        return native.compiler()
+    except FileNotFoundError:
+        pytest.skip("no C++ compiler")
+
+
+def test_it_is_compiled_once(cache: Path, compiler: str, compilations: list[list[object]]) -> None:
+    first, second = native.compiled(compiler), native.compiled(compiler)
+    assert first == second
+    assert first.read_text() == "compiled"
+    assert len(compilations) == 1
+    assert list(cache.iterdir()) == [first]
+
+
+def test_another_processor_gets_another(
+    cache: Path, compiler: str, compilations: list[list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes may share a home directory: code for the one can crash the other."""
+    ours = native.compiled(compiler)
+    monkeypatch.setattr(native, "processor", lambda: "model name: another")
+    assert native.compiled(compiler) != ours
+    assert len(compilations) == 2
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_failed_compilation_leaves_nothing_and_is_told(
+    cache: Path, compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "blocks.cpp"
+    source.write_text("int main( {")
+    monkeypatch.setattr(native, "SOURCE", source)
+    with pytest.warns(UserWarning, match=r"blocks\.cpp cannot be compiled, PyTorch's slower kernels run: .*error"):
+        assert native.library() is None
+    assert list(cache.iterdir()) == []
+
+
+def test_without_a_compiler_pytorch_s_kernels_run(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    with pytest.warns(UserWarning, match=r"no C\+\+ compiler among c\+\+, g\+\+, clang\+\+"):
+        assert not native.is_faster(torch.float32)
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    compiler: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot be compiled"):
+        assert native.library() is None
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+def test_only_float32_is_known_to_be_faster(precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain step, and bfloat16, neither compile nor load it."""
+    monkeypatch.setattr(native, "library", lambda: pytest.fail("nobody needs it"))
+    assert not native.is_faster(precision)
