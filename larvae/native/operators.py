@@ -26,6 +26,10 @@ torch.library.define(
 torch.library.define("larvae::laid_patches", "(Tensor features, Tensor matrix, int channels, bool relu) -> Tensor")
 
 
+NORMED_CHANNELS = (32, 64)
+"""What `blocks.cpp` has norms for: Table D.2's."""
+
+
 class Shape(ctypes.Structure):
     """`Shape` of `blocks.cpp`; height and width are of the small image."""
 
@@ -38,20 +42,18 @@ def _(features: Tensor, matrix: Tensor, channels: int, kernel: int, relu: bool, 
 
     matrix: of `scatter` where transposed, else of `gather`. relu: of the features, first.
     """
-    batch, height, width, _ = features.shape
-    size = (2 * height, 2 * width) if transposed else (height // 2, width // 2)
-    return [features.new_empty(batch, *size, channels), matrix.new_empty(batch, channels, dtype=torch.float32)]
+    return _empty_results(features, channels, transposed)
 
 
 @torch.library.impl("larvae::normed", "CPU")
 def _(features: Tensor, matrix: Tensor, channels: int, kernel: int, relu: bool, transposed: bool) -> list[Tensor]:
+    if channels not in NORMED_CHANNELS:
+        raise ValueError(f"`channels` before a norm must be one of {NORMED_CHANNELS}, got {channels}")
     features = features.contiguous()
-    batch, height, width, _ = features.shape
-    size = (2 * height, 2 * width) if transposed else (height // 2, width // 2)
-    standardised, scale = features.new_empty(batch, *size, channels), torch.empty(batch, channels)
-    shape = _shape(features, standardised, kernel, transposed)
-    _call("normed", features, shape, relu, transposed, features, standardised, scale, matrix.contiguous())
-    return [standardised, scale]
+    results = _empty_results(features, channels, transposed)
+    shape = _shape(features, results[0], kernel, transposed)
+    _call("normed", features, shape, relu, transposed, features, *results, matrix.contiguous())
+    return results
 
 
 @torch.library.register_fake("larvae::block_gradients")  # type: ignore[untyped-decorator]
@@ -111,6 +113,15 @@ def _(features: Tensor, matrix: Tensor, channels: int, relu: bool) -> Tensor:
     shape = _shape(features, images, kernel=4, transposed=True)
     _call("laid_patches", features, shape, relu, features, matrix.contiguous(), images)
     return images
+
+
+def _empty_results(features: Tensor, channels: int, transposed: bool) -> list[Tensor]:
+    batch, height, width, _ = features.shape
+    size = (2 * height, 2 * width) if transposed else (height // 2, width // 2)
+    return [
+        features.new_empty(batch, *size, channels),
+        features.new_empty(batch, channels, dtype=torch.float32),
+    ]
 
 
 def _empty_gradients(

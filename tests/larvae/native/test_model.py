@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 from larvae.fast_networks import FastModel
 from larvae.native import model as native
 from larvae.native.library import library
+from larvae.native.operators import NORMED_CHANNELS
 from larvae.networks import Architecture, InstanceNormReLU, VariationalAutoencoder, initialise
 from larvae.objectives import Model
 
@@ -223,12 +224,18 @@ def test_layers_take_features_however_they_lie_in_memory() -> None:
     assert all(torch.equal(native._Normed.apply(other, weight, True, False), expected) for other in others)
 
 
+def test_channels_without_a_norm_are_refused() -> None:
+    features, weight = random_tensor(1, 4, 4, 32).float(), random_tensor(48, 32, 2, 2).float()
+    with pytest.raises(ValueError, match=r"must be one of \(32, 64\), got 48"):
+        native._Normed.apply(features, weight, False, False)
+
+
 def test_every_layer_before_a_norm_is_one_of_these() -> None:
-    """`blocks.cpp` knows norms of 32 and 64 channels, and kernels of 4 and 2."""
+    """`blocks.cpp` knows norms of some channels, and kernels of 4 and 2."""
     model = VariationalAutoencoder(Architecture(3, NUM_LATENTS))
     for network in (model.encoder, model.decoder):
         for layer, following in zip(network, list(network)[1:], strict=False):
             if isinstance(following, InstanceNormReLU):
-                assert layer.out_channels in (32, 64)
+                assert layer.out_channels in NORMED_CHANNELS
                 assert (layer.kernel_size[0], layer.padding[0]) in ((4, 1), (2, 0))
                 assert layer.stride == (2, 2)
