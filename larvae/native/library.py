@@ -54,7 +54,8 @@ def compiled(command: str) -> Path:
     Raises CalledProcessError when the compiler finds fault, OSError when the cache cannot be written.
     """
     version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), *FLAGS, version, processor()]).encode())
+    sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor()]).encode())
     path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

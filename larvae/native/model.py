@@ -33,8 +33,8 @@ class NativeModel(FastModel):
         for name, layer in self.skeleton.get_submodule(part).named_children():
             weights = {kind: self.parameters[f"{part}.{name}.{kind}"] for kind, _ in layer.named_parameters()}
             if isinstance(layer, PatchConvTranspose2d):
-                features = _LaidPatches.apply(features, weights["weight"], not cut) + weights["bias"]
-                features, cut = features.permute(0, 3, 1, 2), True
+                features = _LaidPatches.apply(features, weights["weight"], not cut) + weights["bias"][:, None, None]
+                cut = True
             elif isinstance(layer, Convolution):
                 features = _Normed.apply(features, weights["weight"], not cut, isinstance(layer, nn.ConvTranspose2d))
                 cut = False
@@ -68,7 +68,7 @@ class _Normed(Function):
 
 
 class _LaidPatches(Function):
-    """The ReLU of features, if asked for, and a transposed 4×4 convolution to few channels, in float32."""
+    """The ReLU of features, if asked for, and a transposed 4×4 convolution to images (B, C, H, W) in float32."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, weight: Tensor, relu: bool) -> Tensor:
@@ -81,7 +81,7 @@ class _LaidPatches(Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         features, weight = context.saved_tensors
-        matrix, gradient = gather_matrix(weight, features.dtype), gradients[0].to(features.dtype)
+        matrix, gradient = gather_matrix(weight, features.dtype), gradients[0].permute(0, 2, 3, 1).to(features.dtype)
         of_features, of_weight = torch.ops.larvae.block_gradients(
             gradient, features, matrix, None, None, 4, context.relu, True, True
         )

@@ -97,20 +97,20 @@ def _(
 
 @torch.library.register_fake("larvae::laid_patches")  # type: ignore[untyped-decorator]
 def _(features: Tensor, matrix: Tensor, channels: int, relu: bool) -> Tensor:
-    """A transposed 4×4 convolution to few channels, (B, 2·height, 2·width, channels), float32.
+    """A transposed 4×4 convolution to few channels, (B, channels, 2·height, 2·width), float32.
 
     matrix: small channels in words times patches, (row of the kernel, column of it, channel).
     """
     batch, height, width, _ = features.shape
-    return features.new_empty(batch, 2 * height, 2 * width, channels, dtype=torch.float32)
+    return features.new_empty(batch, channels, 2 * height, 2 * width, dtype=torch.float32)
 
 
 @torch.library.impl("larvae::laid_patches", "CPU")
 def _(features: Tensor, matrix: Tensor, channels: int, relu: bool) -> Tensor:
     features = features.contiguous()
     batch, height, width, _ = features.shape
-    images = torch.empty(batch, 2 * height, 2 * width, channels)
-    shape = _shape(features, images, kernel=4, transposed=True)
+    images = torch.empty(batch, channels, 2 * height, 2 * width)
+    shape = _shape(features, images.permute(0, 2, 3, 1), kernel=4, transposed=True)
     _call("laid_patches", features, shape, relu, features, matrix.contiguous(), images)
     return images
 
