@@ -80,7 +80,7 @@ struct Block {
                     g = output_gradient.data();
                 }
                 if (transposed) {
-                    for (int j = 0; j < input_values(); ++j) activated[j] = relu ? P::relu(image[j]) : image[j];
+                    copy<P>(image, input_values(), relu, activated.data());
                     convolution.set_big(g, false);
                     convolution.correlate(activated.data(), totals[thread].data());
                     if (input_gradient) convolution.gather(weights);

@@ -152,7 +152,7 @@ class Convolution {
         for (int y = 0; y < height; ++y) {
             const Element* from = image + (long)y * width * channels;
             Element* to = padded.data() + ((y + s.padding) * (width + 2 * s.padding) + s.padding) * channels;
-            for (int i = 0; i < width * channels; ++i) to[i] = relu ? P::relu(from[i]) : from[i];
+            copy<P>(from, width * channels, relu, to);
         }
     }
 };

@@ -37,7 +37,10 @@ struct Float32 {
     static constexpr int PER_WORD = 1;
     static Vector widen(Vector x) { return x; }
     static Vector narrow(Vector x) { return x; }
-    static float relu(float x) { return 0 > x ? 0 : x; }  // a NaN stays
+    template <class T>
+    static T relu(T x) {  // a NaN stays
+        return x < 0 ? T{} : x;
+    }
     static void multiply_add(Vector& sum, Word a, Words b) {
         float factor;
         std::memcpy(&factor, &a, sizeof factor);
@@ -59,7 +62,10 @@ struct BFloat16 {
         return __builtin_convertvector(rounded >> 16, Halves);
 #endif
     }
-    static uint16_t relu(uint16_t x) { return x >= 0x8000 && x <= 0xff80 ? 0 : x; }
+    template <class T>
+    static T relu(T x) {  // a NaN stays
+        return (x >= 0x8000) & (x <= 0xff80) ? T{} : x;
+    }
     static void multiply_add(Vector& sum, Word a, Words b) {
 #ifdef __AVX512BF16__
         sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
@@ -70,3 +76,14 @@ struct BFloat16 {
 #endif
     }
 };
+
+// A copy, cut by the ReLU if asked for.
+template <class P>
+inline void copy(const typename P::Element* from, int count, bool relu, typename P::Element* to) {
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const auto values = load<typename P::Elements>(from + i);
+        store(to + i, relu ? P::relu(values) : values);
+    }
+    for (; i < count; ++i) to[i] = relu ? P::relu(from[i]) : from[i];
+}

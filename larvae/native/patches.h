@@ -11,7 +11,7 @@
 class Planes {
   public:
     explicit Planes(const Shape& shape)
-        : s(shape), row(s.width + 2), plane((s.height + 2) * row), values(16L * s.big_channels * plane) {}
+        : s(shape), row(s.width + 2), plane((s.height + 2) * row), values(16L * s.big_channels * plane + LANES) {}
 
     // patches: (height, width, 16·C), a patch's values by row of the kernel, column of it, channel.
     void take(const float* patches) {
@@ -25,7 +25,11 @@ class Planes {
                         std::memcpy(square[i], patches + (y * s.width + x + i) * columns + column, sizeof square[i]);
                     transpose(square);
                     float* to = values.data() + column * plane + (y + 1) * row + x + 1;
-                    for (int i = 0; i < SQUARE; ++i, to += plane) std::memcpy(to, square[i], there * sizeof(Word));
+                    for (int i = 0; i < SQUARE; ++i, to += plane)
+                        if (there == SQUARE)
+                            std::memcpy(to, square[i], sizeof square[i]);
+                        else
+                            std::memcpy(to, square[i], there * sizeof(Word));
                 }
     }
 
@@ -48,12 +52,15 @@ class Planes {
         return values.data() + (4 * kernel_row * s.big_channels + channel) * plane + (y + 1) * row + 1;
     }
 
-    void lay_row(const float* first, const float* second, float* __restrict pixels) const {
+    void lay_row(const float* first, const float* second, float* pixels) const {
         const int column = s.big_channels * plane;
-        for (int x = 0; x < s.width; ++x) {
-            const float *a = first + x, *b = second + x;
-            pixels[2 * x] = a[column] + b[column] + a[3 * column - 1] + b[3 * column - 1];
-            pixels[2 * x + 1] = a[2 * column] + b[2 * column] + a[1] + b[1];
+        for (int x = 0; x < s.width; x += LANES) {
+            const auto sum = [&](int at) { return load<Vector>(first + at + x) + load<Vector>(second + at + x); };
+            float even[LANES], odd[LANES];
+            store(even, sum(column) + sum(3 * column - 1));
+            store(odd, sum(2 * column) + sum(1));
+            const int there = std::min(LANES, s.width - x);
+            for (int i = 0; i < there; ++i, pixels += 2) pixels[0] = even[i], pixels[1] = odd[i];
         }
     }
 };
@@ -70,7 +77,7 @@ void lay_patches(const Shape& s, int images, bool relu, const typename P::Elemen
     Planes planes(s);
     const MatrixUnit unit;
     for (int image = 0; image < images; ++image, input += s.small_values(), output += s.big_values()) {
-        for (int i = 0; i < s.small_values(); ++i) activated[i] = relu ? P::relu(input[i]) : input[i];
+        copy<P>(input, s.small_values(), relu, activated.data());
         multiply_fast<P>(p, s.small_pixels(), (const Word*)activated.data(), a_rows.data(), weights, patches.data(),
                          c_rows.data());
         planes.take(patches.data());
