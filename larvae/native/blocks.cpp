@@ -132,3 +132,6 @@ struct Block {
 
 DEFINE(float32, Float32)
 DEFINE(bfloat16, BFloat16)
+
+// Whether products of bfloat16 run in the matrix unit: the processor has one, and the system lets this process use it.
+extern "C" bool can_use_matrix_unit() { return has_matrix_unit(); }

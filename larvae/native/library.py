@@ -18,22 +18,29 @@ from larvae.datasets.store import cache_directory
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
 COMPILERS = ("c++", "g++", "clang++")
+MATRIX_UNIT = "amx_bf16"
+"""Linux' name of it among a processor's flags."""
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread")
 
 
 def is_faster(precision: torch.dtype | None) -> bool:
     """Whether members on this machine's CPU should use the library for a step that computes in the precision.
 
-    In bfloat16 it has not been timed on a CPU that multiplies in it, so PyTorch's kernels, which have, run there.
+    In bfloat16 only in a matrix unit (AMX): without one, PyTorch's kernels are as fast or have not been compared.
     """
-    return precision == torch.float32 and library() is not None
+    if precision is None or (precision == torch.bfloat16 and MATRIX_UNIT not in processor()):
+        return False
+    compiled = library()
+    return compiled is not None and (precision == torch.float32 or compiled.can_use_matrix_unit())
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled source; None, with a warning, where it cannot be compiled."""
     try:
-        return ctypes.CDLL(str(compiled(compiler())))
+        loaded = ctypes.CDLL(str(compiled(compiler())))
+        loaded.can_use_matrix_unit.restype = ctypes.c_bool
+        return loaded
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         warnings.warn(f"{SOURCE.name} cannot be compiled, PyTorch's slower kernels run: {reason.strip()}", stacklevel=2)

@@ -147,6 +147,8 @@ inline void multiply_in_matrix_unit(Product p, int rows, const Word* a, const lo
 
 #else
 
+inline bool has_matrix_unit() { return false; }
+
 struct MatrixUnit {
     MatrixUnit() {}
 };
