@@ -45,16 +45,19 @@ struct EvenRows {
     long stride;
 };
 
+// Whether a tile can be read or written as it lies, with SIDE rows at one distance.
 inline bool are_even(const long* rows) {
     for (int i = 2; i < SIDE; ++i)
         if (rows[i] - rows[i - 1] != rows[1] - rows[0]) return false;
     return true;
 }
 
-// M × N tiles of c. The intrinsics want the numbers of registers as they are: 0 to 3 are sums, 4 and 5 of a, 6 and 7 of b.
+// M × N tiles of c; a has M times SIDE rows. The intrinsics take registers by literal numbers: 0 to 3 hold sums, 4 and 5
+// parts of a, 6 and 7 of b.
 template <int M, int N>
 void block_of_tiles(const Product& p, const EvenRows* a, const Word* b, float* c, const long* c_rows) {
-    const bool even = are_even(c_rows) && are_even(c_rows + (M - 1) * SIDE);
+    const bool even = are_even(c_rows) && (M == 1 || are_even(c_rows + SIDE)) &&
+                      c_rows[M * SIDE - 1] - c_rows[M * SIDE - 2] == c_rows[1] - c_rows[0];
     float scattered[M * N][SIDE * SIDE];
     const long stride = even ? 4 * (c_rows[1] - c_rows[0]) : 4 * SIDE;
     const auto target = [&](int i, int j) { return even ? c + c_rows[i * SIDE] + j * SIDE : scattered[i * N + j]; };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,7 +93,20 @@ def test_a_cache_that_cannot_be_written_is_told(
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
-def test_only_float32_is_known_to_be_faster(precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain step, and bfloat16, neither compile nor load it."""
+def test_where_it_is_no_faster_it_is_not_even_compiled(
+    precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain step, and bfloat16 on a processor without a matrix unit."""
+    monkeypatch.setattr(native, "processor", lambda: "flags: avx512f avx512_bf16")
     monkeypatch.setattr(native, "library", lambda: pytest.fail("nobody needs it"))
     assert not native.is_faster(precision)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_bfloat16_needs_a_matrix_unit_that_the_system_lets_us_use(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "processor", lambda: "flags: avx512_bf16 amx_bf16 amx_tile")
+    monkeypatch.setattr(native, "library", lambda: SimpleNamespace(can_use_matrix_unit=lambda: allowed))
+    assert native.is_faster(torch.bfloat16) == allowed
+    assert native.is_faster(torch.float32)

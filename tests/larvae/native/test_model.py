@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from larvae.fast_networks import FastModel
 from larvae.native import model as native
-from larvae.native.library import library
+from larvae.native.library import FLAGS, library
 from larvae.native.operators import NORMED_CHANNELS
 from larvae.networks import Architecture, InstanceNormReLU, VariationalAutoencoder, initialise
 from larvae.objectives import Model
@@ -39,15 +40,30 @@ each_layer = pytest.mark.parametrize("name", LAYERS)
 with_relu_or_not = pytest.mark.parametrize("relu", [False, True], ids=["as it is", "relu"])
 
 
-@pytest.fixture(autouse=True)
-def two_threads(cache_directory: Path) -> Iterator[None]:
+INSTRUCTIONS = {
+    "this processor": (),
+    "no matrix unit": ("-mno-amx-bf16",),
+    "AVX2": ("-march=x86-64-v3",),
+}
+"""Flags of the compiler after the usual ones: what of a processor may be used."""
+
+
+@pytest.fixture(autouse=True, params=INSTRUCTIONS)
+def two_threads(request: pytest.FixtureRequest, cache_directory: Path) -> Iterator[None]:
     """Images are shared out unevenly: five to two threads."""
-    if library() is None:
-        pytest.skip("no C++ compiler")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    flags = INSTRUCTIONS[request.param]
+    if flags and platform.machine() != "x86_64":
+        pytest.skip("the flags are of other processors")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("larvae.native.library.FLAGS", (*FLAGS, *flags))
+        library.cache_clear()
+        if library() is None:
+            pytest.skip("no C++ compiler")
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        yield
+        torch.set_num_threads(before)
+    library.cache_clear()
 
 
 def random_tensor(*shape: int, seed: int = 0) -> Tensor:
