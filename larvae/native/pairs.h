@@ -41,6 +41,17 @@ inline void transpose(Word (&rows)[SQUARE][SQUARE]) {
 #endif
 }
 
+// The transpose of the first `there` rows of a square; its own rows lie a stride apart.
+template <class T>
+inline void store_transposed(Word (&square)[SQUARE][SQUARE], int there, T* to, long stride) {
+    transpose(square);
+    for (int i = 0; i < SQUARE; ++i, to += stride)
+        if (there == SQUARE)
+            std::memcpy(to, square[i], sizeof square[i]);
+        else
+            std::memcpy(to, square[i], there * sizeof(Word));
+}
+
 // Pixels (count, channels) as rows of channels, each with its pixels in pairs. Even count; channels: 16 times a number.
 inline void rows_of_pairs(const uint16_t* pixels, int count, int channels, Word* rows, long row) {
     for (int pair = 0; 2 * pair < count; pair += SQUARE)
@@ -51,13 +62,6 @@ inline void rows_of_pairs(const uint16_t* pixels, int count, int channels, Word*
                 const uint16_t* low = pixels + 2L * (pair + i) * channels + channel;
                 interleave<SQUARE>(low, low + channels, square[i]);
             }
-            transpose(square);
-            for (int i = 0; i < SQUARE; ++i) {
-                Word* to = rows + (channel + i) * row + pair;
-                if (there == SQUARE)
-                    std::memcpy(to, square[i], sizeof square[i]);
-                else
-                    std::memcpy(to, square[i], there * sizeof(Word));
-            }
+            store_transposed(square, there, rows + channel * row + pair, row);
         }
 }

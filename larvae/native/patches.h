@@ -23,13 +23,7 @@ class Planes {
                     Word square[SQUARE][SQUARE];
                     for (int i = 0; i < there; ++i)
                         std::memcpy(square[i], patches + (y * s.width + x + i) * columns + column, sizeof square[i]);
-                    transpose(square);
-                    float* to = values.data() + column * plane + (y + 1) * row + x + 1;
-                    for (int i = 0; i < SQUARE; ++i, to += plane)
-                        if (there == SQUARE)
-                            std::memcpy(to, square[i], sizeof square[i]);
-                        else
-                            std::memcpy(to, square[i], there * sizeof(Word));
+                    store_transposed(square, there, values.data() + column * plane + (y + 1) * row + x + 1, plane);
                 }
     }
 

@@ -50,7 +50,7 @@ INSTRUCTIONS = {
 
 @pytest.fixture(autouse=True, params=INSTRUCTIONS)
 def two_threads(request: pytest.FixtureRequest, cache_directory: Path) -> Iterator[None]:
-    """Images are shared out unevenly: five to two threads."""
+    """With each set of instructions; images are shared out unevenly, five to two threads."""
     flags = INSTRUCTIONS[request.param]
     if flags and platform.machine() != "x86_64":
         pytest.skip("the flags are of other processors")
