@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch._functorch.config
 from torch import Tensor
 from torch.func import functional_call
 
@@ -26,6 +27,11 @@ from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
 
 Parameters = Mapping[str, Tensor]
+
+
+CACHE_OUR_GRADIENTS = "autograd_cache_allow_custom_autograd_functions"
+"""PyTorch's setting, from 2.8 on, that lets the compile cache keep graphs with autograd functions; their code is in its
+key. Without it each process traces the gradients of `fast_networks` and `native.model` anew."""
 
 
 class Structure(NamedTuple):
@@ -148,6 +154,8 @@ def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
     torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
+    if hasattr(torch._functorch.config, CACHE_OUR_GRADIENTS):
+        setattr(torch._functorch.config, CACHE_OUR_GRADIENTS, True)
     return torch.compile(function, dynamic=False)
 
 

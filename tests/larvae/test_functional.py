@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
+from torch._inductor.utils import fresh_cache
+from torch.autograd import Function
 from torch.nn.functional import cosine_similarity
 
 from larvae import functional
@@ -224,6 +228,37 @@ def test_a_discriminator_is_there_only_where_it_weighs() -> None:
     assert structure_of(factor_vae).architecture.has_discriminator
     without = structure_of(dataclasses.replace(factor_vae, gamma_tc=0.0))
     assert (without.architecture.has_discriminator, without.terms.regulariser) == (False, "none")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not can_compile() or not hasattr(torch._functorch.config, functional.CACHE_OUR_GRADIENTS),
+    reason="nothing to compile with, or a PyTorch that cannot cache them",
+)
+def test_the_compile_cache_knows_a_step_by_its_gradient() -> None:
+    """Steps of one value and two gradients, as of two versions: each is found again, neither for the other."""
+
+    def fused(slope: float) -> Any:
+        class Identity(Function):
+            @staticmethod
+            def forward(context: Any, x: Tensor) -> Tensor:
+                return x.clone()
+
+            @staticmethod
+            def backward(context: Any, *gradients: Tensor) -> Tensor:
+                return slope * gradients[0]
+
+        return functional._fused(lambda x: Identity.apply(x).sum())
+
+    slopes_and_hits = []
+    with fresh_cache():
+        for slope in (2.0, 3.0, 2.0, 3.0):
+            torch._dynamo.reset()  # as a new process
+            counters.clear()
+            x = torch.ones(3, requires_grad=True)
+            fused(slope)(x).backward()
+            slopes_and_hits.append((float(x.grad[0]), counters["aot_autograd"]["autograd_cache_hit"]))
+    assert slopes_and_hits == [(2.0, 0), (3.0, 0), (2.0, 1), (3.0, 1)]
 
 
 @pytest.mark.slow
