@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from step import TUNED_MALLOC, processor
+from step import TUNED_MALLOC
+
+from larvae.hardware import processor_name
 
 PREPARE = "from larvae import datasets; datasets.prepare('dsprites')"
 RESIDENT = """
@@ -138,7 +140,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
     }
     measurements = {

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from step import TUNED_MALLOC, processor
+from step import TUNED_MALLOC
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.functional import fast_precision
+from larvae.hardware import processor_name
 from larvae.member import MemberDirectory, train_member
 
 METRICS = ("mig", "l2")
@@ -76,7 +77,7 @@ def _report(
     report: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,
-        "processor": processor(),
+        "processor": processor_name(),
         "fused_precision": str(fast_precision(torch.device("cpu"))).removeprefix("torch."),
         "iterations": arguments.iterations,
     }

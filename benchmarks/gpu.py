@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_ways import VARIANTS
-from step import processor
 from textbook import TextbookTrainer
 
 from larvae import datasets
 from larvae.checkpoint import save_json
 from larvae.config import MemberConfig
+from larvae.member import one_line
 from larvae.training import Trainer
 
 WARM_UP = 20
@@ -55,8 +55,7 @@ def work(pipe: Connection, task: dict[str, Any]) -> None:
             pipe.send(answer)
             pipe.recv()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        pipe.send({"failed": reason, "details": traceback.format_exc()[-3000:]})
+        pipe.send({"failed": one_line(error), "details": traceback.format_exc()[-3000:]})
 
 
 def _answers(
@@ -217,10 +216,9 @@ def _print(row: dict[str, Any]) -> None:
 
 
 def _hardware(device: str) -> dict[str, Any]:
-    name = processor()
-    if device == "cuda":  # in another process, so that this one takes no memory of the GPU
-        code = "import torch; print(torch.cuda.get_device_name())"
-        name = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+    # In another process, so that this one takes no memory of the GPU.
+    code = f"from larvae.hardware import device_name; print(device_name({device!r}))"
+    name = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
     return {"device": name, "cpus": os.cpu_count(), "torch": torch.__version__, "cuda": torch.version.cuda}
 
 

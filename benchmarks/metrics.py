@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from larvae import datasets
 from larvae.config import METRICS
 from larvae.datasets.factors import FactorGrid
 from larvae.evaluation import Sample, metrics_of_sample
+from larvae.hardware import processor_name
 
 NUM_LATENTS = 10
 
@@ -62,7 +62,7 @@ def main() -> None:
         report = {
             "command": f"python benchmarks/metrics.py --dataset {arguments.dataset} --size {arguments.size}",
             "commit": arguments.commit,
-            "device": platform.processor() or platform.machine(),
+            "device": processor_name(),
             "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__},
             "seconds": seconds,
         }

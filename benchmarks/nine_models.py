@@ -10,7 +10,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 from larvae import datasets
 from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
 from larvae.functional import can_compile
+from larvae.hardware import device_name
 from larvae.training import Trainer
 
 VARIANTS = {
@@ -82,7 +82,7 @@ def _report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> dic
     return {
         "command": f"python benchmarks/nine_models.py --iterations {arguments.iterations}",
         "commit": arguments.commit,
-        "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+        "device": device_name("cuda" if on_gpu else "cpu"),
         "processes": arguments.processes,
         "torch": torch.__version__,
         "models": results,

@@ -38,9 +38,9 @@ from simulation import ray_costs
 from simulation.cluster import SimulatedCluster
 from simulation.trials import ITERATIONS_PER_ROW, Load
 from simulation.writing import CountingClient, WriterInSimulatedTime
-from step import processor
 
 from larvae.config import Schedule
+from larvae.hardware import processor_name
 from sweeps import tracking, tuning
 from sweeps.packing import TrialResources
 from sweeps.progress import StudyProgress
@@ -266,7 +266,7 @@ def write(point: dict[str, Any], arguments: argparse.Namespace) -> None:
         **point,
         "commit": arguments.commit,
         "command": " ".join(["python", "benchmarks/scaling.py", *sys.argv[1:]]),
-        "processor": processor(),
+        "processor": processor_name(),
     }
     kind = ("label", "trials", "members_per_trial", "mlflow")
     others = [other for other in results["points"] if any(other[name] != point[name] for name in kind)]

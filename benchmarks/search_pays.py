@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from step import processor
-
 from larvae.config import MemberConfig
+from larvae.hardware import processor_name
 from sweeps import runner, search
 from sweeps.adaptive.runner import run_search
 from sweeps.adaptive.sampling import Suggestion
@@ -166,7 +165,7 @@ def report(studies: dict[str, list[Path]], arguments: argparse.Namespace) -> dic
     found: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,
-        "processor": processor(),
+        "processor": processor_name(),
         "seconds_per_iteration": round(each, 4),
         "device_seconds": round(budget, 1),
     }

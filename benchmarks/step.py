@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from larvae import datasets, functional
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.functional import fast_precision
+from larvae.hardware import processor_name
 from larvae.training import Trainer
 
 TUNED_MALLOC = {  # as sweeps.connection sets it for trials; this file needs no Ray
@@ -227,7 +227,7 @@ def _report(
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "member": {"regulariser": config.regulariser, "tau": config.tau, "batch_size": config.batch_size},
@@ -251,15 +251,6 @@ def _print(report: dict[str, Any]) -> None:
             f"{row['speedup']:>8.2f}×{row['share_of_float32_rate']:>8.0%}{row['share_of_bfloat16_rate']:>9.0%}"
             f"{row['megabytes']:>7}{row['first_step_seconds']:>10.1f} s"
         )
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line.partition(": ")[2] for line in information.read_text().splitlines() if "model name" in line]
-        return names[0] if names else platform.machine()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from filelock import FileLock
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
+from larvae.hardware import device_name
 from larvae.member import MemberDirectory, Row, train_member
 
 
@@ -45,8 +45,7 @@ def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float
             if time.time() > deadline:
                 break
     except Exception as error:  # this member's alone: the others go on
-        report["failed"] = f"{type(error).__name__}: {error}".partition("\n")[0]
-        directory.write_result(member, "failed", history, report["failed"])
+        report["failed"] = directory.write_failure(member, error, history)
     report["iterations"] = history[-1]["iteration"] if history else 0
     memory = torch.cuda.max_memory_reserved() if device == "cuda" else 0
     return report | {"seconds": time.perf_counter() - started, "gpu_bytes": memory}
@@ -96,7 +95,7 @@ def _summary(
     reports: list[dict[str, Any]], arguments: argparse.Namespace, device: str, seconds: float
 ) -> dict[str, Any]:
     iterations = sum(report["iterations"] for report in reports)
-    hardware = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    hardware = device_name(device)
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": arguments.commit,

@@ -21,7 +21,7 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.distributions import Gaussian
 from larvae.fast_networks import FastModel
-from larvae.native.library import is_faster
+from larvae.native.library import COMPILERS, is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
@@ -77,8 +77,7 @@ def structure_of(config: MemberConfig) -> Structure:
 
 def can_compile() -> bool:
     """Whether `torch.compile` has what it needs, also for a GPU: a C++ compiler and Python's headers."""
-    compilers = ("c++", "g++", "clang++")
-    return any(map(shutil.which, compilers)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    return any(map(shutil.which, COMPILERS)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

@@ -11,7 +11,7 @@ import json
 import platform
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.evaluation import evaluate
+from larvae.hardware import device_name
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
@@ -56,11 +57,17 @@ class MemberDirectory:
             return None
 
     def write_result(
-        self, config: MemberConfig, status: str, history: list[Row], reason: str = "", **more: object
+        self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object
     ) -> None:
         """Write the member's end, whole and atomically."""
-        result = {"status": status, "reason": reason, "config": config.to_dict(), "history": history, **more}
+        result = {"status": status, "reason": reason, "config": config.to_dict(), "history": list(history), **more}
         save_json(self.result, result)
+
+    def write_failure(self, config: MemberConfig, error: Exception, history: Sequence[Row] = ()) -> str:
+        """Write the member's end by an error; return its reason, a line."""
+        reason, trace = one_line(error), "".join(traceback.format_exception(error))
+        self.write_result(config, "failed", history, reason, traceback=trace)
+        return reason
 
     @property
     def stopped_at(self) -> int | None:
@@ -144,11 +151,8 @@ class Member:
         self.directory.write_result(config, "finished", self.history, environment=self.environment)
 
     def fail(self, error: Exception) -> str:
-        """Write the member's end by an error; return its reason in one line."""
-        reason = one_line(error)
-        trace = "".join(traceback.format_exception(error))
-        self.directory.write_result(self.trainer.config, "failed", self.history, reason, traceback=trace)
-        return reason
+        """Write the member's end by an error; return its reason, a line."""
+        return self.directory.write_failure(self.trainer.config, error, self.history)
 
     def _evaluate(self, iteration: int) -> dict[str, float]:
         schedule = self.schedule
@@ -190,11 +194,10 @@ def train_member(
 
 def environment(trainer: Trainer) -> dict[str, str | bool]:
     """What a member ran on, and how."""
-    processor = platform.processor() or platform.machine()
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else processor,
+        "device": device_name(trainer.device),
         "compiled": trainer.compiled_in is not None,
         "native": trainer.is_native,
         "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),

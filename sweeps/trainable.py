@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +133,10 @@ class MemberTrainable(tune.Trainable):
         except StopIteration:
             is_done = True
         except torch.OutOfMemoryError as error:
-            self._end_open(reports, "out_of_memory", one_line(error))
+            self._end_open(reports, "out_of_memory", error)
             is_done = True
         except Exception as error:  # of the step that the members share
-            self._end_open(reports, "failed", one_line(error), traceback.format_exc())
+            self._end_open(reports, "failed", error)
             is_done = True
         return {"members": {name: news._asdict() for name, news in reports.items()}, "done": is_done}
 
@@ -155,12 +154,12 @@ class MemberTrainable(tune.Trainable):
             self._log(name).write(news.status, reason=news.reason)
             self.open.pop(name, None)
 
-    def _end_open(self, reports: dict[str, MemberNews], status: str, reason: str, trace: str = "") -> None:
+    def _end_open(self, reports: dict[str, MemberNews], status: str, error: Exception) -> None:
         """End all members that have not ended yet."""
         for name, config in list(self.open.items()):
             if status == "failed":
-                self._directory(config).write_result(config, status, [], reason, traceback=trace)
-            self._add(reports, name, MemberNews([], status, reason))
+                self._directory(config).write_failure(config, error)
+            self._add(reports, name, MemberNews([], status, one_line(error)))
 
     def _train(self) -> Iterator[tuple[str, MemberNews]]:
         """News of the members by name; a generator, so that failures to open the data are the members' too."""
@@ -172,8 +171,7 @@ class MemberTrainable(tune.Trainable):
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # its checkpoint, or its data
-                trace, reason = traceback.format_exc(), one_line(error)
-                self._directory(config).write_result(config, "failed", [], reason, traceback=trace)
+                reason = self._directory(config).write_failure(config, error)
                 yield config.content_hash, MemberNews([], "failed", reason)
         for report in train_together(members, fused=on_gpu):
             yield report.member.name, MemberNews(report.rows, report.status, report.reason)

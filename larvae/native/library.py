@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from larvae.datasets.store import cache_directory
+from larvae.hardware import processor_fields
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
 COMPILERS = ("c++", "g++", "clang++")
@@ -28,7 +29,7 @@ def is_faster(precision: torch.dtype | None) -> bool:
 
     In bfloat16 only in a matrix unit (AMX): without one, PyTorch's kernels are as fast or have not been compared.
     """
-    if precision is None or (precision == torch.bfloat16 and MATRIX_UNIT not in processor()):
+    if precision is None or (precision == torch.bfloat16 and MATRIX_UNIT not in processor_kind()):
         return False
     compiled = library()
     return compiled is not None and (precision == torch.float32 or compiled.can_use_matrix_unit())
@@ -62,7 +63,7 @@ def compiled(command: str) -> Path:
     """
     version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
-    key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor()]).encode())
+    key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
     path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +75,7 @@ def compiled(command: str) -> Path:
     return path
 
 
-def processor() -> str:
+def processor_kind() -> str:
     """What the compiler makes of `native`: machines that share a cache may differ in it."""
-    information = Path("/proc/cpuinfo")
-    if not information.exists():
-        return f"{platform.machine()} {platform.processor()} {platform.node()}"
-    lines = information.read_text().splitlines()
-    kinds = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(kinds)))
+    fields = processor_fields("model name", "flags", "Features", "CPU part")
+    return "\n".join(fields) or f"{platform.machine()} {platform.processor()} {platform.node()}"

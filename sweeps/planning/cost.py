@@ -35,8 +35,8 @@ class Cost(NamedTuple):
     """Evaluation with the final metrics."""
 
 
-class Place(NamedTuple):
-    """Where and how members train: those of a kind and place are equally fast."""
+class Execution(NamedTuple):
+    """Where and how members train: those of a kind and execution are equally fast."""
 
     device: str
     compiled: bool
@@ -44,8 +44,8 @@ class Place(NamedTuple):
     native: bool = False
 
 
-Results = Mapping[Likeness, Mapping[Place, Sequence[Result]]]
-"""By kind and place."""
+Results = Mapping[Likeness, Mapping[Execution, Sequence[Result]]]
+"""By kind and execution."""
 
 
 def kind_of(config: MemberConfig) -> Likeness:
@@ -53,22 +53,22 @@ def kind_of(config: MemberConfig) -> Likeness:
     return likeness(dataclasses.replace(config, z_dim=0, observed_factors=()))
 
 
-def place_of(result: Result) -> Place:
+def execution_of(result: Result) -> Execution:
     """Where a member trained."""
     environment = result["environment"]
     native = environment.get("native", False)  # members of earlier versions do not say
-    return Place(environment["device"], environment["compiled"], environment["precision"], native)
+    return Execution(environment["device"], environment["compiled"], environment["precision"], native)
 
 
 def read_results(members_directory: Path) -> Results:
     """Results of members that have trained to their end, or to where they were stopped."""
-    found: dict[Likeness, dict[Place, list[Result]]] = {}
+    found: dict[Likeness, dict[Execution, list[Result]]] = {}
     paths = sorted(members_directory.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
     for path in paths[-MOST_RESULTS:]:
         result = MemberDirectory(path.parent).read_result()
         if result and result["status"] in ("finished", "stopped") and result["history"] and "environment" in result:
             kind = kind_of(MemberConfig(**result["config"]))
-            found.setdefault(kind, {}).setdefault(place_of(result), []).append(result)
+            found.setdefault(kind, {}).setdefault(execution_of(result), []).append(result)
     return found
 
 

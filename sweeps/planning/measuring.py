@@ -12,9 +12,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import ray
@@ -30,7 +30,7 @@ from larvae.member import MemberDirectory, one_line
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
 from sweeps.packing import CONTEXT_BYTES, PROBE_SECONDS, TrialResources
-from sweeps.planning.cost import Cost, Place, Result, Results, cost_of, kind_of, place_of, read_results
+from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0
@@ -83,8 +83,8 @@ def measure(
     costs, timed, ended = {}, 0, 0
     for number, question in enumerate(questions):
         kind, timings = kind_of(question.members[0]), [answer.timings[number] for answer in answers]
-        if timings[0].place in question.known:
-            results = earlier[kind][timings[0].place]
+        if timings[0].execution in question.known:
+            results = earlier[kind][timings[0].execution]
             cost, ended = cost_of(results, settings.schedule, sharing), ended + len(results)
         else:
             cost, timed = _cost_of_timings(timings, settings.schedule, sharing), timed + 1
@@ -112,7 +112,7 @@ class _Question(NamedTuple):
 
     members: tuple[MemberConfig, ...]
     """That the trial has."""
-    known: frozenset[Place]
+    known: frozenset[Execution]
     """Where ended members have told all but the start."""
 
 
@@ -120,7 +120,7 @@ class _Timing(NamedTuple):
     """What one process tells of one kind."""
 
     start: float
-    place: Place
+    execution: Execution
     schedule: Schedule
     """By which members were timed."""
     results: list[Result]
@@ -140,7 +140,7 @@ class _Answer(NamedTuple):
 
 
 def _question(config: MemberConfig, together: int, earlier: Results, schedule: Schedule) -> _Question:
-    told = {place for place, results in earlier.get(kind_of(config), {}).items() if cost_of(results, schedule)}
+    told = {execution for execution, results in earlier.get(kind_of(config), {}).items() if cost_of(results, schedule)}
     return _Question(tuple(dataclasses.replace(config, seed=seed) for seed in range(together)), frozenset(told))
 
 
@@ -175,13 +175,9 @@ def _ask(
 
 def roomiest_node(resources: TrialResources) -> tuple[str, int]:
     """The node that holds most trials at once, and how many."""
-
-    def room(node: Mapping[str, Any]) -> int:
-        there = node["Resources"]
-        return int(min(there.get("CPU", 0) // resources.cpus, resources.trials_on(there.get("GPU", 0))))
-
-    best = max((node for node in ray.nodes() if node["Alive"]), key=room)
-    return best["NodeID"], max(1, room(best))
+    room = {node["NodeID"]: resources.fitting_on(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+    best = max(room, key=room.__getitem__)
+    return best, max(1, room[best])
 
 
 def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Answer:
@@ -211,19 +207,19 @@ def _time_kind(
     started = time.perf_counter()
     first = _train(trial, question.members, warm_up, settings)[0]
     start = time.perf_counter() - started
-    is_known = place_of(first) in question.known
+    is_known = execution_of(first) in question.known
     iterations = TIMED_ROWS if is_known else timed_seconds / first["history"][-1]["seconds_per_iteration"]
     schedule = _short(settings.schedule, iterations)  # where times are known it is for the memory that is taken
     results = _train(trial, question.members, schedule, settings)
     if is_known:
-        return _Timing(start, place_of(first), schedule, [], 0.0)
+        return _Timing(start, execution_of(first), schedule, [], 0.0)
     config = question.members[0]
     specification = datasets.specification(config.dataset)
     metrics = settings.schedule.metrics + settings.schedule.final_metrics
     if "dci" in applicable(metrics, specification) and config.dataset not in dci_seconds:
         num_latents = len(config.labels) + config.z_dim
         dci_seconds[config.dataset] = _time_dci(specification, num_latents, settings.schedule.evaluation_size)
-    return _Timing(start, place_of(first), schedule, results, dci_seconds.get(config.dataset, 0.0))
+    return _Timing(start, execution_of(first), schedule, results, dci_seconds.get(config.dataset, 0.0))
 
 
 def _train(

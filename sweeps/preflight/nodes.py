@@ -22,6 +22,8 @@ NEEDED = (
     *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "scikit-learn", "scipy", "tqdm"),
 )
 """Packages, as pip names them, that a trial imports."""
+SOURCES = (".py", ".cpp", ".h")
+"""Kinds of files that the project's code is in."""
 DRIVERS_FILE = "driver"
 SEEN_SECONDS = 3.0
 """How long another node's file may take to appear: shared file systems remember for a while what is not there."""
@@ -112,7 +114,7 @@ def look(rendezvous: Path, names: Sequence[str]) -> Clock:
 
 
 def code_digest() -> str:
-    """Digest of the project's modules that trials run, as this process finds them."""
+    """Digest of the project's sources that trials run, as this process finds them: Python, and the C++ they compile."""
     digest = hashlib.sha256()
     for package in ("larvae", "sweeps"):
         for file in _sources(package):
@@ -123,7 +125,8 @@ def code_digest() -> str:
 def _sources(package: str) -> Iterable[Path]:
     found = util.find_spec(package)
     for place in (found and found.submodule_search_locations) or ():
-        yield from sorted(Path(place).rglob("*.py"), key=lambda file: file.relative_to(place))
+        files = [file for file in Path(place).rglob("*") if file.suffix in SOURCES]
+        yield from sorted(files, key=lambda file: file.relative_to(place))
 
 
 def _version(package: str) -> str | None:

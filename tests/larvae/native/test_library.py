@@ -60,7 +60,7 @@ def test_another_processor_gets_another(
 ) -> None:
     """Nodes may share a home directory: code for the one can crash the other."""
     ours = native.compiled(compiler)
-    monkeypatch.setattr(native, "processor", lambda: "model name: another")
+    monkeypatch.setattr(native, "processor_kind", lambda: "model name: another")
     assert native.compiled(compiler) != ours
     assert len(compilations) == 2
     assert len(list(cache.iterdir())) == 2
@@ -97,7 +97,7 @@ def test_where_it_is_no_faster_it_is_not_even_compiled(
     precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plain step, and bfloat16 on a processor without a matrix unit."""
-    monkeypatch.setattr(native, "processor", lambda: "flags: avx512f avx512_bf16")
+    monkeypatch.setattr(native, "processor_kind", lambda: "flags: avx512f avx512_bf16")
     monkeypatch.setattr(native, "library", lambda: pytest.fail("nobody needs it"))
     assert not native.is_faster(precision)
 
@@ -106,7 +106,7 @@ def test_where_it_is_no_faster_it_is_not_even_compiled(
 def test_bfloat16_needs_a_matrix_unit_that_the_system_lets_us_use(
     allowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "processor", lambda: "flags: avx512_bf16 amx_bf16 amx_tile")
+    monkeypatch.setattr(native, "processor_kind", lambda: "flags: avx512_bf16 amx_bf16 amx_tile")
     monkeypatch.setattr(native, "library", lambda: SimpleNamespace(can_use_matrix_unit=lambda: allowed))
     assert native.is_faster(torch.bfloat16) == allowed
     assert native.is_faster(torch.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import platform
 import random
 import time
 from pathlib import Path
@@ -15,10 +14,11 @@ from rich.console import Console
 
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
+from larvae.hardware import processor_name
 from larvae.member import MemberDirectory, Row
 from sweeps.packing import TrialResources
 from sweeps.planning import measuring
-from sweeps.planning.cost import Cost, Place, cost_of, kind_of, read_results
+from sweeps.planning.cost import Cost, Execution, cost_of, kind_of, read_results
 from sweeps.planning.measuring import Measured, roomiest_node
 from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
 from sweeps.trainable import TrialSettings
@@ -33,7 +33,7 @@ SCHEDULE = Schedule(
     final_metrics=("mig", "l2"),
 )
 COST = Cost(start=8.0, iteration=0.05, evaluation=0.6, end=2.0)
-PLACE = Place("x86_64", True, "bfloat16")
+EXECUTION = Execution("x86_64", True, "bfloat16")
 CPU = TrialResources(1, 0)
 
 
@@ -63,7 +63,7 @@ def history(
 
 def result(cost: Cost = COST, config: MemberConfig = MEMBER, status: str = "finished", **more: Any) -> dict[str, Any]:
     rows = history(cost, held_out=config.held_out > 0, **more)
-    return {"status": status, "config": config.to_dict(), "history": rows, "environment": PLACE._asdict()}
+    return {"status": status, "config": config.to_dict(), "history": rows, "environment": EXECUTION._asdict()}
 
 
 def test_rows_tell_what_their_member_took() -> None:
@@ -113,10 +113,13 @@ def test_results_are_read_by_kind_and_place(tmp_path: Path) -> None:
     for config in (MEMBER, baseline, wider):
         rows = history(COST)
         directory = MemberDirectory(tmp_path / config.content_hash)
-        directory.write_result(config, "finished", rows, environment=PLACE._asdict())
+        directory.write_result(config, "finished", rows, environment=EXECUTION._asdict())
     MemberDirectory(tmp_path / "failed").write_result(MEMBER, "failed", [])
     results = read_results(tmp_path)
-    assert {kind: len(there[PLACE]) for kind, there in results.items()} == {kind_of(MEMBER): 2, kind_of(baseline): 1}
+    assert {kind: len(there[EXECUTION]) for kind, there in results.items()} == {
+        kind_of(MEMBER): 2,
+        kind_of(baseline): 1,
+    }
 
 
 def plan(work: Work, slots: int = 2, cost: Cost = COST, price: float | None = None, **more: Any) -> Plan:
@@ -272,7 +275,7 @@ def test_where_no_trial_can_be_timed_ended_members_tell_or_nothing(
     assert "hour" not in text
     directory = MemberDirectory(settings.members_directory / MEMBER.content_hash)
     rows = history(COST, settings.schedule)
-    directory.write_result(MEMBER, "finished", rows, environment=PLACE._asdict())
+    directory.write_result(MEMBER, "finished", rows, environment=EXECUTION._asdict())
     text = printed(work, settings)
     assert "0.05 s an iteration, 0.6 s an evaluation, 2 s at a member's end: as 1 member of this study took" in text
     assert "none could be timed now: RuntimeError: no room" in text
@@ -290,11 +293,11 @@ def test_what_ended_members_tell_is_not_timed_again(
     settings, baseline = settings_of(tmp_path, dataset), dataclasses.replace(MEMBER, tau=0.0)
     first = measuring.measure([MEMBER], 1, 1, settings, CPU)
     assert (first.timed, first.ended) == (1, 0)
-    here = Place(platform.processor() or platform.machine(), False, "float32")
-    for place, config in ((here, MEMBER), (PLACE, baseline)):
+    here = Execution(processor_name(), False, "float32")
+    for execution, config in ((here, MEMBER), (EXECUTION, baseline)):
         directory = MemberDirectory(settings.members_directory / config.content_hash)
         rows = history(COST, settings.schedule)
-        directory.write_result(config, "finished", rows, environment=place._asdict())
+        directory.write_result(config, "finished", rows, environment=execution._asdict())
     second = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
     assert (second.timed, second.ended) == (1, 1)  # the baseline was trained elsewhere
     assert second.costs[kind_of(MEMBER)][1:] == pytest.approx(COST[1:])
