@@ -1,21 +1,23 @@
-# make sweep: the quick τ sweep and its figure. make test: lint, types and tests. make test-cluster: real hosts, simulated.
+# make sweep: the quick τ sweep and its figure. make test: lint, types and tests. make install: their environment alone.
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
+TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
 BIN := .venv/bin
 SWEEP_FLAGS ?=
 TRACKING_URI ?= sqlite:///mlflow.db
 
-.PHONY: sweep test test-slow test-cluster lint clean
+.PHONY: sweep install test test-slow test-cluster lint clean force
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
-	$(BIN)/python sweeps/tau_sweep.py --tracking-uri $(TRACKING_URI) $(SWEEP_FLAGS)
+	$(BIN)/python sweeps/tau_sweep.py --preset quick --tracking-uri $(TRACKING_URI) $(SWEEP_FLAGS)
 	$(BIN)/python analysis/sensitivity.py --tracking-uri $(TRACKING_URI) --output figures
 	@echo
 	@echo "The figure:    figures/tau_sensitivity.png (.pdf, .csv)"
 	@echo "MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI)   then open http://127.0.0.1:5000"
 	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs; to keep it: $(BIN)/ray start --head,"
 	@echo "               then $(BIN)/python sweeps/tau_sweep.py --address auto"
+
+install: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest
@@ -32,7 +34,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/installed: pyproject.toml
+# What PyTorch to install; with another one the environment is made anew, as pip takes builds of one version for the same.
+.venv/torch: force
+	@test "$$(cat $@ 2>/dev/null)" = '$(TORCH)' || { test ! -f $@ || rm -rf .venv; mkdir -p .venv; echo '$(TORCH)' > $@; }
+
+.venv/installed: pyproject.toml .venv/torch
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH)

@@ -1,6 +1,7 @@
 """What happens to a member while trials train it: a line for each start and end, in the member's folder.
 
-Lines are appended, each whole, by the one trial that has the member; so they tell what a killed process could not.
+Lines are appended, each whole, by the trial that has the member, or believes it has: they tell what a killed process
+could not.
 """
 
 from __future__ import annotations

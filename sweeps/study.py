@@ -36,11 +36,6 @@ class Study:
         """A member's name by its values, such as `tau=1 beta_vae label_rate=0.01 seed=0`."""
         return label(member, self.varied)
 
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Names of the data sets that members train on."""
-        return tuple(dict.fromkeys(member.dataset for member in self.members))
-
 
 def label(member: MemberConfig, varied: Sequence[str]) -> str:
     """A member's name by the values of some fields."""

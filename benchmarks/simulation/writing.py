@@ -11,8 +11,6 @@ from typing import Any
 
 from simulation.clock import Clock
 
-READS = ("search_runs", "get_experiment_by_name", "get_metric_history")
-
 
 class CountingClient:
     """In the place of MlflowClient: passes calls on to a real one, or answers like an empty MLflow; counts them."""

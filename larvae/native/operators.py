@@ -31,7 +31,7 @@ NORMED_CHANNELS = (32, 64)
 
 
 class Shape(ctypes.Structure):
-    """`Shape` of `blocks.cpp`; height and width are of the small image."""
+    """`Shape` of `convolution.h`; height and width are of the small image."""
 
     _fields_ = tuple((name, ctypes.c_int) for name in ("height", "width", "big_channels", "small_channels", "padding"))
 
