@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,23 +13,14 @@ from ray.dashboard.modules.job.cli import job_cli_group
 from ray.scripts.scripts import cli
 
 from cluster.preflight import PreflightOptions
-from sweeps import options
 from tests.cluster.files import CLUSTER, ROOT
+from tests.commands import check_python, dead_links
 
 TEXT = (CLUSTER / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 TOOLS = {"aws", "cp", "docker", "export", "kubectl", "prometheus", "scp", "ssh", "source"}
 """Not ours and not Ray's: what they are told is not checked here."""
-
-
-def parse_sweep(words: Sequence[str]) -> None:
-    """Raise InvalidInputError or FileNotFoundError unless a script in sweeps/ takes these options."""
-    script, *arguments = words
-    name = script.rpartition("/")[2].removesuffix(".py")
-    assert (ROOT / "sweeps" / f"{name}.py").exists(), script
-    presets = importlib.import_module(f"sweeps.{name}").PRESETS
-    options.parse(arguments, presets, lambda address: "paper", "")
 
 
 def parse_click(group: Any, words: Sequence[str]) -> None:
@@ -44,13 +34,14 @@ def check(command: str) -> None:
     program, *words = shlex.split(command.replace("...", "x"))
     if program == "sbatch":
         place = words.index("cluster/slurm/sweep.sbatch")
-        parse_sweep(words[place + 1 :])
+        script, *arguments = words[place + 1 :]
+        check_python([f"sweeps/{script}.py", *arguments])
     elif program == "bash":
         assert (ROOT / words[0]).exists(), words[0]
     elif program == "python" and words[:2] == ["-m", "cluster.preflight"]:
         tyro.cli(PreflightOptions, args=words[2:])
     elif program == "python":
-        parse_sweep(words)
+        check_python(words)
     elif program == "ray" and words[:2] == ["job", "submit"]:
         place = words.index("--")
         parse_click(job_cli_group, words[1:])
@@ -95,22 +86,8 @@ def test_what_does_not_exist_is_found(command: str) -> None:
         check(command)
 
 
-def anchors(text: str) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def is_alive(link: str) -> bool:
-    path, _, anchor = link.partition("#")
-    return (CLUSTER / path).exists() and (not anchor or anchor in anchors(TEXT))
-
-
 def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
-    assert len(links) > 10
-    assert [link for link in links if not is_alive(link)] == []
-    assert not is_alive("#no-such-section")
-    assert not is_alive("no-such-file.yaml")
+    assert dead_links(CLUSTER / "README.md") == []
 
 
 def test_every_file_is_mentioned() -> None:
