@@ -60,7 +60,7 @@ def page(search: Search, table: Table, shown: list[tuple[Picture, bytes]]) -> st
 <body>
 <h1>Search {escape(search.study)}</h1>
 <p>{escape(_summary(search))}</p>
-<p>Every value that the search went by is of held-out labels: of labelled images that training did not see. The metrics
+<p>Every value that the search went by is of held-out labels, which training did not see. The metrics
 of the whole data are shown beside them and chose nothing. A configuration is judged by the mean over its finished
 seeds; stopped ones trained for less and are in no mean, no estimate and no importance.</p>
 <h2>Best configurations</h2>

@@ -60,7 +60,7 @@ class MemberConfig:
     observed_factors: tuple[str, ...] = ()
     """Factors whose labels are known, the others being left to z; none named means all."""
     held_out: float = 0.0
-    """Share of the labelled images that training does not see and tuning is judged on; 0 outside of searches."""
+    """Share of the labelled images whose labels training does not see, for tuning; 0 outside of searches."""
     seed: int = 0
     """Seed of the labelled set, the initialisation, the batches and the noise."""
 
@@ -147,8 +147,9 @@ class Schedule:
     """Time between checkpoints; no more than this is lost when a process is killed."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "log_every", "evaluate_every", "evaluation_size"):
+        for name in ("iterations", "log_every", "evaluate_every"):
             _require(getattr(self, name) > 0, f"`{name}` must be > 0", getattr(self, name))
+        _require(self.evaluation_size > 1, "`evaluation_size` must be > 1", self.evaluation_size)
         _require(
             self.evaluate_every % self.log_every == 0,
             f"`evaluate_every` must be a multiple of `log_every` ({self.log_every})",

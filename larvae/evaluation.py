@@ -63,7 +63,7 @@ def applicable(metrics: Iterable[str], specification: Specification) -> tuple[st
 
 
 def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, float]:
-    """The applicable ones of some metrics of a member, by name, of images whose labels it was not given.
+    """The applicable ones of some metrics of a member, by name, of images whose labels it was not given, if it can be.
 
     Where it holds out labelled images, HELD_OUT_METRICS of those come with them.
     Raises NonFiniteLossError when it has diverged.
@@ -85,9 +85,10 @@ def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...]) -
 
 
 def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
-    """What tuning may look at: metrics of labelled images that training does not see, and of nothing else."""
+    """What tuning may look at: metrics of images whose labels training does not see, of observed factors alone."""
     chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
     sample = _sample(trainer, trainer.held_out, trainer.held_out[:0])
+    sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))
     values = metrics_of_sample(sample, chosen, trainer.config.seed)
     return {f"held_out_{name}": values[name] for name in chosen}
 
@@ -116,15 +117,11 @@ def evaluation_indices(
 ) -> NDArray[np.int64]:
     """A sample of `size` distinct images outside those taken, for labels say; the same for all members of a seed.
 
-    Where fewer than `size` images are left, they come from outside a smaller set, if one is given and leaves
-    enough, or at last from all images.
+    Where fewer than `size` are left, the rest come from outside smaller sets, if some are given, and at last from all.
     """
     permutation = streams.generator(seed, Stream.EVALUATION).permutation(num_images)
-    for avoided in (taken, *less_taken):
-        outside = permutation[~np.isin(permutation, avoided)]
-        if len(outside) >= size:
-            return outside[:size]
-    return permutation[:size]
+    avoidance = sum(np.isin(permutation, avoided).astype(int) for avoided in (taken, *less_taken))
+    return permutation[np.argsort(avoidance, kind="stable")][:size]
 
 
 def metrics_of_sample(sample: Sample, metrics: Iterable[str], seed: int) -> dict[str, float]:

@@ -19,9 +19,6 @@ from torch.autograd import Function
 from larvae.distributions import Gaussian
 from larvae.networks import EPSILON, InstanceNormReLU, PatchConv2d, PatchConvTranspose2d, VariationalAutoencoder
 
-SMALL_LINEAR = 2**16
-"""Linear layers of fewer weights run in float32: they read or give latents, and cost nothing."""
-
 
 class FastModel:
     """A model whose parameters are passed in, as the objective wants it (`objectives.Model`)."""
@@ -60,8 +57,14 @@ class FastModel:
             weights = {kind: self.parameters[f"{part}.{name}.{kind}"] for kind, _ in layer.named_parameters()}
             if frozen:
                 weights = {kind: weight.detach() for kind, weight in weights.items()}
-            features = self.run_layer(layer, features, self.precision, **weights)
+            features = self.run_layer(layer, features, self.precision_of(part, name, layer), **weights)
         return features
+
+    def precision_of(self, part: str, name: str, layer: nn.Module) -> torch.dtype:
+        """What a layer runs in: float32 where a linear one reads or gives latents, at an end of its network."""
+        names = [name for name, _ in self.skeleton.get_submodule(part).named_children()]
+        at_an_end = name in (names[0], names[-1])
+        return torch.float32 if isinstance(layer, nn.Linear) and at_an_end else self.precision
 
 
 @functools.singledispatch
@@ -72,8 +75,7 @@ def run_layer(layer: nn.Module, features: Tensor, precision: torch.dtype, **weig
 
 @run_layer.register
 def _(layer: nn.Linear, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor) -> Tensor:
-    kind = precision if layer.in_features * layer.out_features >= SMALL_LINEAR else torch.float32
-    return F.linear(features.to(kind), weight.to(kind), bias.to(kind))
+    return F.linear(features.to(precision), weight.to(precision), bias.to(precision))
 
 
 @run_layer.register

@@ -33,7 +33,7 @@ class Likeness(NamedTuple):
 
 
 def likeness(config: MemberConfig) -> Likeness:
-    """The likeness of a member; seeds, weights, label and learning rates are free."""
+    """The likeness of a member; seeds, label and learning rates are free, and so are weights that are not zero."""
     return Likeness(config.dataset, structure_of(config), config.batch_size, config.uses_labels)
 
 

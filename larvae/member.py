@@ -11,6 +11,7 @@ import json
 import platform
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
 Row = dict[str, float]
+ARITHMETIC = ("torch", "device", "compiled", "native", "precision")
+"""What of an environment decides about the last bits of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,13 @@ class Member:
         """Goes on from the directory's checkpoint, if there is one. Raises InvalidInputError."""
         self.schedule, self.directory = schedule, directory
         self.trainer = Trainer(config, dataset, device=device, compiled=compiled)
-        self.environment = environment(self.trainer)
         self.history: list[Row] = []
+        self.environments: list[dict[str, Any]] = []
         if directory.checkpoint.exists():
-            self.history = _resume(self.trainer, directory.checkpoint, schedule.iterations)
+            state = _resume(self.trainer, directory.checkpoint, schedule.iterations)
+            self.history = state["history"]
+            self.environments = state.get("environments", [])  # members of earlier versions do not say
+        self._enter(environment(self.trainer))
         self._started = time.perf_counter()
         self._first = self.trainer.iteration
         self._saved_at = time.monotonic()
@@ -115,6 +121,11 @@ class Member:
     def name(self) -> str:
         """The content hash of its configuration."""
         return self.trainer.config.content_hash
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it runs on, and how, since some `iteration`."""
+        return self.environments[-1]
 
     @property
     def is_at_the_end(self) -> bool:
@@ -148,7 +159,10 @@ class Member:
         config, trainer = self.trainer.config, self.trainer
         picture = traversal_png(trainer, reference_index(trainer.dataset.num_images, config.seed))
         save_bytes(self.directory.traversal, picture)
-        self.directory.write_result(config, "finished", self.history, environment=self.environment)
+        environments = self.environments
+        self.directory.write_result(
+            config, "finished", self.history, environment=environments[-1], environments=environments
+        )
 
     def fail(self, error: Exception) -> str:
         """Write the member's end by an error; return its reason, a line."""
@@ -165,8 +179,19 @@ class Member:
 
     def _save(self) -> None:
         trainer = self.trainer
-        state = {"config": trainer.config.to_dict(), "fingerprint": trainer.dataset.fingerprint}
-        save_checkpoint(self.directory.checkpoint, state | {"history": self.history, "trainer": trainer.state_dict()})
+        state: dict[str, Any] = {"config": trainer.config.to_dict(), "fingerprint": trainer.dataset.fingerprint}
+        state |= {"history": self.history, "environments": self.environments, "trainer": trainer.state_dict()}
+        save_checkpoint(self.directory.checkpoint, state)
+
+    def _enter(self, ours: dict[str, Any]) -> None:
+        """Go on in an environment; a warning where results can differ from those of the one before."""
+        last = self.environments[-1] if self.environments else ours
+        changes = [f"{name} {ours[name]} after {last[name]}" for name in ARITHMETIC if ours[name] != last[name]]
+        if changes or not self.environments:
+            self.environments.append({"iteration": self.trainer.iteration} | ours)
+        if changes:
+            place = f"member {self.name} goes on from iteration {self.trainer.iteration}"
+            warnings.warn(f"{place} with {', '.join(changes)}: not bit for bit as before", stacklevel=3)
 
 
 def train_member(
@@ -192,10 +217,10 @@ def train_member(
     member.finish()
 
 
-def environment(trainer: Trainer) -> dict[str, str | bool]:
-    """What a member ran on, and how."""
+def environment(trainer: Trainer) -> dict[str, Any]:
+    """What a member runs on, and how."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # else a class of PyTorch's, which checkpoints may not hold
         "python": platform.python_version(),
         "device": device_name(trainer.device),
         "compiled": trainer.compiled_in is not None,
@@ -231,8 +256,8 @@ def checkpoint_config(checkpoint: Path) -> MemberConfig:
         raise InvalidInputError(f"`{checkpoint}` must have a member's configuration, but: {error}") from None
 
 
-def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> list[Row]:
-    """Take over a checkpoint's state; return its history."""
+def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any]:
+    """Take over a checkpoint's state of training; return all of it."""
     try:
         state = _read(checkpoint, trainer)
     except InvalidInputError as error:
@@ -242,7 +267,7 @@ def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> list[Row]:
     if reached >= iterations and not ended_there:
         raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
     _load(trainer, state, checkpoint)
-    return state["history"]
+    return state
 
 
 def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:

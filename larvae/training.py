@@ -117,7 +117,8 @@ class Trainer:
         """All that `load_state_dict` needs to go on as if nothing had stopped."""
         return {
             "iteration": self.iteration,
-            "model": self.model.state_dict(),
+            # Copies: a view of a group's tensor would be saved with all of it.
+            "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "totals": self._totals,
             "means_taken_at": self._means_taken_at,

@@ -39,6 +39,7 @@ def dead_links(page: Path) -> list[str]:
 def check_python(words: Sequence[str]) -> None:
     """Raise unless what comes after `python` is a script or module of the project that takes these options."""
     script, *arguments = words
+    script = re.sub(r"^.*/(?=(?:sweeps|analysis|benchmarks)/)", "", script)  # wherever an image has the project
     if script == "-m":
         assert util.find_spec(arguments[0]), arguments[0]
         return

@@ -228,11 +228,11 @@ def hold_out(labelled: NDArray[np.int64], share: float) -> tuple[NDArray[np.int6
     """Split labelled images into those to train on and those held out, round(share·n) of n.
 
     Held out are the first ones, so that a larger label rate holds out the smaller one's and more.
-    Raises InvalidInputError when one part of the two would be empty.
+    Raises InvalidInputError where all would be held out, or fewer than two, which no metric can compare.
     """
     count = round(share * len(labelled))
-    if share and not 0 < count < len(labelled):
+    if share and not 1 < count < len(labelled):
         raise InvalidInputError(
-            f"`held_out` must hold out some of {len(labelled)} labelled images and leave some, got {share}"
+            f"`held_out` must hold out two or more of {len(labelled)} labelled images and leave some, got {share}"
         )
     return labelled[count:], labelled[:count]

@@ -34,7 +34,7 @@ def beta_vae_score(
     score about 1/k, a single factor 1.
 
     Pairs of different images are drawn from pools that were encoded once, where the original encodes
-    fresh images; on noisy codes of dSprites the scores differ by less than .01. The regression is
+    fresh images; on noisy codes of dSprites the scores differ by less than .005. The regression is
     multinomial, today's default of scikit-learn; it was one against the rest in 2018. Its penalty is
     fixed, so that the score depends on the codes' unit.
     A factor that does not vary in the train pool is left out.

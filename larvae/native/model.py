@@ -39,7 +39,8 @@ class NativeModel(FastModel):
                 features = _Normed.apply(features, weights["weight"], not cut, isinstance(layer, nn.ConvTranspose2d))
                 cut = False
             elif not isinstance(layer, InstanceNormReLU):
-                features = self.run_layer(layer, features if cut else torch.relu(features), self.precision, **weights)
+                features = features if cut else torch.relu(features)
+                features = self.run_layer(layer, features, self.precision_of(part, name, layer), **weights)
                 cut = True
         return features
 

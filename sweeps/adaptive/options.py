@@ -37,7 +37,7 @@ class SearchOptions(OneModelOptions):
     objectives: tuple[str, ...] = ("mig",)
     """mig (up), l2 (down), or both: a Pareto front. Computed on held-out labelled images only."""
     held_out: float = 0.1
-    """Share of the labelled images that training does not see and the objectives are computed on."""
+    """Share of the labelled images whose labels training does not see; the objectives are computed on them."""
     sampler: str = "tpe"
     """tpe, gp (Gaussian process), cmaes (ranges only), sobol (quasi-random) or random."""
     stopper: str | None = None

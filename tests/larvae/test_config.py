@@ -192,7 +192,13 @@ def test_unknown_observed_factor_is_named_with_those_there_are() -> None:
 # Schedules
 
 
-@pytest.mark.parametrize("field", ["iterations", "log_every", "evaluate_every", "evaluation_size"])
+@pytest.mark.parametrize("value", [1, 0, -50])
+def test_an_evaluation_compares_images(value: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"^`evaluation_size` must be > 1, got {value}$"):
+        Schedule(iterations=100, evaluation_size=value)
+
+
+@pytest.mark.parametrize("field", ["iterations", "log_every", "evaluate_every"])
 @pytest.mark.parametrize("value", [0, -50])
 def test_numbers_of_a_schedule_must_be_positive(field: str, value: int) -> None:
     with pytest.raises(InvalidInputError, match=f"^`{field}` must be > 0, got {value}$"):

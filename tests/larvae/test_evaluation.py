@@ -64,11 +64,22 @@ def test_evaluation_depends_on_the_seed_alone() -> None:
     assert not np.array_equal(evaluation_indices(NUM_IMAGES, labelled(0.1), 200, seed=1), first)
 
 
-@pytest.mark.parametrize("label_rate", [0.801, 1.0])
-def test_with_too_few_images_left_all_are_sampled_from(label_rate: float) -> None:
+@pytest.mark.parametrize("label_rate", [0.801, 0.9, 1.0])
+def test_where_too_few_are_unlabelled_those_come_first_and_others_fill_up(label_rate: float) -> None:
     indices = evaluation_indices(NUM_IMAGES, labelled(label_rate), 200, seed=0)
     assert len(np.unique(indices)) == 200
-    assert np.isin(indices, labelled(label_rate)).any()
+    num_unlabelled = NUM_IMAGES - len(labelled(label_rate))
+    assert num_unlabelled < 200
+    assert np.isin(indices, labelled(label_rate)).tolist() == num_unlabelled * [False] + (200 - num_unlabelled) * [True]
+
+
+def test_a_second_sample_repeats_the_first_only_when_all_else_is_used_up() -> None:
+    known = labelled(0.9)
+    first = evaluation_indices(NUM_IMAGES, known, 400, seed=0)
+    taken = np.concatenate([known, first])
+    for size, repeated in ((NUM_IMAGES - 400, 0), (NUM_IMAGES - 390, 10)):
+        second = evaluation_indices(NUM_IMAGES, taken, size, 0, first)
+        assert np.isin(second, first).sum() == repeated
 
 
 # Metrics of codes

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from larvae.fast_networks import SMALL_LINEAR, FastModel, run_layer, run_layer_as_product
+from larvae.fast_networks import FastModel, run_layer, run_layer_as_product
 from larvae.networks import (
     Architecture,
     InstanceNormReLU,
@@ -302,13 +302,24 @@ def test_flatten_and_unflatten_keep_the_order_of_channels_first() -> None:
     assert torch.equal(run_layer(nn.Unflatten(1, (5, 4, 6)), flat, torch.float64), images.permute(0, 2, 3, 1))
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(4, 256), (255, 257), (256, 256), (256, 1024)])
-def test_small_linear_layers_run_in_float32(inputs: int, outputs: int) -> None:
-    layer, features = nn.Linear(inputs, outputs), random_tensor(3, inputs).to(torch.bfloat16)
-    result = run_layer(layer, features, torch.bfloat16, **dict(layer.named_parameters()))
-    small = inputs * outputs < SMALL_LINEAR
-    assert result.dtype == (torch.float32 if small else torch.bfloat16)
-    assert_close(result, layer(features.float()), 1e-6 if small else BFLOAT16_ERROR)
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize("num_latents", [2, 128, 300])
+def test_however_many_latents_they_are_float32(num_latents: int, products: bool) -> None:
+    """So are the discriminator's logits; layers between features are not."""
+    model = initialise(Architecture(1, num_latents, has_discriminator=True), seed=0)
+    fast = FastModel(model, dict(model.named_parameters()), torch.bfloat16, products=products)
+    posterior = fast.encode(random_tensor(2, 1, 64, 64).float())
+    latents = random_tensor(2, num_latents).float()
+    found = {posterior.mean.dtype, posterior.log_variance.dtype, fast.discriminate(latents, frozen=False).dtype}
+    assert found == {torch.float32}
+    linear = [
+        (layer.in_features, layer.out_features, fast.precision_of(part, name, layer))
+        for part, network in model.named_children()
+        for name, layer in network.named_children()
+        if isinstance(layer, nn.Linear)
+    ]
+    in_bfloat16 = [(inputs, outputs) for inputs, outputs, precision in linear if precision == torch.bfloat16]
+    assert in_bfloat16 == [(1024, 256), (256, 1024)] + 5 * [(1000, 1000)]
 
 
 def test_norm_s_gradient_is_that_of_its_value() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from larvae.checkpoint import save_checkpoint
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.datasets.layouts import PackedImages
@@ -47,6 +48,16 @@ def members(some: list[MemberConfig], dataset: Dataset, folder: Path, schedule: 
 
 def ends(reports: list[Report]) -> dict[str, Report]:
     return {report.member.name: report for report in reports if report.status != "running"}
+
+
+def test_a_member_s_checkpoint_has_nothing_of_the_others(dataset: Dataset, tmp_path: Path) -> None:
+    alone, together = Trainer(BASE, dataset), [Trainer(config, dataset) for config in configs({})]
+    Group(together).step()
+    alone.step()
+    for name, trainer in (("alone", alone), ("together", together[0])):
+        save_checkpoint(tmp_path / name, trainer.state_dict())
+    sizes = [(tmp_path / name).stat().st_size for name in ("alone", "together")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

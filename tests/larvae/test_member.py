@@ -393,7 +393,7 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
     result = json.loads(directory.result.read_text())
     assert result == directory.read_result()
-    assert set(result) == {"status", "reason", "config", "history", "environment"}
+    assert set(result) == {"status", "reason", "config", "history", "environment", "environments"}
     assert (result["status"], result["reason"]) == ("finished", "")
     assert MemberConfig(**result["config"]) == CONFIG
     assert result["history"] == rows
@@ -404,6 +404,26 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     assert environment["python"].startswith("3.")
     files = sorted(path.name for path in directory.path.iterdir())
     assert files == ["checkpoint.pt", "result.json", "traversal.png"]
+
+
+def test_going_on_with_other_arithmetic_is_told_and_kept(
+    dataset: Dataset, directory: MemberDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    monkeypatch.setattr("larvae.member.device_name", lambda device: "another processor")
+    with pytest.warns(UserWarning, match=r"goes on from iteration \d with device another processor after"):
+        list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    result = json.loads(directory.result.read_text())
+    first, second = result["environments"]
+    assert (first["iteration"], second["device"]) == (0, "another processor")
+    assert 0 < second["iteration"] <= 2
+    assert second == result["environment"] == first | {"device": "another processor", "iteration": second["iteration"]}
+
+
+def test_going_on_as_before_is_one_environment(dataset: Dataset, directory: MemberDirectory) -> None:
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    assert len(json.loads(directory.result.read_text())["environments"]) == 1
 
 
 def test_member_leaves_a_picture_of_its_end(dataset: Dataset, directory: MemberDirectory) -> None:

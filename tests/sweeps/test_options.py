@@ -204,7 +204,7 @@ BAD_INPUT = [
     (["--iterations", "0"], "`iterations` must be > 0, got 0"),
     (["--log-every", "0"], "`log_every` must be > 0, got 0"),
     (["--evaluate-every", "70"], "`evaluate_every` must be a multiple of `log_every` (50), got 70"),
-    (["--evaluation-size", "0"], "`evaluation_size` must be > 0, got 0"),
+    (["--evaluation-size", "0"], "`evaluation_size` must be > 1, got 0"),
     (["--seeds", "0"], "`seeds` must be > 0, got 0"),
     (["--cpus-per-trial", "0"], "`cpus_per_trial` must be > 0, got 0"),
     (["--members-per-trial", "0"], "`members_per_trial` must be > 0, got 0"),
