@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.load import FINISHED, METRICS, varied_parameters
+from analysis.load import METRICS, varied_parameters
 from analysis.names import written
 from analysis.references import Reference, reference
 from larvae.errors import InvalidInputError
+from sweeps.mlflow_names import FINISHED
 
 CONFIDENCE = 0.95
 DRAWN_METRICS = ("mig", "l2")

@@ -1,7 +1,7 @@
 """MLflow to pandas: the only reader of what sweeps/tracking.py writes.
 
-A study is an experiment; its members are the runs tagged `larvae.role` = `member`. An adaptive search is read further
-by `analysis/load_search.py`, over the connection that is made here.
+A study is an experiment; its members are the runs tagged `larvae.role` = `member` (names: sweeps/mlflow_names.py). An
+adaptive search is read further by `analysis/load_search.py`, over the connection that is made here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import requests
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
+from sweeps import mlflow_names
 
 METRICS = (
     "mig",
@@ -36,15 +37,11 @@ METRICS = (
     "modularity",
 )
 """Not every data set and schedule has all of them."""
-FINISHED, STOPPED = "FINISHED", "KILLED"
-SEARCH = "larvae.search"
-"""Tag of a study's own run that tells an adaptive search, and how it searched."""
 REPEATED_OVER = ("label_rate", "seed")
 """What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
 
 _COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *METRICS)
 """What `load_members` gives beside the parameters."""
-_DIRECTORY = "larvae.directory"
 _PANEL = ("dataset", "regulariser")
 """What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
 _ENVIRONMENT = {
@@ -120,9 +117,9 @@ def member_directory(tracking_uri: str, run_id: str) -> str:
     """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
     with connection(tracking_uri) as client:
         tags = client.get_run(run_id).data.tags
-    if _DIRECTORY not in tags:
-        raise InvalidInputError(f"a run must be a member's, tagged `{_DIRECTORY}`, got {run_id}")
-    return str(tags[_DIRECTORY])
+    if mlflow_names.DIRECTORY not in tags:
+        raise InvalidInputError(f"a run must be a member's, tagged `{mlflow_names.DIRECTORY}`, got {run_id}")
+    return str(tags[mlflow_names.DIRECTORY])
 
 
 def varied_parameters(members: pd.DataFrame) -> list[str]:
@@ -154,7 +151,7 @@ def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], 
 
     def is_wanted_sweep(client: Any, experiment: Any) -> bool:
         members = pd.DataFrame([_parameters(run) for run in member_runs(client, experiment)])
-        return is_wanted(members) and SEARCH not in study_tags(client, experiment)
+        return is_wanted(members) and mlflow_names.SEARCH not in study_tags(client, experiment)
 
     return newest_study(tracking_uri, is_wanted_sweep, description)
 
@@ -170,7 +167,8 @@ def experiment_of(client: Any, study: str) -> Any:
 
 def study_tags(client: Any, experiment: Any) -> dict[str, str]:
     """Tags of a study's own run; none where a killed command left it without one."""
-    found = client.search_runs([experiment.experiment_id], "tags.`larvae.role` = 'study'", max_results=1)
+    is_study = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.STUDY_ROLE)
+    found = client.search_runs([experiment.experiment_id], is_study, max_results=1)
     return dict(found[0].data.tags) if found else {}
 
 
@@ -183,13 +181,14 @@ def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
 def member_row(client: Any, run: Any) -> dict[str, object]:
     """One member as a row of `load_members`."""
     tags, status = run.data.tags, run.info.status
+    is_finished, has_reason = status == mlflow_names.FINISHED, status in (mlflow_names.FAILED, mlflow_names.STOPPED)
     return {
         "name": run.info.run_name,
-        "hash": tags.get("larvae.member", run.info.run_id),
-        "directory": tags.get(_DIRECTORY, ""),
+        "hash": tags.get(mlflow_names.MEMBER, run.info.run_id),
+        "directory": tags.get(mlflow_names.DIRECTORY, ""),
         "status": status,
-        "iterations": int(tags["larvae.iterations"]) if status == FINISHED else _iterations_so_far(client, run),
-        "reason": " ".join(tags.get("larvae.reason", "").split()) if status in ("FAILED", "KILLED") else "",
+        "iterations": int(tags[mlflow_names.ITERATIONS]) if is_finished else _iterations_so_far(client, run),
+        "reason": " ".join(tags.get(mlflow_names.REASON, "").split()) if has_reason else "",
         **{name: value for name, value in _parameters(run).items() if name not in _COLUMNS},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
@@ -223,10 +222,10 @@ def member_runs(client: Any, experiment: Any) -> list[Any]:
     runs = _all_pages(
         client.search_runs,
         experiment_ids=[experiment.experiment_id],
-        filter_string="tags.`larvae.role` = 'member'",
+        filter_string=mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE),
     )
     described = [run for run in runs if run.data.params]
-    return sorted(described, key=lambda run: (run.info.status == FINISHED, run.info.start_time))
+    return sorted(described, key=lambda run: (run.info.status == mlflow_names.FINISHED, run.info.start_time))
 
 
 def _all_pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]:

@@ -10,11 +10,10 @@ import pandas as pd
 from analysis import load
 from larvae.config import HELD_OUT_METRICS
 from larvae.errors import InvalidInputError
+from sweeps import mlflow_names
 
 HELD_OUT = tuple(f"held_out_{name}" for name in HELD_OUT_METRICS)
 """Metrics that a search may look at, logged at every evaluation."""
-
-_CONFIGURATION, _POINT, _STOPPED_AT = "larvae.configuration", "larvae.point", "larvae.stopped_at"
 
 
 class SearchRecord(NamedTuple):
@@ -34,7 +33,7 @@ def find_search(tracking_uri: str) -> str:
     """Name of the most recently created study that is an adaptive search. InvalidInputError when there is none."""
     return load.newest_study(
         tracking_uri,
-        lambda client, experiment: load.SEARCH in load.study_tags(client, experiment),
+        lambda client, experiment: mlflow_names.SEARCH in load.study_tags(client, experiment),
         "an adaptive search (python sweeps/search.py makes one)",
     )
 
@@ -44,7 +43,7 @@ def load_search(tracking_uri: str, study: str) -> SearchRecord:
     with load.connection(tracking_uri) as client:
         experiment = load.experiment_of(client, study)
         description = _description(study, load.study_tags(client, experiment))
-        runs = [run for run in load.member_runs(client, experiment) if _CONFIGURATION in run.data.tags]
+        runs = [run for run in load.member_runs(client, experiment) if mlflow_names.CONFIGURATION in run.data.tags]
         rows = [_row(study, client, run) for run in runs]
         evaluations = {str(row["hash"]): _evaluations(client, run) for row, run in zip(rows, runs, strict=True)}
     if not rows:
@@ -56,19 +55,19 @@ def load_search(tracking_uri: str, study: str) -> SearchRecord:
 
 
 def _description(study: str, tags: dict[str, str]) -> dict[str, Any]:
-    if load.SEARCH not in tags:
+    if mlflow_names.SEARCH not in tags:
         advice = "a sweep of one parameter is drawn by analysis/sensitivity.py"
         raise InvalidInputError(f"`study` must be an adaptive search, got {study}: {advice}")
-    return _parsed(study, load.SEARCH, tags[load.SEARCH])
+    return _parsed(study, mlflow_names.SEARCH, tags[mlflow_names.SEARCH])
 
 
 def _row(study: str, client: Any, run: Any) -> dict[str, object]:
     tags = run.data.tags
     return {
         **load.member_row(client, run),
-        "configuration": int(tags[_CONFIGURATION]),
-        "point": _parsed(study, _POINT, tags.get(_POINT, "")),
-        "stopped_at": float(tags.get(_STOPPED_AT) or "nan"),
+        "configuration": int(tags[mlflow_names.CONFIGURATION]),
+        "point": _parsed(study, mlflow_names.POINT, tags.get(mlflow_names.POINT, "")),
+        "stopped_at": float(tags.get(mlflow_names.STOPPED_AT) or "nan"),
         "ended_at": float(run.info.end_time or "nan"),
     }
 

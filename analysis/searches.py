@@ -15,11 +15,11 @@ import pandas as pd
 from optuna.study import StudyDirection
 
 from analysis.estimates import Interval, mean_interval
-from analysis.load import FINISHED, STOPPED
 from analysis.load_search import HELD_OUT, SearchRecord
 from larvae.errors import InvalidInputError, require_known
 from sweeps.adaptive.sampling import OBJECTIVES
 from sweeps.adaptive.space import Space
+from sweeps.mlflow_names import FAILED, FINISHED, STOPPED
 
 Values = tuple[float, ...]
 """The objectives' values, in the search's order."""
@@ -179,7 +179,7 @@ def pareto_front(search: Search) -> list[Configuration]:
 def failures(record: SearchRecord, search: Search) -> list[str]:
     """Members that failed, for example `configuration 4 seed 0 (loss is nan)`."""
     failed = {
-        str(row["hash"]): str(row["reason"]) for row in record.members.to_dict("records") if row["status"] == "FAILED"
+        str(row["hash"]): str(row["reason"]) for row in record.members.to_dict("records") if row["status"] == FAILED
     }
     return [
         f"configuration {configuration.number} seed {seed.seed} ({failed[seed.hash] or 'no reason logged'})"
@@ -197,7 +197,7 @@ def _configuration(record: SearchRecord, search: Search, members: pd.DataFrame) 
     seeds = tuple(_seed(record, search, row, stopped_at) for row in members.sort_values("seed").to_dict("records"))
     if stopped_at:
         status = "stopped"
-    elif (members["status"] == "FAILED").any():
+    elif (members["status"] == FAILED).any():
         status = "failed"
     else:
         status = "finished" if sum(seed.has_finished for seed in seeds) >= search.first_seeds else "running"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.estimates import Estimate, MissingMember
 from analysis.references import Reference
+from sweeps.mlflow_names import FAILED
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
@@ -86,7 +87,7 @@ def missing_note(missing: Sequence[MissingMember], num_members: int, most_named:
     """Which members are missing, a few by name, failures first; nothing where none is."""
     if not missing:
         return []
-    ordered = sorted(missing, key=lambda member: member.status != "FAILED")
+    ordered = sorted(missing, key=lambda member: member.status != FAILED)
     named = [textwrap.shorten(member.description, 80, placeholder=" …)") for member in ordered[:most_named]]
     more = f", and {len(ordered) - most_named} more; see CSV" if len(ordered) > most_named else ""
     return [f"{len(ordered)} of {num_members} members missing: {', '.join(named)}{more}"]

@@ -24,6 +24,7 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, require_known
 from larvae.member import MemberDirectory, checkpoint_config, restore
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
+from sweeps.mlflow_names import FINISHED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +92,7 @@ def choose_pair(members: pd.DataFrame, study: str, dataset: str | None) -> pd.Da
         require_known("dataset", dataset, names)
     elif len(names) > 1:
         raise InvalidInputError(f"`dataset` must be given: {study} has {', '.join(names)}")
-    finished = members[(members["status"] == load.FINISHED) & (members["dataset"] == (dataset or names[0]))]
+    finished = members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))]
     others = [f.name for f in fields(MemberConfig) if f.name in members and f.name != "tau"]
     preferred = finished.assign(
         other_regulariser=finished["regulariser"] != "beta_tcvae", distance=(finished["tau"] - 1).abs()

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run made again by a retry would be there twice
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -19,12 +18,14 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two l
 
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
+from sweeps import mlflow_names
+from sweeps.known_runs import KnownRun, known_run, known_runs
 from sweeps.outbox import News, Outbox
 from sweeps.provenance import environment
 from sweeps.reachability import refusal, require_answer
@@ -35,7 +36,7 @@ MOST_AWAITED = 500
 """Members whose runs are made before training starts, to be seen as SCHEDULED; of larger studies, meanwhile."""
 _SERVER_THREADS = 4
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_STATUS = {"finished": mlflow_names.FINISHED, "failed": mlflow_names.FAILED, "stopped": mlflow_names.STOPPED}
 UNREACHABLE = (MlflowException, requests.RequestException, OSError)
 
 for noisy in ("alembic", "mlflow"):
@@ -50,16 +51,6 @@ def require_reachable(uri: str) -> None:
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except UNREACHABLE as error:
             raise InvalidInputError(refusal(uri, error)) from None
-
-
-class _KnownRun(NamedTuple):
-    """A run that MLflow has from an earlier command."""
-
-    run_id: str
-    status: str
-    has_configuration: bool
-    was_stopped: bool
-    """By a search."""
 
 
 class Tracker:
@@ -92,11 +83,11 @@ class Tracker:
         self._is_doubtful: set[str] = set()  # members whose run may have been made by a request without an answer
         self._outbox = Outbox(self._send, UNREACHABLE, 1 if uri.startswith("sqlite") else _SERVER_THREADS)
         self._experiment = self._find_or_make_experiment(uri)
-        self._known = self._existing_runs()
+        self._known = known_runs(self._client, self._experiment)
         self._parent = self._find_or_make_parent(self._known.pop("study", None), {**tags, **(study_tags or {})})
         self._runs = {name: run.run_id for name, run in self._known.items() if run.has_configuration}
         for name, run in self._known.items():  # no run stays RUNNING that a killed command left so
-            if run.status == "RUNNING":
+            if run.status == mlflow_names.RUNNING:
                 self._outbox.put(name, News(left_running=True))
         for name in self._members:
             self._outbox.plan(name)
@@ -146,7 +137,7 @@ class Tracker:
         """Tell MLflow news of a member; False if its rows are not in the folder where they should be."""
         known = self._known.get(name)
         if news.left_running and known and not news.has_started:
-            self._client.set_terminated(known.run_id, "KILLED")
+            self._client.set_terminated(known.run_id, mlflow_names.STOPPED)
         if name not in self._members:
             return True
         is_waiting = not (news.rows or news.has_started or news.end)
@@ -155,7 +146,7 @@ class Tracker:
             news = self._found_in_folder(name, run)
         result = self.directory.member(self._members[name]).read_result() if news.from_folder else None
         if news.has_started and not news.end:
-            self._client.update_run(run, status="RUNNING")
+            self._client.update_run(run, status=mlflow_names.RUNNING)
         self._send_rows(name, run, result["history"] if result else news.rows, self._tags_of(name, news))
         if news.end:
             self._send_end(name, run, news.end[0])
@@ -164,14 +155,14 @@ class Tracker:
     def _found_in_folder(self, name: str, run: str) -> News:
         """What the folder has of a member and MLflow has not."""
         member, known = self._members[name], self._known.get(name)
-        files, status = self.directory.member(member), known.status if known else "SCHEDULED"
+        files, status = self.directory.member(member), known.status if known else mlflow_names.SCHEDULED
         result = files.read_result()
         is_finished = result is not None and files.last_evaluation(self.study.schedule.iterations) is not None
         is_stopped = result is not None and files.stopped_at is not None and not (known and known.was_stopped)
-        if result and (is_stopped or (is_finished and status != "FINISHED")):
+        if result and (is_stopped or (is_finished and status != mlflow_names.FINISHED)):
             return News(end=(result["status"], result["reason"]), from_folder=True)
-        if not is_finished and status == "FINISHED":  # it trains on, to a raised end
-            self._client.update_run(run, status="SCHEDULED")
+        if not is_finished and status == mlflow_names.FINISHED:  # it trains on, to a raised end
+            self._client.update_run(run, status=mlflow_names.SCHEDULED)
         return News()
 
     def _tags_of(self, name: str, news: News) -> list[RunTag]:
@@ -179,11 +170,11 @@ class Tracker:
         if not (news.has_started or news.end):
             return []
         tags = {
-            "larvae.iterations": str(self.study.schedule.iterations),
-            "larvae.reason": news.end[1] if news.end else "",
+            mlflow_names.ITERATIONS: str(self.study.schedule.iterations),
+            mlflow_names.REASON: news.end[1] if news.end else "",
         }
         if news.end and (rung := self.directory.member(self._members[name]).stopped_at):
-            tags["larvae.stopped_at"] = str(rung)
+            tags[mlflow_names.STOPPED_AT] = str(rung)
         return [RunTag(key, value) for key, value in tags.items()]
 
     def _send_rows(self, name: str, run: str, rows: Iterable[Row], tags: list[RunTag]) -> None:
@@ -229,25 +220,14 @@ class Tracker:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
-    def _existing_runs(self) -> dict[str, _KnownRun]:
-        """Runs of the experiment by member's hash; the parent's under `study`."""
-        runs: dict[str, _KnownRun] = {}
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
-            runs |= {run.data.tags.get("larvae.member", "study"): _known_run(run) for run in page}
-            token = page.token
-            if not token:
-                return runs
-
-    def _find_or_make_parent(self, run: _KnownRun | None, tags: Mapping[str, str]) -> str:
+    def _find_or_make_parent(self, run: KnownRun | None, tags: Mapping[str, str]) -> str:
         if run is None:
-            all_tags = {"larvae.role": "study", **tags}
+            all_tags = {mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
             run_id = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags).info.run_id
         else:
             run_id = run.run_id
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        self._client.update_run(run_id, status="RUNNING")
+        self._client.update_run(run_id, status=mlflow_names.RUNNING)
         record = {
             "study": self.study.name,
             "members": {self.study.label(member): member.to_dict() for member in self.study.members},
@@ -264,25 +244,22 @@ class Tracker:
             if known is None or not known.has_configuration:  # a command was killed just after it had made the run
                 self._log_configuration(run, self._members[name])
                 if is_waiting:
-                    self._client.update_run(run, status="SCHEDULED")
+                    self._client.update_run(run, status=mlflow_names.SCHEDULED)
             self._runs[name] = run
         return self._runs[name]
 
-    def _made_without_answer(self, name: str) -> _KnownRun | None:
+    def _made_without_answer(self, name: str) -> KnownRun | None:
         """The run that a request has made which got no answer."""
-        if name not in self._is_doubtful:
-            return None
-        found = self._client.search_runs([self._experiment], f"tags.`larvae.member` = '{name}'", max_results=1)
-        return _known_run(found[0]) if found else None
+        return known_run(self._client, self._experiment, name) if name in self._is_doubtful else None
 
     def _make_run(self, name: str) -> str:
         member = self._members[name]
         tags = {
-            "larvae.role": "member",
-            "larvae.member": name,
-            "larvae.iterations": str(self.study.schedule.iterations),
-            "larvae.fingerprint": self.fingerprints[member.dataset],
-            "larvae.directory": str(self.directory.member(member).path),
+            mlflow_names.ROLE: mlflow_names.MEMBER_ROLE,
+            mlflow_names.MEMBER: name,
+            mlflow_names.ITERATIONS: str(self.study.schedule.iterations),
+            mlflow_names.FINGERPRINT: self.fingerprints[member.dataset],
+            mlflow_names.DIRECTORY: str(self.directory.member(member).path),
             "mlflow.parentRunId": self._parent,
             **self._tags,
             **self._member_tags.get(name, {}),
@@ -295,11 +272,6 @@ class Tracker:
     def _log_configuration(self, run_id: str, member: MemberConfig) -> None:
         self._client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in member.to_dict().items()])
         self._client.log_dict(run_id, member.to_dict(), "config.json")
-
-
-def _known_run(run: Run) -> _KnownRun:
-    tags = run.data.tags
-    return _KnownRun(run.info.run_id, run.info.status, bool(run.data.params), "larvae.stopped_at" in tags)
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from larvae import datasets
 from larvae.config import MemberConfig
+from sweeps import mlflow_names
 from sweeps.adaptive.configurations import Configuration, Rules
 from sweeps.adaptive.options import SearchOptions
 from sweeps.adaptive.sampling import Observation, Suggestion
@@ -82,13 +83,13 @@ class AdaptiveStudy:
             "seeds": options.seeds,
             "configurations": options.configurations,
         }
-        return {"larvae.search": json.dumps(described)}
+        return {mlflow_names.SEARCH: json.dumps(described)}
 
 
 def member_tags(configuration: Configuration) -> dict[str, str]:
     """What MLflow remembers of a configuration with each of its members' runs."""
     point = json.dumps(dict(configuration.suggestion.point))
-    return {"larvae.configuration": str(configuration.number), "larvae.point": point}
+    return {mlflow_names.CONFIGURATION: str(configuration.number), mlflow_names.POINT: point}
 
 
 def adaptive_study(options: SearchOptions, preset: SearchOptions) -> AdaptiveStudy:

@@ -52,7 +52,7 @@ def test_a_sweep_logs_to_it(server: MLflowServer, folder: Path) -> None:
     done = subprocess.run(commands.script(folder, *flags), cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     members = load.load_members(server.uri, commands.STUDY)
-    assert list(members.status) == [load.FINISHED] * 2
+    assert list(members.status) == ["FINISHED"] * 2
     results = commands.read_results(folder)
     for member in members.itertuples():
         assert member.mig == results[member.name]["history"][-1]["mig"]
