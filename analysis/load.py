@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ import requests
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps import mlflow_names
+from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
 
 METRICS = (
     "mig",
@@ -143,7 +143,7 @@ def newest_study(tracking_uri: str, is_wanted: Callable[[Any, Any], bool], descr
         for experiment in _experiments(client):
             if is_wanted(client, experiment):
                 return str(experiment.name)
-    raise InvalidInputError(f"`tracking_uri` must hold {description}, got {_shown(tracking_uri)}")
+    raise InvalidInputError(f"`tracking_uri` must hold {description}, got {shown(tracking_uri)}")
 
 
 def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
@@ -261,21 +261,19 @@ def connection(tracking_uri: str) -> Iterator[Any]:
 
 def _require_database_or_server(tracking_uri: str) -> None:
     """Raise InvalidInputError within seconds unless MLflow's data are there; create nothing."""
-    if tracking_uri.startswith("sqlite:///"):
-        _require_tables(tracking_uri)
-    elif tracking_uri.startswith(("http://", "https://")):
+    if fault := kind_fault(tracking_uri):
+        raise InvalidInputError(fault)
+    if path := sqlite_path(tracking_uri):
+        _require_tables(tracking_uri, path)
+    elif is_server(tracking_uri):
         try:
             requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
         except requests.RequestException as error:
             raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
-    elif re.split(r"[+:]", tracking_uri)[0] not in ("postgresql", "mysql", "mssql"):
-        rule = "`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database's URL"
-        raise InvalidInputError(f"{rule}, got {_shown(tracking_uri)}")
 
 
-def _require_tables(tracking_uri: str) -> None:
+def _require_tables(tracking_uri: str, path: Path) -> None:
     """Check what MLflow does not: it creates a missing database, and makes its tables in a foreign one."""
-    path = Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
     if not path.is_file():
         raise _not_readable(tracking_uri, "no such file")
     try:
@@ -288,9 +286,4 @@ def _require_tables(tracking_uri: str) -> None:
 def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
     """One line, whatever MLflow's message is."""
     lines = str(cause).splitlines() or [type(cause).__name__]
-    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {_shown(tracking_uri)}: {lines[0][:300]}")
-
-
-def _shown(tracking_uri: str) -> str:
-    """The address without user and password."""
-    return re.sub(r"//[^/@]*@", "//", tracking_uri)
+    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {lines[0][:300]}")

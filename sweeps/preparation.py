@@ -23,6 +23,7 @@ from sweeps.preflight.checks import Demand
 from sweeps.preflight.inspection import prepared_names, require_ready
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking import require_reachable
+from sweeps.tracking_uri import sqlite_path
 from sweeps.trainable import PreparedFile, TrialSettings
 
 
@@ -45,8 +46,8 @@ def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig],
     """
     names = tuple(dict.fromkeys(member.dataset for member in sample))
     _require_lasting("storage_path", options.storage_path)
-    if options.tracking_uri.startswith("sqlite:///"):
-        _require_lasting("tracking_uri", Path(options.tracking_uri.removeprefix("sqlite:///")))
+    if database := sqlite_path(options.tracking_uri):
+        _require_lasting("tracking_uri", database)
     require_writable("storage_path", options.storage_path)
     directory = StudyDirectory((options.storage_path / study.name).absolute())
     directory.require_going_on(study, {})  # before anything is started; again once the images are known

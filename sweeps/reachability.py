@@ -8,21 +8,19 @@ import requests
 
 from larvae.errors import InvalidInputError
 from sweeps.study import require_writable
+from sweeps.tracking_uri import is_server, kind_fault, sqlite_path
 
 
 def require_answer(uri: str) -> None:
     """Raise InvalidInputError, within 10 s, unless something that may be MLflow is there. Writes nothing."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).absolute()
-        require_writable("tracking_uri", path.parent)
+    if fault := kind_fault(uri):
+        raise InvalidInputError(fault)
+    if path := sqlite_path(uri):
+        require_writable("tracking_uri", path.absolute().parent)
         if path.exists() and not _is_database(path):
             raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {uri}")
-        return
-    if uri.startswith(("http://", "https://")):
+    elif is_server(uri):
         _require_answering_server(uri)
-        return
-    if uri.split("+")[0].split(":")[0] not in ("postgresql", "mysql", "mssql"):
-        raise InvalidInputError(f"`tracking_uri` must be sqlite:///FILE, http://HOST:PORT or a database URL, got {uri}")
 
 
 def _is_database(path: Path) -> bool:

@@ -22,6 +22,7 @@ from sweeps.provenance import source_tags
 from sweeps.reporting import MemberReporter
 from sweeps.study import Study
 from sweeps.tracking import UNREACHABLE, Tracker
+from sweeps.tracking_uri import is_server
 
 
 def new_console() -> Console:
@@ -103,6 +104,6 @@ def held(
 
 
 def _mlflow_address(uri: str, page: str) -> str:
-    if uri.startswith("http"):
+    if is_server(uri):
         return uri.rstrip("/") + page
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000{page}"

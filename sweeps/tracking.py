@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run made again by a retry would be there twice
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -30,6 +29,7 @@ from sweeps.outbox import News, Outbox
 from sweeps.provenance import environment
 from sweeps.reachability import refusal, require_answer
 from sweeps.study import Study, StudyDirectory
+from sweeps.tracking_uri import is_server, sqlite_path
 
 MOST_POINTS = 1000  # that MLflow takes at once
 MOST_AWAITED = 500
@@ -46,7 +46,7 @@ for noisy in ("alembic", "mlflow"):
 def require_reachable(uri: str) -> None:
     """Raise InvalidInputError, within 20 s, unless MLflow can be written there. Writes nothing."""
     require_answer(uri)
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         try:
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except UNREACHABLE as error:
@@ -81,7 +81,7 @@ class Tracker:
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
         self._is_doubtful: set[str] = set()  # members whose run may have been made by a request without an answer
-        self._outbox = Outbox(self._send, UNREACHABLE, 1 if uri.startswith("sqlite") else _SERVER_THREADS)
+        self._outbox = Outbox(self._send, UNREACHABLE, 1 if sqlite_path(uri) else _SERVER_THREADS)
         self._experiment = self._find_or_make_experiment(uri)
         self._known = known_runs(self._client, self._experiment)
         self._parent = self._find_or_make_parent(self._known.pop("study", None), {**tags, **(study_tags or {})})
@@ -215,8 +215,8 @@ class Tracker:
         if experiment := self._client.get_experiment_by_name(name):
             return experiment.experiment_id
         location = None  # a server has its own place for artifacts
-        if uri.startswith("sqlite:///"):
-            location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
+        if database := sqlite_path(uri):
+            location = (database.absolute().parent / "mlartifacts" / name).as_uri()
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 

@@ -15,6 +15,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
+from sweeps.tracking_uri import is_server
+
 PACKAGES = ("torch", "ray", "numpy")
 """Packages whose versions results and messages depend on."""
 NEEDED = (
@@ -182,7 +184,7 @@ def _cache_fault(folder: Path) -> str:
 
 def tracking_fault(uri: str) -> str:
     """What is wrong with an MLflow server, within some seconds; empty where nothing is, or `uri` is none."""
-    if not uri.startswith(("http://", "https://")):
+    if not is_server(uri):
         return ""
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()

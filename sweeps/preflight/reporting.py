@@ -11,6 +11,7 @@ from rich.text import Text
 from sweeps.preflight.checks import Demand, Finding, listed, together
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.nodes import Facts
+from sweeps.tracking_uri import is_server
 
 ALWAYS = ("host", "CPU", "GPUs")
 """Columns that every table has."""
@@ -83,7 +84,7 @@ def _cells(node: Node, demand: Demand) -> dict[str, str]:
         "packages": "same",
         "storage": "apart" if facts.storage or node.unseen else "shared",
         "data": "there" if has_data else f"{facts.free_bytes / 1e9:.0f} GB free",
-        "MLflow": reached if demand.tracking_uri.startswith("http") else "a file",
+        "MLflow": reached if is_server(demand.tracking_uri) else "a file",
         "clock": f"{node.clock_offset:+.1f} s" if abs(node.clock_offset) >= 0.05 else "agrees",
     }
 
