@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import load
-from larvae.config import HELD_OUT_METRICS
+from larvae.config import HELD_OUT_METRICS, held_out
 from larvae.errors import InvalidInputError
 from sweeps import mlflow_names
 
-HELD_OUT = tuple(f"held_out_{name}" for name in HELD_OUT_METRICS)
+HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
 """Metrics that a search may look at, logged at every evaluation."""
 
 

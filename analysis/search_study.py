@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.load_search import SearchRecord
 from analysis.searches import Configuration, Search
+from larvae.config import held_out
 from sweeps.adaptive.sampling import Observation, Sampler
 
 FEWEST = 2
@@ -139,7 +140,7 @@ def journal(record: SearchRecord, search: Search) -> bytes:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([f"held_out_{name}" for name in search.objectives])
+            study.set_metric_names([held_out(name) for name in search.objectives])
         study.set_user_attr("counts", search.counts)
         study.add_trials([trial(record, search, configuration) for configuration in search.configurations])
         return path.read_bytes()
@@ -154,7 +155,7 @@ def trial(record: SearchRecord, search: Search, configuration: Configuration) ->
         attributes["stopped_at"] = configuration.stopped_at
     for place, name in enumerate(search.objectives):
         if not math.isnan(std := configuration.interval(place).std):
-            attributes[f"held_out_{name}_std"] = std
+            attributes[f"{held_out(name)}_std"] = std
     made.user_attrs = {**made.user_attrs, "status": configuration.status, **attributes}
     curve = _curve(record, search, configuration)
     if len(search.objectives) == 1:
@@ -172,7 +173,7 @@ def _curve(record: SearchRecord, search: Search, configuration: Configuration) -
     rows = record.evaluations[record.evaluations["hash"].isin(first)]
     if configuration.stopped_at:
         rows = rows[rows["iteration"] <= configuration.stopped_at]
-    metric = f"held_out_{search.objectives[0]}"
+    metric = held_out(search.objectives[0])
     grouped = rows.dropna(subset=[metric]).groupby("iteration")
     means = grouped.agg(time=("time", "max"), value=(metric, "mean"), size=(metric, "size"))
     complete = means[means["size"] == len(first)]

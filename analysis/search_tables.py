@@ -12,7 +12,8 @@ from analysis.load import METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
 from analysis.names import written
 from analysis.search_axes import axes_of
-from analysis.searches import Search, held_out, pareto_front, ranked
+from analysis.searches import Search, held_out_evaluation, pareto_front, ranked
+from larvae.config import held_out
 
 _NOT_FOR_PEOPLE = ("name", "directory", "point", "ended_at")
 
@@ -43,7 +44,7 @@ def seeds_frame(record: SearchRecord, search: Search) -> pd.DataFrame:
     for configuration in search.configurations:
         for seed in configuration.seeds:
             row = members[seed.hash]
-            values = held_out(record, row, configuration.stopped_at)
+            values = held_out_evaluation(record, row, configuration.stopped_at)
             rows.append(
                 {
                     "configuration": configuration.number,
@@ -101,7 +102,7 @@ def best_table(configurations: pd.DataFrame, search: Search, most: int = 10) -> 
     configurations: of `configurations_frame`.
     """
     axes = axes_of(search.space)
-    columns = {f"held_out_{name}": f"held-out {written(name)}" for name in DRAWN_METRICS}
+    columns = {held_out(name): f"held-out {written(name)}" for name in DRAWN_METRICS}
     columns |= {name: f"{written(name)}, whole data" for name in DRAWN_METRICS}
     measured = [name for name in columns if f"{name}_mean" in configurations]
     has_front = "on_front" in configurations

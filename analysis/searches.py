@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 
 from analysis.estimates import Interval, mean_interval
 from analysis.load_search import HELD_OUT, SearchRecord
+from larvae.config import held_out
 from larvae.errors import InvalidInputError, require_known
 from sweeps.adaptive.sampling import OBJECTIVES
 from sweeps.adaptive.space import Space
@@ -210,14 +211,14 @@ def _seed(record: SearchRecord, search: Search, row: dict[Any, Any], stopped_at:
 
     One that finished in an earlier, shorter search and has not trained on has not finished in this one.
     """
-    evaluation = held_out(record, row, stopped_at)
-    values = tuple(evaluation[f"held_out_{name}"] for name in search.objectives)
+    evaluation = held_out_evaluation(record, row, stopped_at)
+    values = tuple(evaluation[held_out(name)] for name in search.objectives)
     known = () if any(math.isnan(value) for value in values) else values
     is_at_end = row["status"] == FINISHED and evaluation["iteration"] >= search.iterations
     return Seed(int(row["seed"]), str(row["hash"]), is_at_end and not stopped_at and bool(known), known)
 
 
-def held_out(record: SearchRecord, row: dict[Any, Any], stopped_at: int) -> dict[str, float]:
+def held_out_evaluation(record: SearchRecord, row: dict[Any, Any], stopped_at: int) -> dict[str, float]:
     """HELD_OUT and iteration of a member's last evaluation, or of the one at a rung > 0; NaN where there is none."""
     own = record.evaluations[record.evaluations["hash"] == row["hash"]]
     chosen = own[own["iteration"] == stopped_at] if stopped_at else own.nlargest(1, "iteration")

@@ -24,8 +24,13 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
 """All metrics, the quick ones first."""
 HELD_OUT_METRICS = ("mig", "l2")
-"""Those that are computed on held-out labelled images too, where there are any, as `held_out_mig` and `held_out_l2`."""
+"""Those that are computed on held-out labelled images too, where there are any, as `held_out(metric)`."""
 _CAME_LATER = {"held_out": 0.0}
+
+
+def held_out(metric: str) -> str:
+    """What a metric of held-out labelled images is called: `held_out_mig` for mig."""
+    return f"held_out_{metric}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.config import HELD_OUT_METRICS, METRICS
+from larvae.config import HELD_OUT_METRICS, METRICS, held_out
 from larvae.datasets.factors import Factors
 from larvae.datasets.specification import Specification
 from larvae.errors import NonFiniteLossError
@@ -69,8 +69,8 @@ def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, f
     Raises NonFiniteLossError when it has diverged.
     """
     chosen = applicable(metrics, trainer.dataset.specification)
-    held_out = _evaluate_held_out(trainer) if len(trainer.held_out) else {}
-    return (_evaluate_whole_data(trainer, size, chosen) if chosen else {}) | held_out
+    of_held_out = _evaluate_held_out(trainer) if len(trainer.held_out) else {}
+    return (_evaluate_whole_data(trainer, size, chosen) if chosen else {}) | of_held_out
 
 
 def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...]) -> dict[str, float]:
@@ -90,7 +90,7 @@ def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
     sample = _sample(trainer, trainer.held_out, trainer.held_out[:0])
     sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))
     values = metrics_of_sample(sample, chosen, trainer.config.seed)
-    return {f"held_out_{name}": values[name] for name in chosen}
+    return {held_out(name): values[name] for name in chosen}
 
 
 def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArray[np.integer]) -> Sample:

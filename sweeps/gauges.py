@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 from ray.util.metrics import Gauge
 
+from larvae.config import held_out
 from sweeps.progress import StudyProgress
 from sweeps.unsaved import Unsaved
 
@@ -51,7 +52,7 @@ class StudyGauges(Unsaved, tune.Callback):
         counts = Counter(status.values())
         for name in STATUSES:
             self.members.set(counts[name], {"status": name})
-        migs = [row.get("mig", row.get("held_out_mig")) for row in latest.values()]
+        migs = [row.get("mig", row.get(held_out("mig"))) for row in latest.values()]
         if known := [mig for mig in migs if mig is not None]:
             self.best_mig.set(max(known))
         running = (

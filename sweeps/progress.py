@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from larvae.config import held_out
 from larvae.member import Row
 
 PLAIN_LINE_SECONDS = 30.0
@@ -188,7 +189,10 @@ class StudyProgress:
 
     def _metrics(self, member: str) -> str:
         row = self.latest.get(member, {})
-        return _told(row, "") or _told(row, "held_out_")
+        if words := _told(row.get("mig"), row.get("l2")):
+            return words
+        words = _told(row.get(held_out("mig")), row.get(held_out("l2")))
+        return f"  held-out{words}" if words else ""
 
     def _print(self, line: str) -> None:
         self._printed_at = time.monotonic()
@@ -196,11 +200,10 @@ class StudyProgress:
             self.note(line)
 
 
-def _told(row: Row, kind: str) -> str:
-    """The metrics of a kind in a row, such as `  MIG 0.512  l2 0.034`."""
-    known = {"MIG": row.get(f"{kind}mig"), "l2": row.get(f"{kind}l2")}
-    words = "".join(f"  {name} {value:.3f}" for name, value in known.items() if value is not None)
-    return f"  {kind.rstrip('_').replace('_', '-')}{words}" if words and kind else words
+def _told(mig: float | None, l2: float | None) -> str:
+    """Those that are known, such as `  MIG 0.512  l2 0.034`."""
+    known = {"MIG": mig, "l2": l2}
+    return "".join(f"  {name} {value:.3f}" for name, value in known.items() if value is not None)
 
 
 def duration(seconds: float) -> str:

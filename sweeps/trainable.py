@@ -14,7 +14,7 @@ import torch
 from ray import tune
 
 from larvae import datasets
-from larvae.config import HELD_OUT_METRICS, MemberConfig, Schedule
+from larvae.config import HELD_OUT_METRICS, MemberConfig, Schedule, held_out
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
@@ -28,7 +28,7 @@ REPORT_SECONDS = 5.0
 """Between two reports of a trial, where few run."""
 LONG_ITERATIONS = 10_000
 """Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
-_HELD_OUT = f"held_out_{HELD_OUT_METRICS[-1]}"  # the one that all data sets have
+_HELD_OUT = held_out(HELD_OUT_METRICS[-1])  # the one that all data sets have
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.study import StudyDirection
 
-from larvae.config import MemberConfig
+from larvae.config import MemberConfig, held_out
 from larvae.member import Row
 from sweeps.adaptive.sampling import OBJECTIVES, Suggestion
 
@@ -39,7 +39,7 @@ class Rules:
 
     def objective_values(self, row: Row) -> Values | None:
         """The objectives in a member's row: on held-out labels, and nothing else. None where it has none."""
-        names = [f"held_out_{name}" for name in self.objectives]
+        names = [held_out(name) for name in self.objectives]
         return tuple(row[name] for name in names) if names[0] in row else None
 
     def scores(self, values: Values) -> Values:
