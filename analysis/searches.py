@@ -7,23 +7,18 @@ trained for less: its value there is kept apart from those of finished ones, in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from optuna.study import StudyDirection
 
 from analysis.estimates import Interval, mean_interval
 from analysis.load_search import HELD_OUT, SearchRecord
 from larvae.config import held_out
 from larvae.errors import InvalidInputError, require_known
-from sweeps.adaptive.sampling import OBJECTIVES
+from sweeps.adaptive.objectives import OBJECTIVES, Values, front, signs
 from sweeps.adaptive.space import Space
 from sweeps.mlflow_names import FAILED, FINISHED, STOPPED
-
-Values = tuple[float, ...]
-"""The objectives' values, in the search's order."""
 
 
 class Seed(NamedTuple):
@@ -103,7 +98,7 @@ class Search(NamedTuple):
     @property
     def signs(self) -> tuple[int, ...]:
         """1 where higher is better, else −1, by objective."""
-        return tuple(1 if OBJECTIVES[name] == StudyDirection.MAXIMIZE else -1 for name in self.objectives)
+        return signs(self.objectives)
 
     @property
     def counts(self) -> str:
@@ -154,15 +149,14 @@ def _require_objectives(objectives: tuple[str, ...]) -> None:
 
 def ranked(search: Search) -> list[Configuration]:
     """The finished configurations, best first: by fronts where there are two objectives, then by the first one."""
-    scores = _scores(search)
-    rest = sorted(search.finished, key=lambda c: scores[c.number][0], reverse=True)
+    rest = _by_first_objective(search)
     if len(search.objectives) == 1:
         return rest
     ordered: list[Configuration] = []
     while rest:
-        front = _undominated(rest, scores)
-        ordered += front
-        rest = [c for c in rest if c not in front]
+        best = front(rest, search.objectives)
+        ordered += best
+        rest = [c for c in rest if c not in best]
     return ordered
 
 
@@ -173,8 +167,7 @@ def best_in(search: Search, objective: int) -> Configuration:
 
 def pareto_front(search: Search) -> list[Configuration]:
     """The finished configurations that no other dominates, best in the first objective first."""
-    scores = _scores(search)
-    return sorted(_undominated(search.finished, scores), key=lambda c: scores[c.number][0], reverse=True)
+    return front(_by_first_objective(search), search.objectives)
 
 
 def failures(record: SearchRecord, search: Search) -> list[str]:
@@ -227,16 +220,6 @@ def held_out_evaluation(record: SearchRecord, row: dict[Any, Any], stopped_at: i
     return {name: float(chosen.iloc[0][name]) for name in ("iteration", *HELD_OUT)}
 
 
-def _scores(search: Search) -> dict[int, Values]:
-    """Values of the finished configurations, by number, turned so that higher is better."""
-    return {c.number: tuple(s * v for s, v in zip(search.signs, c.values, strict=True)) for c in search.finished}
-
-
-def _undominated(configurations: Sequence[Configuration], scores: Mapping[int, Values]) -> list[Configuration]:
-    """Those that no other one beats in an objective while being as good in all."""
-
-    def dominates(one: Configuration, other: Configuration) -> bool:
-        ours, theirs = scores[one.number], scores[other.number]
-        return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
-
-    return [c for c in configurations if not any(dominates(other, c) for other in configurations)]
+def _by_first_objective(search: Search) -> list[Configuration]:
+    """The finished configurations, best in the first objective first."""
+    return sorted(search.finished, key=lambda c: search.signs[0] * c.values[0], reverse=True)

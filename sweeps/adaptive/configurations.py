@@ -6,14 +6,10 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from optuna.study import StudyDirection
-
 from larvae.config import MemberConfig, held_out
 from larvae.member import Row
-from sweeps.adaptive.sampling import OBJECTIVES, Suggestion
-
-Values = tuple[float, ...]
-"""The objectives' values, in the order of the rules."""
+from sweeps.adaptive.objectives import Values
+from sweeps.adaptive.sampling import Suggestion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,16 +37,6 @@ class Rules:
         """The objectives in a member's row: on held-out labels, and nothing else. None where it has none."""
         names = [held_out(name) for name in self.objectives]
         return tuple(row[name] for name in names) if names[0] in row else None
-
-    def scores(self, values: Values) -> Values:
-        """Values turned so that higher is better."""
-        signs = [1 if OBJECTIVES[name] == StudyDirection.MAXIMIZE else -1 for name in self.objectives]
-        return tuple(sign * value for sign, value in zip(signs, values, strict=True))
-
-    def dominates(self, values: Values, others: Values) -> bool:
-        """Whether values are better than others in one objective and worse in none."""
-        pairs = list(zip(self.scores(values), self.scores(others), strict=True))
-        return all(ours >= theirs for ours, theirs in pairs) and any(ours > theirs for ours, theirs in pairs)
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sweeps.adaptive.configurations import Configuration, Rules
+from sweeps.adaptive.objectives import dominates
 
 
 def rungs(first: int, reduction: int, iterations: int, every: int) -> tuple[int, ...]:
@@ -45,7 +46,7 @@ def is_among_best(configuration: Configuration, peers: Sequence[Configuration], 
     others = [peer.values_at(rung) for peer in peers if peer is not configuration and _takes_part(peer, rung)]
     values = [other for other in others if other is not None]
     assert own is not None
-    better = sum(rules.dominates(other, own) for other in values)
+    better = sum(dominates(other, own, rules.objectives) for other in values)
     return better < math.ceil((len(values) + 1) / rules.reduction)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from larvae.config import MemberConfig
 from sweeps.adaptive.configurations import Configuration, Run
+from sweeps.adaptive.objectives import scores
 from sweeps.adaptive.sampling import Observation
 from sweeps.adaptive.search import Search
 from sweeps.adaptive.space import Space
@@ -66,7 +67,7 @@ def search_table(search: Search, space: Space, directory: StudyDirectory) -> Tab
     for heading in ("seeds", *objectives, "MIG", "l2"):
         table.add_column(heading, justify="right", no_wrap=True)
     finished = [o for o in search.results() if o.status == "finished"]
-    for best in sorted(finished, key=lambda o: search.rules.scores(o.values), reverse=True)[:MOST_LISTED]:
+    for best in sorted(finished, key=lambda o: scores(o.values, search.rules.objectives), reverse=True)[:MOST_LISTED]:
         runs = [run for run in search.configurations[best.number].runs if run.status == "finished"]
         where = " ".join(f"{name}={value:g}" for name, value in space.fields(best.point).items())
         values = [f"{value:.3f}" for value in best.values]

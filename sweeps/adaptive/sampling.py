@@ -17,15 +17,13 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import qmc
 
 from larvae.errors import InvalidInputError, require_known
+from sweeps.adaptive.objectives import OBJECTIVES, Values, signs
 from sweeps.adaptive.space import Point, Space
 
-OBJECTIVES = {"mig": StudyDirection.MAXIMIZE, "l2": StudyDirection.MINIMIZE}
-"""What can be optimised, on held-out labels, and which way is better."""
 STARTUP = 8
 """Random configurations before a model of the objective is asked."""
 OWN_ATTEMPTS = 10
@@ -45,7 +43,7 @@ class Observation(NamedTuple):
     """What the sampler left with it."""
     status: str
     """running, finished, stopped or failed."""
-    values: tuple[float, ...]
+    values: Values
     """The objectives' means over seeds: at the end, or at the iteration where it was stopped; else none."""
     iteration: int
     """Where it was stopped."""
@@ -128,7 +126,7 @@ class Sampler:
         finished = [observation.values for observation in known if observation.status == "finished"]
         if not finished:
             return None
-        ends = [min if OBJECTIVES[name] == StudyDirection.MAXIMIZE else max for name in self.objectives]
+        ends = [min if sign > 0 else max for sign in signs(self.objectives)]
         return [end(column) for end, column in zip(ends, zip(*finished, strict=True), strict=True)]
 
     def _sobol_point(self, number: int) -> Point:

@@ -18,6 +18,7 @@ from larvae.config import MemberConfig
 from larvae.member import Row
 from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Configuration, Job, Rules, Run
+from sweeps.adaptive.objectives import front, scores
 from sweeps.adaptive.sampling import Observation, Suggestion
 
 ATTEMPTS = 200
@@ -142,7 +143,7 @@ class Search:
         """The best 1/reduction; with two objectives, the front, once there are enough to speak of one."""
         if len(self.rules.objectives) > 1:
             return self._front(peers) if len(peers) >= self.rules.reduction else []
-        ordered = sorted(peers, key=lambda o: self.rules.scores(o.values), reverse=True)
+        ordered = sorted(peers, key=lambda o: scores(o.values, self.rules.objectives), reverse=True)
         return ordered[: len(peers) // self.rules.reduction]
 
     def _to_confirm(self, known: Sequence[Observation]) -> Configuration | None:
@@ -199,8 +200,4 @@ class Search:
 
     def _front(self, observations: Iterable[Observation]) -> list[Observation]:
         """The finished ones that no other dominates."""
-        finished = [o for o in observations if o.status == "finished"]
-        if len(self.rules.objectives) == 1:  # the same, in one pass
-            best = max((self.rules.scores(o.values) for o in finished), default=None)
-            return [o for o in finished if self.rules.scores(o.values) == best]
-        return [o for o in finished if not any(self.rules.dominates(other.values, o.values) for other in finished)]
+        return front([o for o in observations if o.status == "finished"], self.rules.objectives)

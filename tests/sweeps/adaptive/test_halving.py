@@ -11,7 +11,8 @@ import pytest
 
 from larvae.config import MemberConfig
 from sweeps.adaptive import halving
-from sweeps.adaptive.configurations import Configuration, Rules, Run, Values
+from sweeps.adaptive.configurations import Configuration, Rules, Run
+from sweeps.adaptive.objectives import Values
 from sweeps.adaptive.sampling import Suggestion
 from tests.sweeps.adaptive.simulation import RULES, with_
 
@@ -169,20 +170,6 @@ def test_with_two_objectives_only_what_is_better_in_both_counts() -> None:
     front = [[(0.1, 0.1)], [(0.9, 0.9)], [(0.5, 0.5)]]
     assert judged([*front, [(0.05, 0.95)]], rules) == [(1, None)] * 3 + [(0, 10)]
     assert judged([*front, [(0.5, 0.45)]], rules) == [(1, None)] * 4
-
-
-def test_dominance_is_better_in_one_and_worse_in_none() -> None:
-    rules = with_(objectives=("mig", "l2"))
-    assert rules.dominates((0.5, 0.3), (0.5, 0.4))
-    assert rules.dominates((0.6, 0.4), (0.5, 0.4))
-    assert not rules.dominates((0.5, 0.4), (0.5, 0.4))
-    assert not rules.dominates((0.6, 0.5), (0.5, 0.4))
-    assert not rules.dominates((0.5, 0.4), (0.6, 0.5))
-    generator = random.Random(0)
-    for _ in range(300):
-        a, b, c = (tuple(round(generator.random(), 1) for _ in range(2)) for _ in range(3))
-        assert not (rules.dominates(a, b) and rules.dominates(b, a))
-        assert not (rules.dominates(a, b) and rules.dominates(b, c)) or rules.dominates(a, c)
 
 
 # What a verdict waits for

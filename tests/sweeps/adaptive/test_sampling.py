@@ -15,14 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.spatial.distance import pdist
 from scipy.stats import qmc
 
 from larvae.errors import InvalidInputError
+from sweeps.adaptive.objectives import OBJECTIVES
 from sweeps.adaptive.sampling import (
-    OBJECTIVES,
     OWN_ATTEMPTS,
     SAMPLERS,
     STARTUP,
@@ -247,10 +246,6 @@ def test_ends_are_told_as_what_they_are(objectives: tuple[str, ...], columns: li
     assert study.trials[4].values == [worst[name] for name in objectives]
     if len(objectives) == 1:
         assert study.trials[2].intermediate_values == {30: known[2].values[0]}
-
-
-def test_directions_are_up_for_mig_and_down_for_l2() -> None:
-    assert OBJECTIVES == {"mig": StudyDirection.MAXIMIZE, "l2": StudyDirection.MINIMIZE}
 
 
 @pytest.mark.parametrize(("kind", "objectives"), [f for f in FITTING if f[0] in ("tpe", "cmaes")])

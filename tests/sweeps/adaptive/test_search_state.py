@@ -17,6 +17,7 @@ from larvae.config import MemberConfig
 from larvae.member import Row
 from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.objectives import dominates
 from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
 from sweeps.adaptive.search import ATTEMPTS, Search
 from sweeps.adaptive.space import parse_space
@@ -93,7 +94,7 @@ def assert_sound(search: Search, rules: Rules) -> None:
             assert any(run.status == "failed" for run in configuration.runs)
     for best in search.best():
         assert search.num_seeds(best.number) == rules.seeds
-        assert not any(rules.dominates(o.values, best.values) for o in results if o.status == "finished")
+        assert not any(dominates(o.values, best.values, rules.objectives) for o in results if o.status == "finished")
     assert bool(search.best()) == any(result.status == "finished" for result in results)
 
 
@@ -268,7 +269,7 @@ def test_two_objectives_end_with_a_front(kind: str, fails: Fails) -> None:
     assert len(front) > 1 or fails is some_fail
     for result in search.results():
         if result.status == "finished" and result.number not in front:
-            assert any(rules.dominates(best.values, result.values) for best in search.best())
+            assert any(dominates(best.values, result.values, rules.objectives) for best in search.best())
     for seed in (1, 2, 3):
         assert outcome(simulate(rules, random.Random(seed), kind=kind, fails=fails)) == outcome(search)
     assert outcome(simulate_killed(rules, 0, Disk(), fails, kind)) == outcome(search)
