@@ -17,7 +17,7 @@ from analysis.search_axes import Axis
 from analysis.search_figures import SCALE, short_label
 from analysis.search_landscapes import MODEL, with_status, write_parameter
 from analysis.search_surrogate import Floats, Surrogate
-from analysis.searches import Search, best_in
+from analysis.searches import SearchResult, best_in
 from analysis.style import PALETTE, STYLE, TEXT_WIDTH, figure_with_notes
 
 _FEW = 3  # rows of panels, above which texts are smaller
@@ -45,7 +45,7 @@ class Patch(NamedTuple):
     """To the nearest finished configuration."""
 
 
-def contour_figure(search: Search, objective: int, model: Surrogate) -> Figure:
+def contour_figure(search: SearchResult, objective: int, model: Surrogate) -> Figure:
     """A panel a pair of parameters: the model's mean of one objective, by its place, averaged over the others."""
     axes = model.axes
     size = len(axes) - 1
@@ -83,7 +83,7 @@ def contour_figure(search: Search, objective: int, model: Surrogate) -> Figure:
     return figure
 
 
-def _contour_style(search: Search, objective: int, patches: Sequence[Patch]) -> dict[str, Any]:
+def _contour_style(search: SearchResult, objective: int, patches: Sequence[Patch]) -> dict[str, Any]:
     """Levels and colours that all panels share."""
     low, high = min(patch.mean.min() for patch in patches), max(patch.mean.max() for patch in patches)
     growth = max(0.0, _SMALLEST_RANGE - (high - low)) / 2
@@ -112,7 +112,7 @@ def _stretches(axis: Axis) -> list[tuple[Floats, Floats]]:
     return [*zero, (along, along)]
 
 
-def _draw_over_contours(ax: Axes, search: Search, objective: int, axis: Axis, other: Axis) -> None:
+def _draw_over_contours(ax: Axes, search: SearchResult, objective: int, axis: Axis, other: Axis) -> None:
     """Where configurations lie, outlined so that they show on any colour."""
     best = best_in(search, objective)
     groups = {

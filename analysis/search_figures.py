@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from analysis.search_axes import Axis, axes_of
 from analysis.search_history import History
 from analysis.search_study import FANOVA, PED_ANOVA, Importances
-from analysis.searches import Configuration, Search, best_in, pareto_front
+from analysis.searches import ConfigurationResult, SearchResult, best_in, pareto_front
 from analysis.style import GREY, PALETTE, PANELS, STYLE, figure_with_notes, limit_axis
 
 PALE = "#A6A6A6"
@@ -42,7 +42,7 @@ def short_label(objective: str) -> str:
     return metric_label(objective).partition(" (")[0]
 
 
-def history_figure(search: Search, histories: Sequence[History]) -> Figure:
+def history_figure(search: SearchResult, histories: Sequence[History]) -> Figure:
     """A panel an objective: dots where seeds finished or configurations were stopped, a line for the best so far."""
     notes = [
         f"{search.heading}. Budget: iterations of all members, in the order of time.",
@@ -96,7 +96,7 @@ def _name_bests(ax: Axes, shown: History, sign: int) -> None:
             named, last_place = best.configuration, best.budget
 
 
-def importance_figure(search: Search, importances: Importances) -> Figure:
+def importance_figure(search: SearchResult, importances: Importances) -> Figure:
     """A panel an objective: a pair of bars a parameter, and how far they move when configurations are left out."""
     most = max(importances.importances, key=lambda i: np.nan_to_num(i.high, nan=i.share))
     has_ranges = not np.isnan(most.high)
@@ -134,7 +134,7 @@ def draw_importance(ax: Axes, axes: Sequence[Axis], importances: Importances, ob
     return ax
 
 
-def parallel_figure(search: Search, objective: int) -> Figure:
+def parallel_figure(search: SearchResult, objective: int) -> Figure:
     """A line a configuration through its parameters to one objective, by its place."""
     notes = [
         f"{search.heading}. A line a configuration. Finished ones end at their mean over seeds, the better the darker, "
@@ -146,7 +146,7 @@ def parallel_figure(search: Search, objective: int) -> Figure:
     return figure
 
 
-def draw_parallel(ax: Axes, search: Search, objective: int) -> Axes:
+def draw_parallel(ax: Axes, search: SearchResult, objective: int) -> Axes:
     """Parameters as vertical axes, the objective as the last one; the better a configuration ranks, the darker."""
     axes = axes_of(search.space)
     values = [c.values[objective] for c in search.finished]
@@ -183,7 +183,7 @@ def _draw_upright(ax: Axes, place: int, ticks: dict[float, str], title: str, is_
     ax.text(place, 1.06, title, ha="center", va="bottom", fontsize=8)
 
 
-def in_view(search: Search) -> list[Configuration]:
+def in_view(search: SearchResult) -> list[ConfigurationResult]:
     """Finished configurations without the few that are so much worse than most that they would crowd the others.
 
     Worse by more than three times the distance of the quartiles, in an objective.
@@ -194,7 +194,7 @@ def in_view(search: Search) -> list[Configuration]:
     return [search.finished[place] for place in np.flatnonzero(is_near)]
 
 
-def pareto_figure(search: Search) -> Figure:
+def pareto_figure(search: SearchResult) -> Figure:
     """Two objectives against each other, their front and the single seeds."""
     shown, hidden = in_view(search), len(search.finished) - len(in_view(search))
     outside = f" {hidden} far worse {'lie' if hidden > 1 else 'lies'} outside of the picture." if hidden else ""
@@ -214,7 +214,7 @@ def pareto_figure(search: Search) -> Figure:
     return figure
 
 
-def draw_pareto(ax: Axes, search: Search, shown: Sequence[Configuration]) -> Axes:
+def draw_pareto(ax: Axes, search: SearchResult, shown: Sequence[ConfigurationResult]) -> Axes:
     """First objective on the x axis, second on the y axis; the front as the stairs that bound what was reached."""
     front = pareto_front(search)
     for configuration in shown:
@@ -232,7 +232,7 @@ def draw_pareto(ax: Axes, search: Search, shown: Sequence[Configuration]) -> Axe
     return ax
 
 
-def _draw_with_seeds(ax: Axes, configuration: Configuration, colour: str) -> None:
+def _draw_with_seeds(ax: Axes, configuration: ConfigurationResult, colour: str) -> None:
     """The mean as a dot, joined to its seeds by thin lines."""
     x, y = configuration.values
     if configuration.num_seeds > 1:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.load_search import SearchRecord
-from analysis.searches import Search
+from analysis.searches import SearchResult
 
 
 class End(NamedTuple):
@@ -43,7 +43,7 @@ class History(NamedTuple):
     """Iterations trained in all."""
 
 
-def history(record: SearchRecord, search: Search, objective: int) -> History:
+def history(record: SearchRecord, search: SearchResult, objective: int) -> History:
     """Follow one objective, by its place, over the iterations that all members trained in the order of time."""
     times, totals = _budget(record)
     ended = {

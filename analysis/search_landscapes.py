@@ -17,7 +17,7 @@ from analysis.estimates import CONFIDENCE
 from analysis.search_axes import Axis, axes_of
 from analysis.search_figures import SCALE, SEED, STOPPED, handle, metric_label, stopped_handle
 from analysis.search_surrogate import NEAR, Floats, Marginal, Surrogate
-from analysis.searches import Configuration, Search, best_in
+from analysis.searches import ConfigurationResult, SearchResult, best_in
 from analysis.style import GREY, PALETTE, PANELS, STYLE, TEXT_WIDTH, figure_with_notes, limit_axis
 
 MODEL = "Gaussian process (Matérn 5/2, kernels averaged, independent noise a seed) through the finished seeds"
@@ -27,7 +27,7 @@ _DEVIATIONS = 1.96
 _FAILED: dict[str, Any] = {"color": PALETTE[1], "marker": "x", "markersize": 4, "markeredgewidth": 0.9}
 
 
-def slice_figure(search: Search, objective: int) -> Figure:
+def slice_figure(search: SearchResult, objective: int) -> Figure:
     """A panel a parameter: configurations against it, one objective by its place."""
     axes = axes_of(search.space)
     columns = min(len(axes), _COLUMNS)
@@ -54,7 +54,7 @@ def slice_figure(search: Search, objective: int) -> Figure:
     return figure
 
 
-def draw_slice(ax: Axes, search: Search, axis: Axis, objective: int, room: float) -> ScalarMappable:
+def draw_slice(ax: Axes, search: SearchResult, axis: Axis, objective: int, room: float) -> ScalarMappable:
     """Configurations against one parameter, on an axis of `room` inches; the colours of their order."""
     colours = ScalarMappable(Normalize(0, max(len(search.configurations) - 1, 1)), SCALE)
     for configuration in search.having("stopped"):
@@ -68,7 +68,7 @@ def draw_slice(ax: Axes, search: Search, axis: Axis, objective: int, room: float
     return colours
 
 
-def sensitivity_figure(search: Search, name: str, objective: int, model: Surrogate | None) -> Figure:
+def sensitivity_figure(search: SearchResult, name: str, objective: int, model: Surrogate | None) -> Figure:
     """One objective, by its place, against one parameter: configurations, and the model's estimates with intervals."""
     axes = axes_of(search.space)
     [place] = [place for place, axis in enumerate(axes) if axis.name == name]
@@ -92,7 +92,7 @@ def sensitivity_figure(search: Search, name: str, objective: int, model: Surroga
     return figure
 
 
-def sensitivity_notes(search: Search, axes: Sequence[Axis], place: int, has_model: bool) -> list[str]:
+def sensitivity_notes(search: SearchResult, axes: Sequence[Axis], place: int, has_model: bool) -> list[str]:
     """What is written under a sensitivity to the parameter at a place: what the lines are, and what they are not."""
     observed = (
         f"{search.heading}. Finished configurations only; ticks at the bottom: where configurations were stopped."
@@ -113,7 +113,7 @@ def sensitivity_notes(search: Search, axes: Sequence[Axis], place: int, has_mode
     return [observed, estimate]
 
 
-def draw_observed(ax: Axes, search: Search, axis: Axis, objective: int) -> Axes:
+def draw_observed(ax: Axes, search: SearchResult, axis: Axis, objective: int) -> Axes:
     """Finished configurations with their seeds against one parameter; stopped ones as ticks at the bottom."""
     for configuration in search.finished:
         _draw_with_seeds(ax, axis, configuration, objective, PALETTE[0])
@@ -168,7 +168,7 @@ def _break(ax: Axes, place: float, width: float, upright: bool) -> None:
     ax.plot(*places, linestyle="none", color="black", marker=slash, markersize=6, markeredgewidth=0.7, **style)
 
 
-def _draw_with_seeds(ax: Axes, axis: Axis, configuration: Configuration, objective: int, colour: Any) -> None:
+def _draw_with_seeds(ax: Axes, axis: Axis, configuration: ConfigurationResult, objective: int, colour: Any) -> None:
     """A configuration's mean against one parameter, over its seeds, which a thin line joins."""
     x = axis.position(configuration.fields[axis.name])
     seeds = [values[objective] for values in configuration.seed_values]
@@ -183,6 +183,6 @@ def _mark_at_bottom(ax: Axes, places: Floats, style: dict[str, Any]) -> None:
     ax.plot(places, np.full(len(places), 0.02), linestyle="none", transform=ax.get_xaxis_transform(), **style)
 
 
-def with_status(search: Search, status: str) -> list[dict[str, float | int]]:
+def with_status(search: SearchResult, status: str) -> list[dict[str, float | int]]:
     """Searched fields of the configurations of a status."""
     return [c.fields for c in search.configurations if c.status == status]

@@ -15,7 +15,7 @@ from analysis.load_search import SearchRecord
 from analysis.names import written
 from analysis.search_history import history
 from analysis.search_tables import Table
-from analysis.searches import Search
+from analysis.searches import SearchResult
 
 JOURNAL = "search_journal.log"
 """The file that optuna-dashboard opens."""
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
     """Why there is none."""
 
 
-def pictures(record: SearchRecord, search: Search) -> Iterator[Picture]:
+def pictures(record: SearchRecord, search: SearchResult) -> Iterator[Picture]:
     """All pictures that this search can have, and those that it lacks, in the order of the page."""
     yield _history(record, search)
     yield _importance(search)
@@ -45,7 +45,7 @@ def pictures(record: SearchRecord, search: Search) -> Iterator[Picture]:
         yield from _of_objective(search, objective)
 
 
-def page(search: Search, table: Table, shown: list[tuple[Picture, bytes]]) -> str:
+def page(search: SearchResult, table: Table, shown: list[tuple[Picture, bytes]]) -> str:
     """The report as HTML with everything in it; shown: pictures with their PNGs."""
     sections = "\n".join(_section(picture, png) for picture, png in shown)
     front = " An asterisk marks the Pareto front." if "front" in table.header else ""
@@ -76,7 +76,7 @@ A mean of few seeds is uncertain, and the best of many means is, as a rule, a li
 """
 
 
-def _history(record: SearchRecord, search: Search) -> Picture:
+def _history(record: SearchRecord, search: SearchResult) -> Picture:
     explained = (
         "Whether more budget still helps: the line is the best mean so far, dots are single seeds at their end. A line "
         "that has been flat for long says that the search has found what it can. Grey circles are configurations that "
@@ -88,7 +88,7 @@ def _history(record: SearchRecord, search: Search) -> Picture:
     return Picture("search_history", "History", explained, figure, "no seed has finished and none was stopped")
 
 
-def _importance(search: Search) -> Picture:
+def _importance(search: SearchResult) -> Picture:
     explained = (
         "Which parameters matter. fANOVA asks what moves the objective anywhere in the searched space, PED-ANOVA what "
         "sets the best configurations apart. Where the two disagree, a parameter matters only among poor or only among "
@@ -100,7 +100,7 @@ def _importance(search: Search) -> Picture:
     return Picture("search_importance", "Parameter importance", explained, figure, needed)
 
 
-def _pareto(search: Search) -> Picture:
+def _pareto(search: SearchResult) -> Picture:
     explained = (
         "What one objective costs in the other. Behind the line lies what the search has reached. Where seeds scatter "
         "further than configurations lie apart, their order is not settled."
@@ -109,7 +109,7 @@ def _pareto(search: Search) -> Picture:
     return Picture("search_pareto", "Pareto front", explained, figure, "no configuration has finished")
 
 
-def _of_objective(search: Search, place: int) -> Iterator[Picture]:
+def _of_objective(search: SearchResult, place: int) -> Iterator[Picture]:
     """What is drawn of each objective."""
     objective = search.objectives[place]
     name = f"held-out {written(objective)}"
@@ -147,7 +147,7 @@ def _html_table(table: Table) -> str:
     return f"<table>\n<tr>{header}</tr>\n{rows}\n</table>"
 
 
-def _summary(search: Search) -> str:
+def _summary(search: SearchResult) -> str:
     rungs = ", ".join(f"{rung:,}" for rung in search.rungs)
     stopping = f"stopping at {rungs} iterations" if rungs else "no early stopping"
     objectives = " and ".join(f"held-out {written(name)}" for name in search.objectives)

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.load_search import SearchRecord
-from analysis.searches import Configuration, Search
+from analysis.searches import ConfigurationResult, SearchResult
 from larvae.config import held_out
 from sweeps.adaptive.sampling import Observation, Sampler
 
@@ -58,7 +58,7 @@ class Importances(NamedTuple):
     """None where there are too few configurations, or their values are equal."""
 
 
-def importances(search: Search) -> Importances:
+def importances(search: SearchResult) -> Importances:
     """Ask fANOVA and PED-ANOVA, of the finished configurations and their means over seeds."""
     finished = search.finished
     num_best = min(_BEST, len(finished) // 2)
@@ -72,8 +72,8 @@ def importances(search: Search) -> Importances:
 
 
 def _of_method(
-    search: Search,
-    finished: Sequence[Configuration],
+    search: SearchResult,
+    finished: Sequence[ConfigurationResult],
     objective: int,
     method: str,
     evaluator: BaseImportanceEvaluator,
@@ -98,7 +98,7 @@ def _of_method(
 
 
 def _shares(
-    search: Search, finished: Sequence[Configuration], objective: int, evaluator: BaseImportanceEvaluator
+    search: SearchResult, finished: Sequence[ConfigurationResult], objective: int, evaluator: BaseImportanceEvaluator
 ) -> dict[str, float]:
     """Importances of one objective; none where all values are equal or no tree of fANOVA can split them."""
     if len({c.values[objective] for c in finished}) < 2:
@@ -125,7 +125,7 @@ def _ped_anova(quantile: float) -> PedAnovaImportanceEvaluator:
         return PedAnovaImportanceEvaluator(**arguments)
 
 
-def journal(record: SearchRecord, search: Search) -> bytes:
+def journal(record: SearchRecord, search: SearchResult) -> bytes:
     """Content of a file that `optuna-dashboard FILE` opens: the study with a trial a configuration, in their order.
 
     Failed configurations are failed trials, running ones are running. Seeds, standard deviations and the searched
@@ -146,7 +146,7 @@ def journal(record: SearchRecord, search: Search) -> bytes:
         return path.read_bytes()
 
 
-def trial(record: SearchRecord, search: Search, configuration: Configuration) -> FrozenTrial:
+def trial(record: SearchRecord, search: SearchResult, configuration: ConfigurationResult) -> FrozenTrial:
     """One configuration as a trial."""
     # Alone, since a failed one among others gets the value of the worst, which is for samplers and not for people.
     [made] = _sampler(search).study([_observation(configuration)]).trials
@@ -167,7 +167,9 @@ def trial(record: SearchRecord, search: Search, configuration: Configuration) ->
     return made
 
 
-def _curve(record: SearchRecord, search: Search, configuration: Configuration) -> dict[int, tuple[float, float]]:
+def _curve(
+    record: SearchRecord, search: SearchResult, configuration: ConfigurationResult
+) -> dict[int, tuple[float, float]]:
     """Time (ms) and mean of the first objective over the first seeds, by iteration, to the rung if it was stopped."""
     first = [seed.hash for seed in configuration.seeds][: search.first_seeds]
     rows = record.evaluations[record.evaluations["hash"].isin(first)]
@@ -180,12 +182,12 @@ def _curve(record: SearchRecord, search: Search, configuration: Configuration) -
     return {int(step): (time, value) for step, time, value in complete[["time", "value"]].itertuples(name=None)}
 
 
-def _sampler(search: Search) -> Sampler:
+def _sampler(search: SearchResult) -> Sampler:
     """One that takes every space: nothing is suggested here."""
     return Sampler(kind="random", space=search.space, objectives=search.objectives, seed=0)
 
 
-def _observation(configuration: Configuration) -> Observation:
+def _observation(configuration: ConfigurationResult) -> Observation:
     """As the search itself sees it; one that was stopped without a value at its rung counts as failed here."""
     has_value = bool(configuration.values)
     status = configuration.status if has_value or configuration.status != "stopped" else "failed"

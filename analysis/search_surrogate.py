@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 
 from analysis.search_axes import Axis, axes_of
-from analysis.searches import Search
+from analysis.searches import SearchResult
 
 FEWEST = 5
 """Configurations that a model can rest on."""
@@ -188,7 +188,7 @@ def log_likelihood(kernel: Kernel, points: Floats, values: Floats) -> float:
     return float(-np.square(white).sum() / 2 - np.log(np.diag(factor)).sum())
 
 
-def surrogate(search: Search, objective: int) -> Surrogate | None:
+def surrogate(search: SearchResult, objective: int) -> Surrogate | None:
     """The model of one objective, by its place, of all finished seeds; None where configurations are too few."""
     if len(search.finished) < FEWEST:
         return None

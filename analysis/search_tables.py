@@ -12,7 +12,7 @@ from analysis.load import METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
 from analysis.names import written
 from analysis.search_axes import axes_of
-from analysis.searches import Search, held_out_evaluation, pareto_front, ranked
+from analysis.searches import SearchResult, held_out_evaluation, pareto_front, ranked
 from larvae.config import held_out
 
 _NOT_FOR_PEOPLE = ("name", "directory", "point", "ended_at")
@@ -32,7 +32,7 @@ class Table(NamedTuple):
         return "\n".join("   ".join(cell.rjust(width) for cell, width in line).rstrip() for line in lines)
 
 
-def seeds_frame(record: SearchRecord, search: Search) -> pd.DataFrame:
+def seeds_frame(record: SearchRecord, search: SearchResult) -> pd.DataFrame:
     """One row a member, whatever its status, by configuration and seed.
 
     configuration_status is the search's: finished, stopped, failed or running; counts tells whether the member is
@@ -69,7 +69,7 @@ def seeds_frame(record: SearchRecord, search: Search) -> pd.DataFrame:
     return frame.join(others, on="hash").astype(whole)
 
 
-def configurations_frame(seeds: pd.DataFrame, search: Search) -> pd.DataFrame:
+def configurations_frame(seeds: pd.DataFrame, search: SearchResult) -> pd.DataFrame:
     """One row a configuration: rank (finished ones, from 1), status, num_seeds, and mean and standard deviation.
 
     seeds: of `seeds_frame`. Means are over the seeds that count, so those of finished configurations alone; where two
@@ -96,7 +96,7 @@ def configurations_frame(seeds: pd.DataFrame, search: Search) -> pd.DataFrame:
     return frame.join(counting, on="configuration").sort_values(["rank", "configuration"], ignore_index=True)
 
 
-def best_table(configurations: pd.DataFrame, search: Search, most: int = 10) -> Table:
+def best_table(configurations: pd.DataFrame, search: SearchResult, most: int = 10) -> Table:
     """The best configurations: parameters, seeds, held-out metrics and those of the whole data, mean ± sd.
 
     configurations: of `configurations_frame`.

@@ -31,8 +31,8 @@ class Seed(NamedTuple):
     """At its end; of a stopped configuration at the rung; () where there is none."""
 
 
-class Configuration(NamedTuple):
-    """A suggestion of the search, with its members."""
+class ConfigurationResult(NamedTuple):
+    """What has become of a suggestion, with its members."""
 
     number: int
     """From 0, in the order of the suggestions."""
@@ -70,8 +70,8 @@ class Configuration(NamedTuple):
         return tuple(float(column) for column in np.mean(self.seed_values, axis=0)) if self.seed_values else ()
 
 
-class Search(NamedTuple):
-    """What the report is about."""
+class SearchResult(NamedTuple):
+    """What a search has found, whether it has ended or not."""
 
     study: str
     dataset: str
@@ -84,15 +84,15 @@ class Search(NamedTuple):
     first_seeds: int
     planned_seeds: int
     """What the best configurations get."""
-    configurations: tuple[Configuration, ...]
+    configurations: tuple[ConfigurationResult, ...]
     """By number."""
 
-    def having(self, status: str) -> list[Configuration]:
+    def having(self, status: str) -> list[ConfigurationResult]:
         """Configurations of a status that have values."""
         return [c for c in self.configurations if c.status == status and c.values]
 
     @property
-    def finished(self) -> list[Configuration]:
+    def finished(self) -> list[ConfigurationResult]:
         return self.having("finished")
 
     @property
@@ -113,11 +113,11 @@ class Search(NamedTuple):
         return f"{self.study}: {self.dataset}, {self.iterations:,} iterations; {self.counts}"
 
 
-def summarise(record: SearchRecord) -> Search:
+def summarise(record: SearchRecord) -> SearchResult:
     """The configurations of a search as it stands. Raises InvalidInputError where its description lacks something."""
     told = record.description
     try:
-        search = Search(
+        search = SearchResult(
             study=record.study,
             dataset=str(record.members["dataset"].iloc[0]),
             sampler=str(told["sampler"]),
@@ -147,12 +147,12 @@ def _require_objectives(objectives: tuple[str, ...]) -> None:
         require_known("objectives", name, OBJECTIVES)
 
 
-def ranked(search: Search) -> list[Configuration]:
+def ranked(search: SearchResult) -> list[ConfigurationResult]:
     """The finished configurations, best first: by fronts where there are two objectives, then by the first one."""
     rest = _by_first_objective(search)
     if len(search.objectives) == 1:
         return rest
-    ordered: list[Configuration] = []
+    ordered: list[ConfigurationResult] = []
     while rest:
         best = front(rest, search.objectives)
         ordered += best
@@ -160,17 +160,17 @@ def ranked(search: Search) -> list[Configuration]:
     return ordered
 
 
-def best_in(search: Search, objective: int) -> Configuration:
+def best_in(search: SearchResult, objective: int) -> ConfigurationResult:
     """The finished configuration, there must be one, of the best mean of one objective, by its place."""
     return max(search.finished, key=lambda c: search.signs[objective] * c.values[objective])
 
 
-def pareto_front(search: Search) -> list[Configuration]:
+def pareto_front(search: SearchResult) -> list[ConfigurationResult]:
     """The finished configurations that no other dominates, best in the first objective first."""
     return front(_by_first_objective(search), search.objectives)
 
 
-def failures(record: SearchRecord, search: Search) -> list[str]:
+def failures(record: SearchRecord, search: SearchResult) -> list[str]:
     """Members that failed, for example `configuration 4 seed 0 (loss is nan)`."""
     failed = {
         str(row["hash"]): str(row["reason"]) for row in record.members.to_dict("records") if row["status"] == FAILED
@@ -183,7 +183,7 @@ def failures(record: SearchRecord, search: Search) -> list[str]:
     ]
 
 
-def _configuration(record: SearchRecord, search: Search, members: pd.DataFrame) -> Configuration:
+def _configuration(record: SearchRecord, search: SearchResult, members: pd.DataFrame) -> ConfigurationResult:
     point = dict(members["point"].iloc[0])
     # The tag stays with a member that was stopped by an earlier command and trains on in a longer search.
     rungs = members.loc[members["status"] == STOPPED, "stopped_at"].dropna()
@@ -196,10 +196,10 @@ def _configuration(record: SearchRecord, search: Search, members: pd.DataFrame) 
     else:
         status = "finished" if sum(seed.has_finished for seed in seeds) >= search.first_seeds else "running"
     number = int(members["configuration"].iloc[0])
-    return Configuration(number, point, search.space.fields(point), status, stopped_at, seeds)
+    return ConfigurationResult(number, point, search.space.fields(point), status, stopped_at, seeds)
 
 
-def _seed(record: SearchRecord, search: Search, row: dict[Any, Any], stopped_at: int) -> Seed:
+def _seed(record: SearchRecord, search: SearchResult, row: dict[Any, Any], stopped_at: int) -> Seed:
     """A member; what it trained beyond a rung while the verdict was open does not count.
 
     One that finished in an earlier, shorter search and has not trained on has not finished in this one.
@@ -220,6 +220,6 @@ def held_out_evaluation(record: SearchRecord, row: dict[Any, Any], stopped_at: i
     return {name: float(chosen.iloc[0][name]) for name in ("iteration", *HELD_OUT)}
 
 
-def _by_first_objective(search: Search) -> list[Configuration]:
+def _by_first_objective(search: SearchResult) -> list[ConfigurationResult]:
     """The finished configurations, best in the first objective first."""
     return sorted(search.finished, key=lambda c: search.signs[0] * c.values[0], reverse=True)

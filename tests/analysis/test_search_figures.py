@@ -16,7 +16,7 @@ from analysis.search_history import history
 from analysis.search_page import Picture, pictures
 from analysis.search_study import importances
 from analysis.search_surrogate import surrogate
-from analysis.searches import Search, pareto_front, ranked, summarise
+from analysis.searches import SearchResult, pareto_front, ranked, summarise
 from analysis.style import STYLE
 from tests.analysis.invented_search import InventedSearch, describe, realistic, record, run_of, small
 
@@ -48,7 +48,7 @@ def of_six_parameters() -> InventedSearch:
 
 
 @pytest.fixture(scope="module")
-def search() -> Search:
+def search() -> SearchResult:
     return summarise(record(realistic(configurations=30)))
 
 
@@ -122,7 +122,7 @@ def test_the_history_shows_its_numbers_and_stopped_ones_hollow() -> None:
     assert list(line.get_xdata()) == [*(best.budget for best in shown.best), shown.budget]
 
 
-def test_a_slice_shows_stopped_configurations_hollow_and_others_filled(search: Search) -> None:
+def test_a_slice_shows_stopped_configurations_hollow_and_others_filled(search: SearchResult) -> None:
     [axis, *_] = axes_of(search.space)
     ax = Figure().subplots()
     search_landscapes.draw_slice(ax, search, axis, 0, room=2.0)
@@ -134,7 +134,7 @@ def test_a_slice_shows_stopped_configurations_hollow_and_others_filled(search: S
     assert filled.isdisjoint(values)
 
 
-def test_zero_has_a_place_of_its_own_left_of_the_range(search: Search) -> None:
+def test_zero_has_a_place_of_its_own_left_of_the_range(search: SearchResult) -> None:
     model = surrogate(search, 0)
     assert model is not None
     ax = search_landscapes.draw_observed(Figure().subplots(), search, model.axes[0], 0)
@@ -146,7 +146,7 @@ def test_zero_has_a_place_of_its_own_left_of_the_range(search: Search) -> None:
     assert "0" in [label.get_text() for label in ax.get_xticklabels()]
 
 
-def test_the_estimate_says_what_it_is_and_what_it_leaves_out(search: Search) -> None:
+def test_the_estimate_says_what_it_is_and_what_it_leaves_out(search: SearchResult) -> None:
     notes = " ".join(search_landscapes.sensitivity_notes(search, axes_of(search.space), 0, has_model=True))
     for phrase in ("Gaussian process", "averaged over dim z, γ_tc of the finished", "95 % intervals", "flatters"):
         assert phrase in notes
@@ -154,7 +154,7 @@ def test_the_estimate_says_what_it_is_and_what_it_leaves_out(search: Search) -> 
     assert few[1] == f"Too few finished configurations for an estimate: {len(search.finished)}."
 
 
-def test_parallel_lines_of_stopped_configurations_have_no_end(search: Search) -> None:
+def test_parallel_lines_of_stopped_configurations_have_no_end(search: SearchResult) -> None:
     ax = search_figures.draw_parallel(Figure().subplots(), search, 0)
     lengths = [len(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) > 2]
     assert lengths.count(3) == len(search.having("stopped"))
@@ -183,7 +183,7 @@ def test_the_few_that_are_far_worse_lie_outside_of_the_view_and_are_counted() ->
     assert "1 far worse lies outside" in " ".join(note.split())
 
 
-def test_importances_say_on_how_many_configurations_they_rest(search: Search) -> None:
+def test_importances_say_on_how_many_configurations_they_rest(search: SearchResult) -> None:
     figure = search_figures.importance_figure(search, importances(search))
     assert f"{len(search.finished)} finished configurations" in figure.texts[0].get_text()
     [ax] = figure.axes

@@ -9,18 +9,18 @@ import pytest
 
 from analysis.load_search import HELD_OUT
 from analysis.search_tables import best_table, configurations_frame, mean_and_deviation, seeds_frame
-from analysis.searches import Search, best_in, failures, pareto_front, ranked, summarise
+from analysis.searches import SearchResult, best_in, failures, pareto_front, ranked, summarise
 from larvae.errors import InvalidInputError
 from tests.analysis.invented_search import InventedSearch, Run, describe, realistic, record, run_of, small
 
 POINT = {"tau": 1.0, "z_dim": 5, "gamma_tc": 4.0}
 
 
-def search_of(*runs: Run, **changed: Any) -> Search:
+def search_of(*runs: Run, **changed: Any) -> SearchResult:
     return summarise(record(InventedSearch(describe(**changed), list(runs))))
 
 
-def scattered(seed: int, configurations: int = 25) -> Search:
+def scattered(seed: int, configurations: int = 25) -> SearchResult:
     """A search for MIG and ℓ2 with random results of one or two seeds."""
     rng = np.random.default_rng(seed)
     runs = [
@@ -37,18 +37,18 @@ def invented() -> InventedSearch:
 
 
 @pytest.fixture(scope="module")
-def search(invented: InventedSearch) -> Search:
+def search(invented: InventedSearch) -> SearchResult:
     return summarise(record(invented))
 
 
-def test_configurations_have_the_status_that_the_search_gives_them(search: Search) -> None:
+def test_configurations_have_the_status_that_the_search_gives_them(search: SearchResult) -> None:
     statuses = [configuration.status for configuration in search.configurations]
     assert statuses == ["finished", "finished", "finished", "stopped", "failed", "running"]
     assert search.counts == "6 configurations: 3 finished, 1 stopped, 1 failed, 1 running"
     assert [configuration.number for configuration in search.configurations] == list(range(6))
 
 
-def test_a_configuration_is_its_mean_over_finished_seeds(search: Search) -> None:
+def test_a_configuration_is_its_mean_over_finished_seeds(search: SearchResult) -> None:
     first, second, *_ = search.configurations
     assert first.values == pytest.approx((0.25,))
     assert first.interval(0).std == pytest.approx(np.std([0.3, 0.2], ddof=1))
@@ -56,11 +56,11 @@ def test_a_configuration_is_its_mean_over_finished_seeds(search: Search) -> None
     assert second.fields == {"tau": 0.0, "z_dim": 2, "gamma_tc": 10.0}
 
 
-def test_the_best_is_not_the_best_single_run(search: Search) -> None:
+def test_the_best_is_not_the_best_single_run(search: SearchResult) -> None:
     assert [configuration.number for configuration in ranked(search)] == [1, 0, 2]
 
 
-def test_what_was_stopped_or_failed_is_never_best_however_good(search: Search) -> None:
+def test_what_was_stopped_or_failed_is_never_best_however_good(search: SearchResult) -> None:
     others = [c for c in search.configurations if c.status in ("stopped", "running")]
     assert max(seed.values[0] for c in others for seed in c.seeds) > 0.1
     assert {c.number for c in ranked(search)}.isdisjoint({3, 4, 5})
@@ -108,7 +108,7 @@ def test_what_was_stopped_once_and_then_trained_to_the_end_has_finished() -> Non
     assert configuration.values == pytest.approx((0.3,))
 
 
-def test_the_order_of_runs_changes_nothing(invented: InventedSearch, search: Search) -> None:
+def test_the_order_of_runs_changes_nothing(invented: InventedSearch, search: SearchResult) -> None:
     backwards = record(InventedSearch(invented.description, invented.runs[::-1]))
     assert summarise(backwards) == search
 
@@ -136,7 +136,7 @@ def test_each_objective_has_its_own_best() -> None:
     assert best_in(search, 1).values[1] == min(c.values[1] for c in search.finished)
 
 
-def test_failures_are_named(invented: InventedSearch, search: Search) -> None:
+def test_failures_are_named(invented: InventedSearch, search: SearchResult) -> None:
     assert failures(record(invented), search) == ["configuration 4 seed 0 (loss is nan)"]
 
 
@@ -162,7 +162,7 @@ def test_a_description_that_lacks_something_says_what() -> None:
         summarise(record(InventedSearch(described, small().runs)))
 
 
-def test_seeds_have_a_row_each_and_only_finished_ones_count(invented: InventedSearch, search: Search) -> None:
+def test_seeds_have_a_row_each_and_only_finished_ones_count(invented: InventedSearch, search: SearchResult) -> None:
     seeds = seeds_frame(record(invented), search)
     assert len(seeds) == len(invented.runs)
     assert seeds["hash"].is_unique
@@ -198,7 +198,7 @@ def test_means_of_configurations_are_those_of_their_counting_seeds() -> None:
     assert set(frame.index[frame["on_front"]]) == {c.number for c in pareto_front(search)}
 
 
-def test_metrics_of_the_whole_data_choose_nothing(invented: InventedSearch, search: Search) -> None:
+def test_metrics_of_the_whole_data_choose_nothing(invented: InventedSearch, search: SearchResult) -> None:
     known = record(invented)
     opposite = known._replace(members=known.members.assign(mig=1 - known.members["mig"]))
     assert summarise(opposite) == search
@@ -207,7 +207,7 @@ def test_metrics_of_the_whole_data_choose_nothing(invented: InventedSearch, sear
     assert list(frame["mig_mean"][:3]) == sorted(frame["mig_mean"][:3])
 
 
-def test_the_table_shows_the_best_first(invented: InventedSearch, search: Search) -> None:
+def test_the_table_shows_the_best_first(invented: InventedSearch, search: SearchResult) -> None:
     table = best_table(configurations_frame(seeds_frame(record(invented), search), search), search, most=2)
     assert table.header[:5] == ["#", "τ", "dim z", "γ_tc", "seeds"]
     assert table.rows[0][:6] == ["1", "0", "2", "10", "3/3", "0.270 ± 0.010"]
