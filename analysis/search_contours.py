@@ -14,17 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.search_axes import Axis
-from analysis.search_figures import SCALE, short_label
+from analysis.search_figures import short_label
 from analysis.search_landscapes import MODEL, with_status, write_parameter
 from analysis.search_surrogate import Floats, Surrogate
 from analysis.searches import SearchResult, best_in
-from analysis.style import PALETTE, STYLE, TEXT_WIDTH, figure_with_notes
+from analysis.style import PALETTE, SCALE, SMALLEST_RANGE, STYLE, TEXT_WIDTH, figure_with_notes
 
 _FEW = 3  # rows of panels, above which texts are smaller
 _ZERO = 0.035  # half of the width that 0 has where it lies beside a range
 _FAR = 0.2  # from a finished configuration in two axes, beyond which contours are faded
-_SMALLEST_RANGE = 0.02
-"""Of colours, in the metric's units: smaller differences would look like effects."""
 _OVER_CONTOURS: dict[str, dict[str, Any]] = {
     "finished": {"marker": "o", "markersize": 3.6, "color": "black", "markeredgewidth": 0.5},
     "best": {"marker": "*", "markersize": 8, "color": PALETTE[1], "markeredgewidth": 0.6},
@@ -86,7 +84,7 @@ def contour_figure(search: SearchResult, objective: int, model: Surrogate) -> Fi
 def _contour_style(search: SearchResult, objective: int, patches: Sequence[Patch]) -> dict[str, Any]:
     """Levels and colours that all panels share."""
     low, high = min(patch.mean.min() for patch in patches), max(patch.mean.max() for patch in patches)
-    growth = max(0.0, _SMALLEST_RANGE - (high - low)) / 2
+    growth = max(0.0, SMALLEST_RANGE - (high - low)) / 2
     levels = MaxNLocator(12).tick_values(low - growth, high + growth)
     return {"levels": levels, "cmap": SCALE if search.signs[objective] > 0 else SCALE.reversed()}
 

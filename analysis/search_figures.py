@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,14 +18,20 @@ from analysis.search_axes import Axis, axes_of
 from analysis.search_history import History
 from analysis.search_study import FANOVA, PED_ANOVA, Importances
 from analysis.searches import ConfigurationResult, SearchResult, best_in, pareto_front
-from analysis.style import GREY, PALETTE, PANELS, STYLE, figure_with_notes, limit_axis
-
-PALE = "#A6A6A6"
-"""Of what was stopped."""
-SCALE = ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.08, 1, 256)), "better_is_darker")
-"""For values and for the order of suggestions: the better or the later, the darker."""
-SEED: dict[str, Any] = {"s": 7, "alpha": 0.45, "linewidths": 0, "zorder": 2.5}
-STOPPED: dict[str, Any] = {"s": 11, "facecolors": "none", "edgecolors": PALE, "linewidths": 0.7, "zorder": 2}
+from analysis.style import (
+    GREY,
+    PALE,
+    PALETTE,
+    PANELS,
+    SCALE,
+    SEED_DOTS,
+    STOPPED_DOTS,
+    STYLE,
+    dot_handle,
+    figure_with_notes,
+    limit_axis,
+    stopped_handle,
+)
 
 _HEIGHT, _PARALLEL_HEIGHT = 2.4, 2.3  # inches, of panels
 _FAR = 3.0
@@ -56,7 +61,7 @@ def history_figure(search: SearchResult, histories: Sequence[History]) -> Figure
             draw_history(ax, shown, sign)
         handles = [
             Line2D([], [], color=PALETTE[0], linewidth=1.3, label="best mean so far"),
-            handle("a seed's end", PALETTE[0], small=True),
+            dot_handle("a seed's end", PALETTE[0], small=True),
             stopped_handle("stopped: value at its rung"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
@@ -67,8 +72,8 @@ def draw_history(ax: Axes, shown: History, sign: int) -> Axes:
     """One objective against the iterations trained by all members together; sign: 1 where higher is better, else −1."""
     stopped = np.array([(end.budget, end.value) for end in shown.ends if end.status == "stopped"]).reshape(-1, 2)
     seeds = np.array([(end.budget, end.value) for end in shown.ends if end.status == "finished"]).reshape(-1, 2)
-    ax.scatter(stopped[:, 0], stopped[:, 1], **STOPPED)
-    ax.scatter(seeds[:, 0], seeds[:, 1], color=PALETTE[0], **SEED)
+    ax.scatter(stopped[:, 0], stopped[:, 1], **STOPPED_DOTS)
+    ax.scatter(seeds[:, 0], seeds[:, 1], color=PALETTE[0], **SEED_DOTS)
     if shown.best:
         budgets = [best.budget for best in shown.best]
         values = [best.value for best in shown.best]
@@ -207,8 +212,8 @@ def pareto_figure(search: SearchResult) -> Figure:
         draw_pareto(figure.subplots(), search, shown)
         handles = [
             Line2D([], [], color=PALETTE[1], marker="o", markersize=4, linewidth=1, label="Pareto front"),
-            handle("other configurations", PALETTE[0]),
-            handle("their seeds", GREY, small=True),
+            dot_handle("other configurations", PALETTE[0]),
+            dot_handle("their seeds", GREY, small=True),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
@@ -239,17 +244,5 @@ def _draw_with_seeds(ax: Axes, configuration: ConfigurationResult, colour: str) 
         seeds = np.array(configuration.seed_values)
         for seed_x, seed_y in seeds:
             ax.plot([x, seed_x], [y, seed_y], color=colour, linewidth=0.5, alpha=0.5, zorder=2.1)
-        ax.scatter(seeds[:, 0], seeds[:, 1], color=colour, **SEED)
+        ax.scatter(seeds[:, 0], seeds[:, 1], color=colour, **SEED_DOTS)
     ax.plot([x], [y], color=colour, marker="o", markersize=4, linestyle="none", zorder=3)
-
-
-def handle(label: str, colour: Any, small: bool = False) -> Line2D:
-    """A dot for a legend: of a mean, or small, of seeds."""
-    size, alpha = (2.6, 0.5) if small else (4, 1)
-    return Line2D([], [], color=colour, marker="o", markersize=size, alpha=alpha, linestyle="none", label=label)
-
-
-def stopped_handle(label: str) -> Line2D:
-    """Of what was stopped, for a legend."""
-    style: dict[str, Any] = {"marker": "o", "markersize": 3.3, "markerfacecolor": "none", "markeredgewidth": 0.7}
-    return Line2D([], [], color=PALE, linestyle="none", label=label, **style)

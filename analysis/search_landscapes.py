@@ -15,10 +15,23 @@ from matplotlib.lines import Line2D
 
 from analysis.estimates import CONFIDENCE
 from analysis.search_axes import Axis, axes_of
-from analysis.search_figures import SCALE, SEED, STOPPED, handle, metric_label, stopped_handle
+from analysis.search_figures import metric_label
 from analysis.search_surrogate import NEAR, Floats, Marginal, Surrogate
 from analysis.searches import ConfigurationResult, SearchResult, best_in
-from analysis.style import GREY, PALETTE, PANELS, STYLE, TEXT_WIDTH, figure_with_notes, limit_axis
+from analysis.style import (
+    GREY,
+    PALETTE,
+    PANELS,
+    SCALE,
+    SEED_DOTS,
+    STOPPED_DOTS,
+    STYLE,
+    TEXT_WIDTH,
+    dot_handle,
+    figure_with_notes,
+    limit_axis,
+    stopped_handle,
+)
 
 MODEL = "Gaussian process (Matérn 5/2, kernels averaged, independent noise a seed) through the finished seeds"
 _COLUMNS = 3
@@ -45,7 +58,7 @@ def slice_figure(search: SearchResult, objective: int) -> Figure:
         for ax in panels[len(axes) :]:
             ax.set_axis_off()
         figure.colorbar(drawn, ax=panels, label="configuration (order)", aspect=30, pad=0.02)
-        handles = [handle("finished (mean)", SCALE(0.8)), handle("its seeds", SCALE(0.8), small=True)]
+        handles = [dot_handle("finished (mean)", SCALE(0.8)), dot_handle("its seeds", SCALE(0.8), small=True)]
         if search.having("stopped"):
             handles.append(stopped_handle("stopped (at its rung)"))
         if with_status(search, "failed"):
@@ -58,7 +71,7 @@ def draw_slice(ax: Axes, search: SearchResult, axis: Axis, objective: int, room:
     """Configurations against one parameter, on an axis of `room` inches; the colours of their order."""
     colours = ScalarMappable(Normalize(0, max(len(search.configurations) - 1, 1)), SCALE)
     for configuration in search.having("stopped"):
-        ax.scatter(axis.position(configuration.fields[axis.name]), configuration.values[objective], **STOPPED)
+        ax.scatter(axis.position(configuration.fields[axis.name]), configuration.values[objective], **STOPPED_DOTS)
     for configuration in search.finished:
         shade = configuration.number / max(len(search.configurations) - 1, 1)
         _draw_with_seeds(ax, axis, configuration, objective, SCALE(shade))
@@ -77,7 +90,7 @@ def sensitivity_figure(search: SearchResult, name: str, objective: int, model: S
         figure = figure_with_notes(2.7, sensitivity_notes(search, axes, place, has_model=model is not None))
         ax = figure.subplots()
         draw_observed(ax, search, axes[place], objective)
-        handles = [handle("mean over seeds", PALETTE[0]), handle("single seeds", PALETTE[0], small=True)]
+        handles = [dot_handle("mean over seeds", PALETTE[0]), dot_handle("single seeds", PALETTE[0], small=True)]
         if model is not None:
             draw_estimate(ax, model, place, None)
             label = "others averaged" if len(axes) > 1 else "estimate"
@@ -174,7 +187,7 @@ def _draw_with_seeds(ax: Axes, axis: Axis, configuration: ConfigurationResult, o
     seeds = [values[objective] for values in configuration.seed_values]
     if len(seeds) > 1:
         ax.plot([x, x], [min(seeds), max(seeds)], color=colour, linewidth=0.5, alpha=0.6, zorder=2.4)
-        ax.scatter([x] * len(seeds), seeds, color=colour, **SEED)
+        ax.scatter([x] * len(seeds), seeds, color=colour, **SEED_DOTS)
     ax.scatter(x, configuration.values[objective], s=16, color=colour, linewidths=0, zorder=3)
 
 

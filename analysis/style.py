@@ -1,4 +1,4 @@
-"""How every figure looks: colours, markers and sizes are defined here and nowhere else, with what figures share."""
+"""How figures look: the palette, and the dots, lines, axes, legends and notes that several of them share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -24,6 +25,13 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#595959"
+PALE = "#A6A6A6"
+"""Of what was stopped."""
+SCALE = ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.08, 1, 256)), "better_is_darker")
+"""For values and for the order of suggestions: the better or the later, the darker."""
+SEED_DOTS: dict[str, Any] = {"s": 7, "alpha": 0.45, "linewidths": 0, "zorder": 2.5}
+"""Seeds of a search, in the colour of their configuration."""
+STOPPED_DOTS: dict[str, Any] = {"s": 11, "facecolors": "none", "edgecolors": PALE, "linewidths": 0.7, "zorder": 2}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -38,10 +46,10 @@ STYLE: dict[Any, Any] = {
 }
 TEXT_WIDTH = 5.5
 """Inches: the text width of the paper's one-column layout."""
+SMALLEST_RANGE = 0.02
+"""Of an axis, or of colours, in the metric's units: smaller differences would look like effects."""
 
 _NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
-_SMALLEST_HEIGHT = 0.02
-"""Of an axis, in the metric's units: smaller differences would look like effects."""
 
 
 class Panel(NamedTuple):
@@ -120,7 +128,7 @@ def draw_curve(ax: Axes, curve: Sequence[Estimate], positions: NDArray[np.float6
 def limit_axis(ax: Axes, panel: Panel) -> None:
     """Keep the y axis high enough for small differences to look small, and within what the metric can be."""
     low, high = ax.get_ylim()
-    growth = max(0.0, _SMALLEST_HEIGHT - (high - low)) / 2
+    growth = max(0.0, SMALLEST_RANGE - (high - low)) / 2
     ax.set_ylim(max(low - growth, panel.lowest), min(high + growth, panel.highest))
 
 
@@ -147,7 +155,20 @@ def draw_reference(row: Sequence[Axes], reference: Reference, data_height: float
 
 
 def legend_handle(index: int, label: str) -> Line2D:
+    """A curve's line and marker for a legend."""
     return Line2D([], [], linewidth=1.1, label=label, **_marker(index, PALETTE[index % len(PALETTE)]))
+
+
+def dot_handle(label: str, colour: Any, small: bool = False) -> Line2D:
+    """A dot for a legend: of a mean, or small, of seeds."""
+    size, alpha = (2.6, 0.5) if small else (4, 1)
+    return Line2D([], [], color=colour, marker="o", markersize=size, alpha=alpha, linestyle="none", label=label)
+
+
+def stopped_handle(label: str) -> Line2D:
+    """Of what was stopped, for a legend."""
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.3, "markerfacecolor": "none", "markeredgewidth": 0.7}
+    return Line2D([], [], color=PALE, linestyle="none", label=label, **style)
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
