@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.estimates import CONFIDENCE, Sensitivity
+from analysis.estimates import Sensitivity
 from analysis.style import (
     PANELS,
     STYLE,
@@ -18,6 +18,7 @@ from analysis.style import (
     legend_handle,
     limit_axis,
     missing_note,
+    points_note,
 )
 
 _PANEL_HEIGHT = 2.15  # inches
@@ -58,11 +59,7 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
 
 def figure_notes(sensitivity: Sensitivity) -> list[str]:
     """What is written under the panels: what the points are, and which members are missing."""
-    points = "one seed"
-    if sensitivity.num_seeds > 1:
-        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {sensitivity.num_seeds} seeds"
-    hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in sensitivity.estimates) else ""
     return [
-        f"{sensitivity.heading}; {points}{hollow}",
+        points_note(sensitivity.heading, sensitivity.num_seeds, sensitivity.estimates),
         *missing_note(sensitivity.missing, sensitivity.num_members),
     ]

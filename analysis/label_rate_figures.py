@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
 from analysis.comparisons import ALPHA, Comparison, LabelRates
-from analysis.estimates import CONFIDENCE
 from analysis.names import written
 from analysis.style import (
     GREY,
@@ -25,6 +24,7 @@ from analysis.style import (
     legend_handle,
     limit_axis,
     missing_note,
+    points_note,
 )
 
 STAR: dict[str, Any] = {"marker": "*", "markersize": 5.5, "markeredgewidth": 0, "color": "black", "linestyle": "none"}
@@ -111,15 +111,10 @@ def draw_stars(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparison]) -
 
 def figure_notes(rates: LabelRates) -> list[str]:
     """What is written under the panels: what points and stars are, what was not tested, which members are missing."""
-    comparisons = rates.comparisons
-    points = "one seed"
-    if rates.num_seeds > 1:
-        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {rates.num_seeds} seeds"
-    sides = [side for c in comparisons for side in (c.baseline, c.larvae)]
-    hollow = "; hollow: seeds missing" if any(0 < side.num_seeds < side.num_planned for side in sides) else ""
+    sides = [side for comparison in rates.comparisons for side in (comparison.baseline, comparison.larvae)]
     return [
-        f"{rates.heading}; {points}{hollow}",
-        *_test_notes(comparisons),
+        points_note(rates.heading, rates.num_seeds, sides),
+        *_test_notes(rates.comparisons),
         *missing_note(rates.missing, rates.num_members),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.estimates import Estimate, MissingMember
+from analysis.estimates import CONFIDENCE, Estimate, MissingMember
 from analysis.references import Reference
 from sweeps.mlflow_names import FAILED
 
@@ -89,6 +89,15 @@ def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
         parse_math=False,
     )
     return figure
+
+
+def points_note(heading: str, num_seeds: int, estimates: Iterable[Estimate]) -> str:
+    """What curves are of, what their points are, and what hollow ones are, where there are some."""
+    points = "one seed"
+    if num_seeds > 1:
+        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {num_seeds} seeds"
+    hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
+    return f"{heading}; {points}{hollow}"
 
 
 def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:
