@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.load import METRICS, varied_parameters
+from analysis.load import LOGGED_METRICS, varied_parameters
 from analysis.names import written
 from analysis.references import Reference, reference
 from larvae.errors import InvalidInputError
@@ -166,7 +166,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         estimates=tuple(
             estimate(cell, cell["label_rate"].iloc[0], cell[parameter.name].iloc[0], metric)
             for cell in cells
-            for metric in measured(study, members, METRICS)
+            for metric in measured(study, members, LOGGED_METRICS)
         ),
         missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={row[parameter.name]:g}"),
     )
@@ -205,7 +205,7 @@ def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:
 def members_frame(members: pd.DataFrame, parameters: Sequence[str]) -> pd.DataFrame:
     """The columns of `load_members` that a members' CSV keeps, every member whatever its status."""
     configuration = ["name", "hash", *parameters, "label_rate", "seed"]
-    logged = [metric for metric in METRICS if members[metric].notna().any()]
+    logged = [metric for metric in LOGGED_METRICS if members[metric].notna().any()]
     return members[[*configuration, "status", "iterations", *logged, "reason"]]
 
 

@@ -23,7 +23,7 @@ from larvae.errors import InvalidInputError
 from sweeps import mlflow_names
 from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
 
-METRICS = (
+LOGGED_METRICS = (
     "mig",
     "mig_y",
     "mig_aligned",
@@ -40,7 +40,7 @@ METRICS = (
 REPEATED_OVER = ("label_rate", "seed")
 """What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
 
-_COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *METRICS)
+_COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *LOGGED_METRICS)
 """What `load_members` gives beside the parameters."""
 _PANEL = ("dataset", "regulariser")
 """What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
@@ -64,7 +64,7 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     """All members of a study, one row each, in the order of their parameters.
 
     Columns: name, hash, directory (of its checkpoint), status (MLflow's), iterations (trained so far), reason
-    (of a failure), METRICS, and what was logged as parameters: fields of MemberConfig in their types, any other
+    (of a failure), LOGGED_METRICS, and what was logged as parameters: fields of MemberConfig in their types, any other
     as text. Metrics are the last logged ones: results where status is FINISHED, NaN where none was logged. Of
     several runs of one member the finished one counts, else the newest.
     Raises InvalidInputError when the server, the study or its members cannot be found.
@@ -190,7 +190,7 @@ def member_row(client: Any, run: Any) -> dict[str, object]:
         "iterations": int(tags[mlflow_names.ITERATIONS]) if is_finished else _iterations_so_far(client, run),
         "reason": " ".join(tags.get(mlflow_names.REASON, "").split()) if has_reason else "",
         **{name: value for name, value in _parameters(run).items() if name not in _COLUMNS},
-        **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
+        **{metric: run.data.metrics.get(metric, float("nan")) for metric in LOGGED_METRICS},
     }
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-METRICS = {"mig": "MIG", "l2": "ℓ2", "factor_vae_score": "FactorVAE score"}
-DATASETS = {
+METRIC_NAMES = {"mig": "MIG", "l2": "ℓ2", "factor_vae_score": "FactorVAE score"}
+DATASET_NAMES = {
     "dsprites": "dSprites",
     "shapes3d": "3DShapes",
     "shapes3d-rendered": "3DShapes (rendered)",
     "isaac3d": "Isaac3D",
     "celeba": "CelebA",
 }
-REGULARISERS = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
+REGULARISER_NAMES = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
 
 
 def written(name: str) -> str:
     """For people; a name that is not known stays as it is."""
-    return (METRICS | DATASETS | REGULARISERS).get(name, name)
+    return (METRIC_NAMES | DATASET_NAMES | REGULARISER_NAMES).get(name, name)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Distinct names of data sets, or of regularisers, as the paper orders them; others follow by alphabet."""
-    known = [*DATASETS, *REGULARISERS]
+    known = [*DATASET_NAMES, *REGULARISER_NAMES]
     return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimates import DRAWN_METRICS
-from analysis.load import METRICS
+from analysis.load import LOGGED_METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
 from analysis.names import written
 from analysis.search_axes import axes_of
@@ -37,7 +37,7 @@ def seeds_frame(record: SearchRecord, search: SearchResult) -> pd.DataFrame:
 
     configuration_status is the search's: finished, stopped, failed or running; counts tells whether the member is
     part of its configuration's mean. HELD_OUT are those at iteration evaluated_at: the end, or the rung where it was
-    stopped. METRICS are of the whole data, at the end. Then MLflow's status, and all parameters.
+    stopped. LOGGED_METRICS are of the whole data, at the end. Then MLflow's status, and all parameters.
     """
     rows = []
     members = {str(row["hash"]): row for row in record.members.to_dict("records")}
@@ -54,7 +54,7 @@ def seeds_frame(record: SearchRecord, search: SearchResult) -> pd.DataFrame:
                     **configuration.fields,
                     "evaluated_at": values["iteration"],
                     **{name: values[name] for name in HELD_OUT},
-                    **{name: row[name] for name in METRICS if record.members[name].notna().any()},
+                    **{name: row[name] for name in LOGGED_METRICS if record.members[name].notna().any()},
                     "stopped_at": row["stopped_at"],
                     "iterations": row["iterations"],
                     "status": row["status"],
@@ -63,7 +63,7 @@ def seeds_frame(record: SearchRecord, search: SearchResult) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows)
-    others = record.members.drop(columns=[*METRICS, *_NOT_FOR_PEOPLE]).drop_duplicates("hash").set_index("hash")
+    others = record.members.drop(columns=[*LOGGED_METRICS, *_NOT_FOR_PEOPLE]).drop_duplicates("hash").set_index("hash")
     others = others[[name for name in others if name not in frame]]
     whole = dict.fromkeys(("evaluated_at", "stopped_at"), "Int64")
     return frame.join(others, on="hash").astype(whole)
@@ -77,7 +77,7 @@ def configurations_frame(seeds: pd.DataFrame, search: SearchResult) -> pd.DataFr
     """
     ranks = {configuration.number: rank for rank, configuration in enumerate(ranked(search), start=1)}
     front = {configuration.number for configuration in pareto_front(search)}
-    metrics = [name for name in (*HELD_OUT, *METRICS) if name in seeds]
+    metrics = [name for name in (*HELD_OUT, *LOGGED_METRICS) if name in seeds]
     counting = seeds[seeds["counts"]].groupby("configuration")[metrics].agg(["mean", "std"])
     counting.columns = ["_".join(names) for names in counting.columns.to_flat_index()]
     rows = [

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import load, script, style, traversal_figure
-from analysis.names import REGULARISERS
+from analysis.names import REGULARISER_NAMES
 from analysis.traversal_figure import Model, TraversalComparison
 from larvae import datasets
 from larvae.config import MemberConfig
@@ -158,7 +158,7 @@ def _labels(config: MemberConfig) -> str:
 
 def _title(config: MemberConfig) -> str:
     """What the paper calls a model."""
-    regulariser = REGULARISERS[config.regulariser]
+    regulariser = REGULARISER_NAMES[config.regulariser]
     if config.replaces_labels:
         return f"LaRVAE ({regulariser}, τ = {config.tau:g})"
     return f"SS-{regulariser}" if config.uses_labels else regulariser

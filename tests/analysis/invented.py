@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from analysis.load import METRICS
+from analysis.load import LOGGED_METRICS
 from larvae.config import MemberConfig
 
 
@@ -64,7 +64,7 @@ def frame(members: list[Member]) -> pd.DataFrame:
             "iterations": m.iterations,
             "reason": m.reason,
             **{name: str(value) if isinstance(value, list) else value for name, value in m.config.to_dict().items()},
-            **dict.fromkeys(METRICS, math.nan),
+            **dict.fromkeys(LOGGED_METRICS, math.nan),
             "mig": m.mig,
             "mig_y": m.mig,
             "mig_aligned": m.mig,
@@ -133,7 +133,7 @@ def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
         if member.reason:
             tags["larvae.reason"] = member.reason
         run = client.create_run(experiment, run_name=row["name"], tags=tags).info.run_id
-        names = [metric for metric in METRICS if not math.isnan(row[metric])]
+        names = [metric for metric in LOGGED_METRICS if not math.isnan(row[metric])]
         last = member.iterations if member.status == "FINISHED" else member.iterations // 2
         points = [
             *[Metric(metric, 0.0, 0, last // 2) for metric in names],

@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from analysis.load import METRICS
+from analysis.load import LOGGED_METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
 from larvae.config import MemberConfig
 from sweeps.adaptive.sampling import Observation, Sampler
@@ -191,7 +191,7 @@ def record(invented: InventedSearch, study: str = "search-quick") -> SearchRecor
                 "iterations": run.iterations,
                 "reason": run.reason,
                 **{k: str(v) if isinstance(v, list) else v for k, v in run.config.to_dict().items()},
-                **dict.fromkeys(METRICS, math.nan),
+                **dict.fromkeys(LOGGED_METRICS, math.nan),
                 **run.final,
                 "configuration": run.configuration,
                 "point": run.point,
