@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import estimates, figures, load, script, style
+from analysis import estimates, load, script, sensitivity_figures, style
 from larvae.errors import require_known
 
 
@@ -43,7 +43,7 @@ def draw(arguments: Arguments) -> None:
     study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
     members = load.load_members(arguments.tracking_uri, study)
     sensitivity = estimates.estimate_sensitivity(study, members, parameter)
-    figure = figures.sensitivity_figure(sensitivity)
+    figure = sensitivity_figures.sensitivity_figure(sensitivity)
     stem = f"{parameter.name}_sensitivity"
     contents = {
         f"{stem}.png": style.figure_bytes(figure, "png"),

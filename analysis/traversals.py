@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import load, script, style, traversal_figure
+from analysis import load, script, style, traversal_figures
 from analysis.names import REGULARISER_NAMES
-from analysis.traversal_figure import Model, TraversalComparison
+from analysis.traversal_figures import Model, TraversalComparison
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
@@ -64,7 +64,7 @@ def draw(arguments: Arguments) -> None:
     if arguments.steps < 2:
         raise InvalidInputError(f"`steps` must be >= 2, got {arguments.steps}")
     compared = compare(choose_checkpoints(arguments), arguments)
-    figure = traversal_figure.draw_traversals(compared)
+    figure = traversal_figures.draw_traversals(compared)
     contents = {f"traversals_{compared.dataset}.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
     script.write_all(arguments.output, contents)
     for name in contents:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 
 from analysis import style
-from analysis.traversal_figure import Model, TraversalComparison, draw_traversals, panel_picture
+from analysis.traversal_figures import Model, TraversalComparison, draw_traversals, panel_picture
 from larvae.traversal import Traversal
 
 SIZE, GAP = 64, 4

@@ -8,7 +8,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis.estimates import TAU, Sensitivity, estimate_sensitivity
-from analysis.figures import draw_sensitivity, figure_notes, sensitivity_figure
+from analysis.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
 from analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends
 
