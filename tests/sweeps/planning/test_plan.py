@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -308,11 +309,20 @@ def test_what_ended_members_tell_is_not_timed_again(
 def test_dci_is_timed_on_fewer_images(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "_ask", in_this_process)
     monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.1)
-    monkeypatch.setattr(measuring, "dci", lambda *_: time.sleep(0.05))
+    taken: list[tuple[int, float]] = []
+
+    def dci(codes: np.ndarray, *_: object) -> None:
+        started = time.perf_counter()
+        time.sleep(0.05)
+        taken.append((len(codes), time.perf_counter() - started))
+
+    monkeypatch.setattr(measuring, "dci", dci)
     settings = settings_of(tmp_path, dataset)
     schedule = dataclasses.replace(settings.schedule, evaluation_size=10_000, metrics=(), final_metrics=("dci",))
     cost = measuring.measure([MEMBER], 2, 1, dataclasses.replace(settings, schedule=schedule), CPU).costs[
         kind_of(MEMBER)
     ]
+    (images, seconds), *more = taken
+    assert (images, more) == (10_000 // 20, [])
     assert cost.evaluation == 0
-    assert 20 * 0.05 <= cost.end < 20 * 0.05 + 1
+    assert cost.end >= 20 * seconds
