@@ -21,6 +21,7 @@ import requests
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps import mlflow_names
+from sweeps.database import require_database
 from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
 
 LOGGED_METRICS = (
@@ -270,6 +271,8 @@ def _require_database_or_server(tracking_uri: str) -> None:
             requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
         except requests.RequestException as error:
             raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
+    else:
+        require_database(tracking_uri)
 
 
 def _require_tables(tracking_uri: str, path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import requests
 
 from larvae.errors import InvalidInputError
+from sweeps.database import require_database
 from sweeps.study import require_writable
-from sweeps.tracking_uri import is_server, kind_fault, sqlite_path
+from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
 
 
 def require_answer(uri: str) -> None:
@@ -18,9 +19,11 @@ def require_answer(uri: str) -> None:
     if path := sqlite_path(uri):
         require_writable("tracking_uri", path.absolute().parent)
         if path.exists() and not _is_database(path):
-            raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {uri}")
+            raise InvalidInputError(f"`tracking_uri` must name an SQLite database, or none yet, got {shown(uri)}")
     elif is_server(uri):
         _require_answering_server(uri)
+    else:
+        require_database(uri)
 
 
 def _is_database(path: Path) -> bool:
@@ -37,7 +40,7 @@ def _require_answering_server(uri: str) -> None:
         reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
         advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
         raise InvalidInputError(
-            f"`tracking_uri` must be a running MLflow server, got {uri}: {reason}; {advice}"
+            f"`tracking_uri` must be a running MLflow server, got {shown(uri)}: {reason}; {advice}"
         ) from None
 
 
@@ -47,4 +50,4 @@ def refusal(uri: str, error: Exception) -> str:
     advice = "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, anew"
     if "Host" in said:
         advice = "start it with --allowed-hosts and the name in --tracking-uri"
-    return f"`tracking_uri` must take this user's requests, got {uri}: {said}; {advice}"
+    return f"`tracking_uri` must take this user's requests, got {shown(uri)}: {said}; {advice}"

@@ -22,7 +22,7 @@ from sweeps.provenance import source_tags
 from sweeps.reporting import MemberReporter
 from sweeps.study import Study
 from sweeps.tracking import UNREACHABLE, Tracker
-from sweeps.tracking_uri import is_server
+from sweeps.tracking_uri import is_server, shown
 
 
 def new_console() -> Console:
@@ -99,7 +99,7 @@ def held(
         except UNREACHABLE as error:
             reason = str(error).partition("\n")[0]
             rule = "`tracking_uri` must take a study's runs"
-            raise InvalidInputError(f"{rule}, got {options.tracking_uri}: {reason}") from None
+            raise InvalidInputError(f"{rule}, got {shown(options.tracking_uri)}: {reason}") from None
         yield Session(study, options, prepared, tracker, console)
 
 

@@ -27,4 +27,6 @@ def kind_fault(uri: str) -> str:
 
 def shown(uri: str) -> str:
     """The address without user and password, for messages."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    if uri.startswith("sqlite:"):
+        return uri  # an @ is part of a folder's name
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1…", re.sub(r"//[^/@:]*(:[^?]*)?@", "//", uri))

@@ -2,7 +2,7 @@
 # Runs the MLflow server, in the container of compose.yaml or on a plain host:
 #
 #     export MLFLOW_NAMES="mlflow 10.0.0.5" PGPASSWORD=...
-#     bash cluster/mlflow/serve.sh postgresql://mlflow@localhost/mlflow /srv/mlflow-artifacts
+#     bash cluster/mlflow/serve.sh postgresql+psycopg2://mlflow@localhost/mlflow /srv/mlflow-artifacts
 #
 # MLFLOW_NAMES: under which names or addresses clients call it; requests for others are refused. It listens on
 # MLFLOW_HOST, by default this host alone. Artifacts go through the server: no client needs access to their folder

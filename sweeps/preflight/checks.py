@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sweeps.places import misfit
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.nodes import NEEDED, PACKAGES, Facts
+from sweeps.tracking_uri import shown
 
 CLOCK_SECONDS = 2.0
 """How far clocks may be apart before runs of different nodes seem out of order."""
@@ -121,7 +122,7 @@ def _caches(nodes: Sequence[Node], driver: Facts, demand: Demand) -> Iterator[Fi
 def _tracking(nodes: Sequence[Node], driver: Facts, demand: Demand) -> Iterator[Finding]:
     for node, facts in _answered(nodes):
         if facts.tracking:
-            rule = f"a node should reach MLflow at {demand.tracking_uri}, but {facts.tracking}"
+            rule = f"a node should reach MLflow at {shown(demand.tracking_uri)}, but {facts.tracking}"
             advice = (
                 "open its port to that node; until then start sweeps on others: only a sweep's driver writes to MLflow"
             )

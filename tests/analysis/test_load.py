@@ -154,3 +154,19 @@ def test_a_server_that_does_not_answer_is_given_up_soon_and_its_password_kept(mo
         find_study("http://user:secret@127.0.0.1:1", "tau")
     assert time.monotonic() - started < 15
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://user:secret@127.0.0.1:1/x", "driver psycopg is not installed; pip install psycopg2-binary"),
+        ("postgresql+psycopg2://user:secret@127.0.0.1:1/x", "failed: Connection refused"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_soon_and_its_password_kept(uri: str, said: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(InvalidInputError, match="must be a database that answers") as raised:
+        find_study(uri, "tau")
+    assert time.monotonic() - started < 10
+    assert said in str(raised.value)
+    assert "secret" not in str(raised.value)

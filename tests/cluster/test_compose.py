@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 import requests
 import yaml
 from compose_spec import PyCompose
+from sqlalchemy import create_engine
 
-from tests.cluster.files import CLUSTER, read_constraints
+from tests.cluster.files import CLUSTER, ROOT, read_constraints
 from tests.cluster.mlflow_host import MLflowServer
 
+DATABASE = re.compile(r"\b(?:postgresql|mysql|mssql)(?:\+\w+)?://[^\s\"',\]`]+")
 TEXT = (CLUSTER / "mlflow" / "compose.yaml").read_text()
 SECRETS = {"POSTGRES_PASSWORD": "0123abcd", "MLFLOW_NAMES": "mlflow.example.org"}
 
@@ -107,6 +111,19 @@ def test_the_script_says_what_it_needs(tmp_path: Path, words: tuple[str, ...], n
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: a database's URI, a folder of artifacts and MLFLOW_NAMES must be given")
+
+
+@pytest.mark.parametrize("path", ["mlflow/Dockerfile", "mlflow/serve.sh", "kubernetes/mlflow.yaml", "README.md"])
+def test_databases_are_written_with_a_driver_that_is_installed(path: str) -> None:
+    """SQLAlchemy imports the driver that an address names, and one of its own choice where none is named."""
+    addresses = DATABASE.findall((CLUSTER / path).read_text())
+    assert addresses
+    drivers = {create_engine(address).dialect.driver for address in addresses}
+    packages = {package for driver in drivers for package in packages_distributions()[driver]}
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
+    assert packages == {re.split("[<>=]", requirement)[0] for requirement in extra}
+    assert packages <= read_constraints().keys()
+    assert packages <= set((CLUSTER / "mlflow" / "Dockerfile").read_text().split())
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,34 @@ def test_tracking_database_that_is_none(folder: Path, capsys: pytest.CaptureFixt
     assert "sqlite:///notes.txt" in message
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://user:secret@127.0.0.1:1/x", "its driver psycopg is not installed; pip install psycopg2-binary"),
+        ("mysql://user:secret@127.0.0.1:1/x", "its driver MySQLdb is not installed; install MySQLdb"),
+        ("postgresql+psycopg2://user:secret@127.0.0.1:1/x", 'connection to server at "127.0.0.1", port 1 failed'),
+        (
+            "postgresql+psycopg2://user:secret@127.0.0.1:port/x",
+            "no address of a database; write postgresql+psycopg2://",
+        ),
+        ("postgresql+none://user:secret@127.0.0.1:1/x", "no driver of that name; pip install psycopg2-binary"),
+    ],
+)
+def test_tracking_database_that_cannot_be_used(
+    uri: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal(folder, capsys, "--tracking-uri", uri)
+    shown = uri.replace("user:secret@", "")
+    assert message.startswith(f"`tracking_uri` must be a database that answers, got {shown}: {said}")
+    assert "secret" not in message
+
+
+def test_tracking_database_that_never_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with silent_server() as port:
+        message = refusal(folder, capsys, "--tracking-uri", f"postgresql+psycopg2://user@127.0.0.1:{port}/x")
+    assert "timeout expired; mend the address or the database, or use sqlite:///mlflow.db" in message
+
+
 # Files
 
 

@@ -26,6 +26,17 @@ def test_an_expired_token_is_told() -> None:
     assert "Token expired; set MLFLOW_TRACKING_TOKEN" in str(caught.value)
 
 
+def test_messages_do_not_show_logins() -> None:
+    def message(uri: str) -> str:
+        with pytest.raises(InvalidInputError) as caught:
+            require_reachable(uri.replace("http://", "http://user:secret@"))
+        return str(caught.value)
+
+    with server(*EXPIRED) as uri:
+        assert f"got {uri}: UNAUTHENTICATED" in message(uri)
+    assert "got http://127.0.0.1:1: no answer" in message("http://127.0.0.1:1")
+
+
 def test_a_name_that_the_server_does_not_know_is_told() -> None:
     with server(*REBINDING) as uri, pytest.raises(InvalidInputError, match="--allowed-hosts"):
         require_reachable(uri)
