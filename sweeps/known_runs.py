@@ -35,6 +35,11 @@ def known_run(client: Any, experiment: str, member: str) -> KnownRun | None:
     return _known_run(found[0]) if found else None
 
 
+def is_there(client: Any, experiment: str, run: str) -> bool:
+    """Whether a run can be written to: MLflow has it, and nobody has deleted it or its experiment."""
+    return bool(client.search_runs([experiment], f"attributes.run_id = '{run}'", max_results=1))
+
+
 def _known_run(run: Any) -> KnownRun:
     was_stopped = mlflow_names.STOPPED_AT in run.data.tags
     return KnownRun(run.info.run_id, run.info.status, bool(run.data.params), was_stopped)

@@ -8,16 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from larvae.member import Row
 
 RETRY_SECONDS = 30.0
 """How long a server that does not answer is left alone, at most; at first less."""
 FIRST_RETRY_SECONDS = 2.0
+TURN_SECONDS = 1.0
+"""So much later than the server a member is tried again that could not be told of: others come first."""
 LINGER_SECONDS = 1.0
 """A thread without work waits so long for more before it ends."""
 MOST_ROWS = 200_000
 """Rows kept in memory, about 1 kB each. Beyond them a member's rows are left to the study's folder."""
+
+
+class RefusedError(Exception):
+    """The server answers, but does not take the news of one member."""
 
 
 @dataclass(slots=True)
@@ -46,7 +53,8 @@ class Outbox:
     """Keeps news by member and has threads send them: a member's own in their order, by one thread at a time.
 
     News of a member that has news already are sent together with those: the slower the server, the more rows go into
-    one request. A server that does not answer is left alone for a while and tried again.
+    one request. A server that does not answer is left alone for a while and tried again; where it refuses the news of
+    one member, only that one is.
     """
 
     def __init__(
@@ -54,8 +62,8 @@ class Outbox:
     ) -> None:
         """send: tells the server news of a member, also such that it has told before; False if rows were missing.
 
-        unreachable: what it raises when the server does not answer. Anything else is raised by the next `put` or
-        `flush`.
+        They must come from the folder then. unreachable: what it raises when the server does not answer; RefusedError
+        is understood too. Anything else is raised by the next `put` or `flush`.
         """
         self.error: Exception | None = None
         """Why the server could not be told last time, if so."""
@@ -66,6 +74,8 @@ class Outbox:
         self._planned: dict[str, None] = {}  # of these nothing but that they exist: they come last
         self._being_sent: set[str] = set()
         self._left_to_folder: set[str] = set()
+        self._left_alone: dict[str, float] = {}  # until when
+        self._refused: set[str] = set()
         self._num_rows = 0
         self._asleep_until = 0.0
         self._pause = FIRST_RETRY_SECONDS
@@ -99,6 +109,7 @@ class Outbox:
         with self._changed:
             if again:
                 self._asleep_until = 0.0
+                self._left_alone.clear()
             self._wake()
             self._changed.notify_all()
             while self._is_busy() and any(thread.is_alive() for thread in self._threads):
@@ -114,10 +125,18 @@ class Outbox:
 
     def _is_busy(self) -> bool:
         """Whether a thread sends something now or would do so next."""
-        return bool(self._being_sent) or (bool(self._news or self._planned) and not self._is_asleep())
+        return bool(self._being_sent) or self._ready() is not None
 
     def _is_asleep(self) -> bool:
         return time.monotonic() < self._asleep_until
+
+    def _ready(self) -> str | None:
+        """The member to be sent next, if one can be now."""
+        if self._is_asleep():
+            return None
+        now = time.monotonic()
+        members = (m for m in chain(self._news, self._planned) if m not in self._being_sent)
+        return next((m for m in members if self._left_alone.get(m, 0.0) <= now), None)
 
     def _wake(self) -> None:
         """Have as many threads as there is work for. Called with the lock held."""
@@ -132,6 +151,7 @@ class Outbox:
     def _raise_unexpected(self) -> None:
         if self.error is not None and not isinstance(self.error, self._unreachable):
             error, self.error, self._asleep_until = self.error, None, 0.0
+            self._left_alone.clear()
             raise error
 
     def _work(self) -> None:
@@ -145,14 +165,13 @@ class Outbox:
         """Wait for a member to be sent; None when there is none for a while. Called with the lock held."""
         deadline = time.monotonic() + LINGER_SECONDS
         while True:
-            if not self._is_asleep():
-                for members in (self._news, self._planned):
-                    if (member := next((m for m in members if m not in self._being_sent), None)) is not None:
-                        return member
+            if (member := self._ready()) is not None:
+                return member
             has_work = bool(self._news or self._planned)
             if self._has_stopped or (not has_work and time.monotonic() >= deadline):
                 return None
-            self._changed.wait(LINGER_SECONDS)
+            asleep = self._asleep_until - time.monotonic()
+            self._changed.wait(min(asleep, LINGER_SECONDS) if asleep > 0 else LINGER_SECONDS)
 
     def _send_one(self, member: str) -> None:
         """Send a member's news. Called with the lock held, which others may have while the server is told."""
@@ -172,25 +191,44 @@ class Outbox:
         if error is not None:
             self._keep(member, news, error)
         else:
-            self._pause = FIRST_RETRY_SECONDS
-            if isinstance(self.error, self._unreachable):
-                self.error = None
-            if news.from_folder and is_complete:
-                self._left_to_folder.discard(member)
+            self._cross_off(member, news, is_complete)
         self._changed.notify_all()
 
+    def _cross_off(self, member: str, news: News, is_complete: bool) -> None:
+        """The server has taken the news."""
+        self._pause = FIRST_RETRY_SECONDS
+        self._left_alone.pop(member, None)
+        self._refused.discard(member)
+        if isinstance(self.error, self._unreachable):
+            self.error = None
+        if not is_complete:
+            self._left_to_folder.add(member)
+        elif news.from_folder:
+            self._left_to_folder.discard(member)
+
     def _keep(self, member: str, news: News, error: Exception) -> None:
-        """Put news back, before those that have come meanwhile, and leave the server alone for a while."""
+        """Put news back, before the member's that have come meanwhile and behind all others', and wait for a while."""
         later = self._news.pop(member, News())
         self._num_rows += len(news.rows)
         news.add(later)
-        self._news = {member: news, **self._news}
-        if not isinstance(error, self._unreachable):
+        self._news[member] = news
+        if isinstance(error, RefusedError):
+            if not self._refused:
+                say(f"MLflow refuses news of a member, {error}; results are kept and sent later")
+            self._refused.add(member)
+            self._left_alone[member] = time.monotonic() + RETRY_SECONDS
+        elif not isinstance(error, self._unreachable):
             self.error, self._asleep_until = error, float("inf")
-        elif not self._is_asleep():
-            self.error = error
-            self._asleep_until = time.monotonic() + self._pause
-            self._pause = min(RETRY_SECONDS, 2 * self._pause)
-            with contextlib.suppress(OSError, ValueError):  # no one reads what this process prints any more
-                name = type(error).__name__
-                print(f"MLflow does not answer ({name}); results are kept and sent later", file=sys.stderr)
+        else:
+            if not self._is_asleep():
+                self.error = error
+                self._asleep_until = time.monotonic() + self._pause
+                self._pause = min(RETRY_SECONDS, 2 * self._pause)
+                say(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later")
+            self._left_alone[member] = self._asleep_until + TURN_SECONDS
+
+
+def say(line: str) -> None:
+    """Tell those at the terminal, if there are any: nothing else depends on it."""
+    with contextlib.suppress(OSError, ValueError):  # no one reads what this process prints any more
+        print(line, file=sys.stderr)

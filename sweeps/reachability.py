@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -51,3 +52,12 @@ def refusal(uri: str, error: Exception) -> str:
     if "Host" in said:
         advice = "start it with --allowed-hosts and the name in --tracking-uri"
     return f"`tracking_uri` must take this user's requests, got {shown(uri)}: {said}; {advice}"
+
+
+def is_away(answer: Any) -> bool:
+    """Whether an MlflowException or HTTPError is not about what was asked: the server, or its database, cannot now."""
+    if isinstance(answer, requests.HTTPError):
+        status = 500 if answer.response is None else answer.response.status_code
+    else:
+        status = answer.get_http_status_code()
+    return status >= 500 or status == 429

@@ -19,15 +19,16 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
 from sweeps import mlflow_names
-from sweeps.known_runs import KnownRun, known_run, known_runs
-from sweeps.outbox import News, Outbox
-from sweeps.provenance import environment
-from sweeps.reachability import refusal, require_answer
+from sweeps.experiments import find_or_make_experiment, find_or_make_study_run, is_deleted
+from sweeps.known_runs import KnownRun, is_there, known_run, known_runs
+from sweeps.outbox import News, Outbox, RefusedError, say
+from sweeps.reachability import is_away, refusal, require_answer
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking_uri import is_server, sqlite_path
 
@@ -37,7 +38,9 @@ MOST_AWAITED = 500
 _SERVER_THREADS = 4
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": mlflow_names.FINISHED, "failed": mlflow_names.FAILED, "stopped": mlflow_names.STOPPED}
-UNREACHABLE = (MlflowException, requests.RequestException, OSError)
+UNREACHABLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
+_ANSWERS = (MlflowException, requests.HTTPError)
+"""Some of them are a server's answers, with a status."""
 
 for noisy in ("alembic", "mlflow"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -81,10 +84,13 @@ class Tracker:
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
         self._is_doubtful: set[str] = set()  # members whose run may have been made by a request without an answer
+        self._is_incomplete: set[str] = set()  # members whose first rows went with a run that is there no more
         self._outbox = Outbox(self._send, UNREACHABLE, 1 if sqlite_path(uri) else _SERVER_THREADS)
-        self._experiment = self._find_or_make_experiment(uri)
+        self._experiment = find_or_make_experiment(self._client, study.name, uri)
         self._known = known_runs(self._client, self._experiment)
-        self._parent = self._find_or_make_parent(self._known.pop("study", None), {**tags, **(study_tags or {})})
+        self._parent = find_or_make_study_run(
+            self._client, self._experiment, self._known.pop("study", None), study, {**tags, **(study_tags or {})}
+        )
         self._runs = {name: run.run_id for name, run in self._known.items() if run.has_configuration}
         for name, run in self._known.items():  # no run stays RUNNING that a killed command left so
             if run.status == mlflow_names.RUNNING:
@@ -134,12 +140,50 @@ class Tracker:
         return is_complete
 
     def _send(self, name: str, news: News) -> bool:
-        """Tell MLflow news of a member; False if its rows are not in the folder where they should be."""
+        """Tell MLflow news of a member; False if it has not all rows. Raises RefusedError where MLflow refuses them."""
+        try:
+            try:
+                return self._tell(name, news)
+            except _ANSWERS as error:
+                if is_away(error) or not self._forget_lost_run(name):
+                    raise
+            news.has_started |= bool(news.rows)
+            return self._tell(name, news)
+        except _ANSWERS as error:
+            if is_away(error):
+                raise
+            said = " ".join(str(error).split())[:200]
+            raise RefusedError(f"{self._label(name)} ({said})") from error
+
+    def _forget_lost_run(self, name: str) -> bool:
+        """Whether a member's run is there no more: it is made anew then. RefusedError where it cannot be."""
+        run = self._runs.get(name) or (self._known[name].run_id if name in self._known else None)
+        if run is None or is_there(self._client, self._experiment, run):
+            return False
+        if is_deleted(self._client.get_experiment(self._experiment)):
+            raise RefusedError("whose experiment has been deleted, which the same command again restores")
+        self._runs.pop(name, None)
+        self._known.pop(name, None)
+        if self._logged.pop(name, 0):
+            self._is_incomplete.add(name)
+        if name in self._members:
+            say(f"the run of {self._label(name)} is no more in MLflow; it is made anew, with all rows at its end")
+        return True
+
+    def _label(self, name: str) -> str:
+        return self.study.label(self._members[name]) if name in self._members else name
+
+    def _tell(self, name: str, news: News) -> bool:
+        """Tell MLflow news of a member; False if rows are missing that must come from the folder."""
         known = self._known.get(name)
         if news.left_running and known and not news.has_started:
             self._client.set_terminated(known.run_id, mlflow_names.STOPPED)
         if name not in self._members:
             return True
+        if name in self._is_incomplete:
+            news.rows, news.from_folder = [], news.end is not None
+            if not (news.has_started or news.end):
+                return False
         is_waiting = not (news.rows or news.has_started or news.end)
         run = self._run_of(name, is_waiting)
         if is_waiting:
@@ -150,7 +194,9 @@ class Tracker:
         self._send_rows(name, run, result["history"] if result else news.rows, self._tags_of(name, news))
         if news.end:
             self._send_end(name, run, news.end[0])
-        return not news.from_folder or result is not None
+        if result:
+            self._is_incomplete.discard(name)
+        return name not in self._is_incomplete and (not news.from_folder or result is not None)
 
     def _found_in_folder(self, name: str, run: str) -> News:
         """What the folder has of a member and MLflow has not."""
@@ -209,32 +255,6 @@ class Tracker:
         picture = MemberDirectory(self.directory.path / "members" / name).traversal
         if status == "finished" and picture.exists():
             self._client.log_artifact(run, str(picture))
-
-    def _find_or_make_experiment(self, uri: str) -> str:
-        name = self.study.name
-        if experiment := self._client.get_experiment_by_name(name):
-            return experiment.experiment_id
-        location = None  # a server has its own place for artifacts
-        if database := sqlite_path(uri):
-            location = (database.absolute().parent / "mlartifacts" / name).as_uri()
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
-        return self._client.create_experiment(name, artifact_location=location, tags=kind)
-
-    def _find_or_make_parent(self, run: KnownRun | None, tags: Mapping[str, str]) -> str:
-        if run is None:
-            all_tags = {mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
-            run_id = self._client.create_run(self._experiment, run_name=self.study.name, tags=all_tags).info.run_id
-        else:
-            run_id = run.run_id
-            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        self._client.update_run(run_id, status=mlflow_names.RUNNING)
-        record = {
-            "study": self.study.name,
-            "members": {self.study.label(member): member.to_dict() for member in self.study.members},
-        }
-        self._client.log_dict(run_id, record, "study.json")
-        self._client.log_dict(run_id, environment(), "environment.json")
-        return run_id
 
     def _run_of(self, name: str, is_waiting: bool) -> str:
         """A member's run, found or made."""

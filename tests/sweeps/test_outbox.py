@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sweeps import outbox
-from sweeps.outbox import News, Outbox
+from sweeps.outbox import News, Outbox, RefusedError
 from tests.sweeps.processes import wait_until
 
 
@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.refused: set[str] = set()
         self.seconds = 0.0
         self.rows: dict[str, list[float]] = {}
         self.told: dict[str, list[str]] = {}
@@ -41,6 +42,8 @@ class Server:
             time.sleep(self.seconds)
             if self.is_away:
                 raise AwayError
+            if member in self.refused:
+                raise RefusedError(f"{member} (not found)")
             known = self.rows.setdefault(member, [])
             known += [row["iteration"] for row in news.rows]
             told = self.told.setdefault(member, [])
@@ -143,6 +146,72 @@ def test_a_server_that_comes_back_is_told_without_being_asked_to(
     wait_until(lambda: server.rows.get("a"), "the row to arrive", 20)
     assert box.flush()
     assert box.error is None
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_a_member_that_is_refused_holds_up_no_other(
+    server: Server, num_threads: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Outbox(server.send, (AwayError,), num_threads)
+    server.refused = {"a"}
+    box.put("a", News(rows=rows(1)))
+    box.plan("planned")
+    assert not box.flush()
+    for iteration in (1, 2, 3):
+        for member in "abcd":
+            box.put(member, News(rows=rows(iteration)))
+        assert not box.flush()
+    assert [server.rows.get(member) for member in "bcd"] == 3 * [[1, 2, 3]]
+    assert "planned" in server.calls
+    assert server.calls.count("a") == 1, "it is not left alone"
+    assert not box.flush(again=True)
+    assert server.calls.count("a") == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == ["MLflow refuses news of a member, a (not found); results are kept and sent later"]
+    server.refused = set()
+    assert box.flush(again=True)
+    assert server.rows["a"] == [1, 1, 2, 3]
+    box.stop()
+
+
+def test_a_member_that_the_server_fails_on_comes_last(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(outbox, "TURN_SECONDS", 0.5)
+    box = Outbox(server.send, (AwayError,), num_threads=1)
+    send = server.send
+
+    def fails_on_one(member: str, news: News) -> bool:
+        if member == "a":
+            server.calls.append(member)
+            raise AwayError
+        return send(member, news)
+
+    box._send = fails_on_one
+    box.put("a", News(rows=rows(1)))
+    box.put("b", News(rows=rows(1)))
+    for number in range(5):
+        box.plan(f"planned-{number}")
+    others = {"b", *(f"planned-{number}" for number in range(5))}
+    wait_until(lambda: others <= set(server.calls), "the others to be told of", 20)
+    assert server.calls.count("a") == 1
+    box.stop()
+
+
+def test_what_is_missing_is_told_until_the_folder_has_made_up_for_it(server: Server, box: Outbox) -> None:
+    send, missing = server.send, {"a"}
+
+    def loses(member: str, news: News) -> bool:
+        send(member, news)
+        return member not in missing or news.from_folder
+
+    box._send = loses
+    box.put("a", News(rows=rows(1)))
+    box.put("b", News(rows=rows(1)))
+    assert not box.flush()
+    box.put("a", News(rows=rows(2)))
+    box.put("a", News(end=("finished", "")))
+    assert box.flush()
+    assert server.rows == {"a": [1], "b": [1]}
 
 
 def test_memory_is_bounded_and_the_folder_makes_up_for_it(

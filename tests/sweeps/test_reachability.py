@@ -5,8 +5,19 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    REQUEST_LIMIT_EXCEEDED,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+)
 
 from larvae.errors import InvalidInputError
+from sweeps.reachability import is_away
 from sweeps.tracking import require_reachable
 from tests.sweeps.processes import answering_server
 
@@ -45,3 +56,26 @@ def test_a_name_that_the_server_does_not_know_is_told() -> None:
 def test_a_server_that_answers_is_taken() -> None:
     with server(200, b'{"experiments": []}') as uri:
         require_reachable(uri)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (INTERNAL_ERROR, True),
+        (TEMPORARILY_UNAVAILABLE, True),
+        (REQUEST_LIMIT_EXCEEDED, True),
+        (RESOURCE_DOES_NOT_EXIST, False),
+        (INVALID_PARAMETER_VALUE, False),
+        (PERMISSION_DENIED, False),
+    ],
+)
+def test_answers_tell_whether_the_server_is_away(code: int, expected: bool) -> None:
+    assert is_away(MlflowException("said", code)) == expected
+
+
+@pytest.mark.parametrize(("status", "expected"), [(502, True), (429, True), (404, False), (403, False)])
+def test_statuses_tell_whether_the_server_is_away(status: int, expected: bool) -> None:
+    """As artifacts are answered for."""
+    response = requests.Response()
+    response.status_code = status
+    assert is_away(requests.HTTPError(response=response)) == expected

@@ -11,6 +11,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from larvae.errors import InvalidInputError
 from sweeps import outbox, tracking
@@ -317,3 +318,139 @@ def test_a_failure_that_is_mended_leaves_no_reason(
     assert tracker.flush()
     run = runs_of(uri, study)[member]
     assert (run.info.status, run.data.tags.get("larvae.reason", "")) == ("FINISHED", "")
+
+
+# What people delete in MLflow's pages
+
+
+def remove_whole(uri: str, run: str) -> None:
+    """What `mlflow gc` does to a deleted run."""
+    MlflowClient(uri)._tracking_client.store._hard_delete_run(run)
+
+
+@pytest.mark.parametrize("is_removed_whole", [False, True])
+def test_a_run_that_is_deleted_is_made_anew_and_holds_up_no_other(
+    uri: str,
+    small_study: Build,
+    study_directory: StudyDirectory,
+    capsys: pytest.CaptureFixture[str],
+    is_removed_whole: bool,
+) -> None:
+    study = small_study(f"deleted-{is_removed_whole}", taus=(0.0, 1.0, 5.0, 10.0))
+    names = [member.content_hash for member in study.members]
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
+    for name in names:
+        tracker.start(name)
+        tracker.log(name, [row(2)])
+    assert tracker.flush()
+    lost = runs_of(uri, study)[names[0]].info.run_id
+    (remove_whole if is_removed_whole else lambda uri, run: MlflowClient(uri).delete_run(run))(uri, lost)
+    for name in names:
+        tracker.log(name, [row(4)])
+    assert not tracker.flush(), "what the folder does not have yet is missing"
+    runs = runs_of(uri, study)
+    assert [steps(uri, runs[name]) for name in names] == [[], [2, 4], [2, 4], [2, 4]]
+    assert statuses(uri, study) == 5 * ["RUNNING"]
+    for member in study.members:
+        tracker.log(member.content_hash, [row(6)])
+        study_directory.member(member).write_result(member, "finished", [row(2), row(4), row(6, mig=0.2)])
+        tracker.end(member.content_hash, "finished")
+    assert tracker.close("finished")
+    runs = runs_of(uri, study)
+    assert statuses(uri, study) == 5 * ["FINISHED"]
+    assert [steps(uri, runs[name]) for name in names] == 4 * [[2, 4, 6]]
+    assert runs[names[0]].info.run_id != lost
+    assert runs[names[0]].data.params == {k: "" if v == [] else str(v) for k, v in study.members[0].to_dict().items()}
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
+        "the run of tau=0 label_rate=0.01 seed=0 is no more in MLflow; it is made anew, with all rows at its end"
+    ]
+
+
+def test_the_next_command_sends_what_a_deleted_run_had(
+    uri: str, small_study: Build, study_directory: StudyDirectory
+) -> None:
+    """The command ends before the member does: the folder has no result, but a checkpoint whose rows come again."""
+    study = small_study("deleted-next", taus=(0.0,))
+    name = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
+    tracker.start(name)
+    tracker.log(name, [row(2)])
+    assert tracker.flush()
+    MlflowClient(uri).delete_run(runs_of(uri, study)[name].info.run_id)
+    tracker.log(name, [row(4)])
+    tracker.end(name, "stopped")
+    assert not tracker.close("stopped")
+    again = Tracker(uri, study, study_directory, IMAGES, {})
+    again.start(name)
+    again.log(name, [row(2), row(4), row(6)])
+    again.end(name, "finished")
+    assert again.close("finished")
+    assert steps(uri, runs_of(uri, study)[name]) == [2, 4, 6]
+
+
+def test_a_run_that_is_deleted_before_its_first_row_loses_none(
+    uri: str, small_study: Build, study_directory: StudyDirectory
+) -> None:
+    study = small_study("deleted-early", taus=(0.0,))
+    name = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
+    MlflowClient(uri).delete_run(runs_of(uri, study)[name].info.run_id)
+    tracker.start(name)
+    tracker.log(name, [row(2)])
+    tracker.log(name, [row(4)])
+    assert tracker.flush()
+    assert steps(uri, runs_of(uri, study)[name]) == [2, 4]
+    assert statuses(uri, study) == ["RUNNING", "RUNNING"]
+
+
+def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
+    uri: str, small_study: Build, study_directory: StudyDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = small_study("deleted-experiment", taus=(0.0,))
+    name = study.members[0].content_hash
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
+    tracker.start(name)
+    tracker.log(name, [row(2)])
+    assert tracker.flush()
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name(study.name).experiment_id)
+    tracker.log(name, [row(4)])
+    assert not tracker.close("failed")
+    assert capsys.readouterr().err.splitlines() == [
+        "MLflow refuses news of a member, whose experiment has been deleted, which the same command again restores; "
+        "results are kept and sent later"
+    ]
+    again = Tracker(uri, study, study_directory, IMAGES, {})
+    assert capsys.readouterr().err.startswith("MLflow's experiment deleted-experiment had been deleted; it is restored")
+    again.start(name)
+    again.log(name, [row(2), row(4)])
+    again.end(name, "finished")
+    assert again.close("finished")
+    assert steps(uri, runs_of(uri, study)[name]) == [2, 4]
+
+
+def test_what_is_refused_for_another_reason_is_kept_and_its_run_stays(
+    uri: str, small_study: Build, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small_study("refused")
+    first, second = (member.content_hash for member in study.members)
+    tracker = Tracker(uri, study, study_directory, IMAGES, {})
+    run = runs_of(uri, study)[first].info.run_id
+    log_batch = MlflowClient.log_batch
+
+    def refusing(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> None:
+        if run_id == run:
+            raise MlflowException("no permission", PERMISSION_DENIED)
+        log_batch(client, run_id, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", refusing)
+        for iteration in (2, 4):
+            tracker.log(first, [row(iteration)])
+            tracker.log(second, [row(iteration)])
+            assert not tracker.flush()
+    assert steps(uri, runs_of(uri, study)[second]) == [2, 4]
+    assert tracker.close("finished")
+    assert runs_of(uri, study)[first].info.run_id == run
+    assert steps(uri, runs_of(uri, study)[first]) == [2, 4]

@@ -1,0 +1,51 @@
+"""A study's experiment in MLflow, and the study's own run in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeps import mlflow_names
+from sweeps.known_runs import KnownRun
+from sweeps.outbox import say
+from sweeps.provenance import environment
+from sweeps.study import Study
+from sweeps.tracking_uri import sqlite_path
+
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
+
+
+def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
+    """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken."""
+    if experiment := client.get_experiment_by_name(name):
+        if is_deleted(experiment):
+            client.restore_experiment(experiment.experiment_id)
+            say(f"MLflow's experiment {name} had been deleted; it is restored, with its runs")
+        return experiment.experiment_id
+    location = None  # a server has its own place for artifacts
+    if database := sqlite_path(uri):
+        location = (database.absolute().parent / "mlartifacts" / name).as_uri()
+    return client.create_experiment(name, artifact_location=location, tags=_KIND)
+
+
+def is_deleted(experiment: Any) -> bool:
+    """Whether somebody has deleted an experiment of MLflow's."""
+    return experiment.lifecycle_stage == "deleted"
+
+
+def find_or_make_study_run(
+    client: Any, experiment: str, known: KnownRun | None, study: Study, tags: Mapping[str, str]
+) -> str:
+    """The id of the study's own run, RUNNING, with what the study is and what trains it."""
+    if known is None:
+        all_tags = {mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
+        run = client.create_run(experiment, run_name=study.name, tags=all_tags).info.run_id
+    else:
+        run = known.run_id
+        for name, value in tags.items():
+            client.set_tag(run, name, value)
+    client.update_run(run, status=mlflow_names.RUNNING)
+    members = {study.label(member): member.to_dict() for member in study.members}
+    client.log_dict(run, {"study": study.name, "members": members}, "study.json")
+    client.log_dict(run, environment(), "environment.json")
+    return run
