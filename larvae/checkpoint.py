@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -16,7 +17,9 @@ from larvae.errors import InvalidInputError
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values to `path` atomically."""
-    _write_atomically(path, lambda file: torch.save(state, file))
+    content = io.BytesIO()  # into a file, PyTorch would hide the reason of a failure
+    torch.save(state, content)
+    _write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

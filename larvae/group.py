@@ -123,7 +123,7 @@ def _after_step(member: Member, *, stepped: bool) -> Report | None:
         if member.is_at_the_end:
             return _finished(member, [row] if row else [])
         return Report(member, [row]) if row else None
-    except torch.OutOfMemoryError:  # of the process, not of this member
+    except (torch.OutOfMemoryError, OSError):  # of the process and its machine, not of this member
         raise
     except Exception as error:  # whatever it is, it is this member's alone, and must be told
         return Report(member, [], "failed", member.fail(error))

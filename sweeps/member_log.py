@@ -7,6 +7,7 @@ could not.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -18,7 +19,8 @@ from typing import Any
 import ray
 
 Event = dict[str, Any]
-"""`event` (started, finished, failed, out_of_memory), `time` since the epoch, `host`, `pid`, `iteration`, and more."""
+"""`event` (started, finished, failed, out_of_memory, or fault: of its machine), `time` since the epoch, `host`, `pid`
+and more."""
 MOST_STARTS = 4
 """Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
 
@@ -47,9 +49,13 @@ class MemberLog:
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
-    """How often a command has started a member at an iteration already."""
-    starts = [event for event in events if event["event"] == "started" and event.get("command") == command]
-    return sum(event.get("iteration") == iteration for event in starts)
+    """How often a command has started a member at an iteration already, but for what ended by its machine's fault."""
+    nothing: Event = {"event": ""}
+    return sum(
+        (event["event"], event.get("command"), event.get("iteration")) == ("started", command, iteration)
+        for event, following in itertools.pairwise([*events, nothing])
+        if following["event"] != "fault"
+    )
 
 
 def _place() -> dict[str, str]:

@@ -10,6 +10,7 @@ from larvae.config import MemberConfig
 from sweeps.progress import StudyProgress
 from sweeps.study import StudyDirectory
 from sweeps.tracking import Tracker
+from sweeps.trainable import machine_fault
 from sweeps.unsaved import Unsaved
 
 
@@ -53,16 +54,17 @@ class MemberReporter(Unsaved, tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
         names = [member.content_hash for member in members_of(trial) if member.content_hash in self.open]
+        cause = machine_fault(trial) or "its process died"
         for name in names:
             self.progress.wait(name)
         if names:
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            self.progress.note(
-                f"{self.progress.labels[names[0]]}{others}: its process died; its checkpoint waits for a place"
-            )
+            self.progress.note(f"{self.progress.labels[names[0]]}{others}: {cause}; its checkpoint waits for a place")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune has given a trial up: its process died again and again."""
+        """Tune has given a trial up: its process died again and again. Machines' faults are not the members'."""
+        if machine_fault(trial):
+            return
         reason = "its process died again and again (killed, out of memory or node lost)"
         for member in members_of(trial):
             if member.content_hash in self.open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ from sweeps.study import label
 
 REPORT_SECONDS = 5.0
 """Between two reports of a trial, where few run."""
+FAULT_SECONDS = 30.0
+"""That a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
 LONG_ITERATIONS = 10_000
 """Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
 _HELD_OUT = held_out(HELD_OUT_METRICS[-1])  # the one that all data sets have
@@ -83,10 +86,23 @@ class MemberNews(NamedTuple):
     status: str
     """running, finished, failed, or out_of_memory."""
     reason: str
+    """Of its end or, running, of that of its process: what is wrong with the machine."""
+
+
+class MachineFaultError(RuntimeError):
+    """A trial's machine cannot do what any trial asks of it: a disk is full, say, or a folder out of reach."""
+
+
+def machine_fault(trial: Any) -> str:
+    """What a trial, in its last words, found wrong with its machine; empty where it was nothing."""
+    news = (trial.last_result or {}).get("members", {}).values()
+    return next((member["reason"] for member in news if member["status"] == "running"), "")
 
 
 class MemberTrainable(tune.Trainable):
     """Trains the members `config["members"]`. A failure ends its member and is reported, not raised.
+
+    What is the machine's fault is raised, after a rest: Tune starts the trial again, where there is a place.
 
     Tune's own checkpoints are not used: a member's folder has its checkpoint, and a trial that is
     started again, by Tune or by tomorrow's command, goes on from there.
@@ -106,6 +122,7 @@ class MemberTrainable(tune.Trainable):
         configs = [MemberConfig(**fields) for fields in new_config["members"]]
         self.open = {config.content_hash: config for config in configs}
         self.news = self._train()
+        self.fault = ""
         return True
 
     def __repr__(self) -> str:
@@ -121,6 +138,9 @@ class MemberTrainable(tune.Trainable):
 
         status: running, finished, failed, or out_of_memory: to be tried again with a larger share.
         """
+        if self.fault:
+            time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
+            raise MachineFaultError(self.fault)
         started = time.monotonic()
         reports: dict[str, MemberNews] = {}
         is_done = False
@@ -135,6 +155,8 @@ class MemberTrainable(tune.Trainable):
         except torch.OutOfMemoryError as error:
             self._end_open(reports, "out_of_memory", error)
             is_done = True
+        except OSError as error:
+            self._leave(reports, error)
         except Exception as error:  # of the step that the members share
             self._end_open(reports, "failed", error)
             is_done = True
@@ -161,6 +183,14 @@ class MemberTrainable(tune.Trainable):
                 self._directory(config).write_failure(config, error)
             self._add(reports, name, MemberNews([], status, one_line(error)))
 
+    def _leave(self, reports: dict[str, MemberNews], error: OSError) -> None:
+        """Tell what is wrong with the machine, before the next step ends the process."""
+        self.fault = f"{platform.node()}: {one_line(error)}"
+        for name in self.open:
+            self._add(reports, name, MemberNews([], "running", self.fault))
+            with contextlib.suppress(OSError):
+                self._log(name).write("fault", reason=self.fault)
+
     def _train(self) -> Iterator[tuple[str, MemberNews]]:
         """News of the members by name; a generator, so that failures to open the data are the members' too."""
         on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
@@ -168,7 +198,7 @@ class MemberTrainable(tune.Trainable):
         for config in list(self.open.values()):
             try:
                 members.append(self._open(config, on_gpu))
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, OSError):
                 raise
             except Exception as error:  # its checkpoint, or its data
                 reason = self._directory(config).write_failure(config, error)
@@ -188,7 +218,7 @@ class MemberTrainable(tune.Trainable):
         )
         log, iteration = self._log(config.content_hash), member.trainer.iteration
         starts = starts_without_progress(log.read(), self.settings.command, iteration)
-        if starts >= MOST_STARTS:
+        if starts >= MOST_STARTS and not member.is_at_the_end:
             cause = "killed, out of memory, or its node lost"
             raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
         log.write("started", command=self.settings.command, iteration=iteration, device=member.environment["device"])

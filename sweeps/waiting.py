@@ -13,6 +13,7 @@ from ray import tune
 
 from sweeps.places import fits
 from sweeps.progress import duration
+from sweeps.trainable import machine_fault
 from sweeps.unsaved import Unsaved
 
 LOOK_SECONDS = 5.0
@@ -22,7 +23,7 @@ WAIT_SECONDS = 600.0
 
 
 class NodesLostError(OSError):
-    """No node was left that could hold a trial."""
+    """No node was left that could hold a trial, or train its members."""
 
 
 class NodeWatch(Unsaved, tune.Callback):
@@ -55,13 +56,19 @@ class NodeWatch(Unsaved, tune.Callback):
             return
         self._lost_since = now if self._lost_since is None else self._lost_since
         if now - self._lost_since > WAIT_SECONDS:
-            self._give_up(requests[0])
+            rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(requests[0])}"
+            self._give_up(f"{rule}: start nodes")
         else:
             waited = f"for {duration(WAIT_SECONDS)} at most"
             self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
 
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune has given a trial up: where machines were at fault, the others would fare no better."""
+        if fault := machine_fault(trial):
+            self._give_up(f"trials must find machines that work, but {fault}: mend it")
+
     def require_nodes(self) -> None:
-        """Raise NodesLostError if the sweep was ended for want of nodes."""
+        """Raise NodesLostError if the sweep was ended for want of nodes, or of ones that work."""
         if self.given_up:
             raise NodesLostError(self.given_up)
 
@@ -70,10 +77,9 @@ class NodeWatch(Unsaved, tune.Callback):
             self._said_at = time.monotonic()
             self._tell(line)
 
-    def _give_up(self, request: Mapping[str, float]) -> None:
+    def _give_up(self, reason: str) -> None:
         """End Tune as Ctrl-C does, so that everything is kept."""
-        rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(request)}"
-        self.given_up = f"{rule}: start nodes, and the same command goes on"
+        self.given_up = f"{reason}, and the same command goes on"
         os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -95,6 +95,7 @@ def test_starts_are_counted_at_one_iteration_of_one_command() -> None:
     assert starts_without_progress(events, "b", 0) == 2
     assert starts_without_progress(events, "b", 5) == 1
     assert starts_without_progress(events, "c", 0) == 0
+    assert starts_without_progress([start("b", 0), {"event": "fault"}, start("b", 0)], "b", 0) == 1
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +19,11 @@ from larvae.datasets import Dataset
 from larvae.group import Report, likeness
 from larvae.member import MemberDirectory
 from sweeps import packing, trainable, tuning
+from sweeps.member_log import MOST_STARTS, MemberLog
 from sweeps.packing import TrialResources, groups, trial_resources
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
-from sweeps.trainable import MemberTrainable, TrialSettings
+from sweeps.trainable import MachineFaultError, MemberTrainable, TrialSettings
 from tests.sweeps.commands import (
     SCHEDULE,
     assert_all_in_mlflow,
@@ -125,6 +128,56 @@ def test_trial_out_of_memory_hands_back_the_members_that_have_not_ended(
     assert answer["members"][first] == {"rows": [{"iteration": 20}], "status": "finished", "reason": ""}
     assert answer["members"][second]["status"] == "out_of_memory"
     assert MemberDirectory(trial.settings.members_directory / second).read_result() is None  # it has not failed
+
+
+def finish(trial: MemberTrainable) -> dict[str, str]:
+    """Train to the end; what became of each member."""
+    ends: dict[str, str] = {}
+    while True:
+        answer = trial.step()
+        ends |= {name: news["status"] for name, news in answer["members"].items()}
+        if answer["done"]:
+            return ends
+
+
+def test_a_full_disk_is_no_member_s_failure(trial: MemberTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends with the reason, for Tune to start it again; all goes on once there is room."""
+
+    def run_out(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trainable, "FAULT_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as full:
+        full.setattr("larvae.checkpoint.os.fsync", run_out)
+        with pytest.raises(MachineFaultError, match=rf"^{platform.node()}: OSError: .*No space left on device"):
+            finish(trial)
+    folders = [trial.settings.members_directory / member.content_hash for member in MEMBERS[:2]]
+    assert [MemberDirectory(folder).read_result() for folder in folders] == [None, None]
+    assert [MemberLog(folder).read()[-1]["event"] for folder in folders] == ["fault", "fault"]
+    trial.reset_config({"members": [member.to_dict() for member in MEMBERS[:2]]})
+    finish(trial)
+    results = [MemberDirectory(folder).read_result() for folder in folders]
+    assert [result and result["status"] for result in results] == ["finished", "finished"]
+
+
+def test_a_cache_out_of_reach_is_no_member_s_failure(trial: MemberTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainable, "FAULT_SECONDS", 0.0)
+    monkeypatch.setenv("LARVAE_CACHE_DIR", "/dev/null/cache")
+    answer = trial.step()
+    news = {"rows": [], "status": "running", "reason": trial.fault}
+    assert answer == {"members": {member.content_hash: news for member in MEMBERS[:2]}, "done": False}
+    assert "/dev/null/cache" in trial.fault
+    with pytest.raises(MachineFaultError, match="/dev/null/cache"):
+        trial.step()
+    assert list(trial.settings.members_directory.glob("*/result.json")) == []
+
+
+def test_a_member_at_its_end_stays_finished_however_often_its_trial_starts(trial: MemberTrainable) -> None:
+    members = {"members": [member.to_dict() for member in MEMBERS[:2]]}
+    for _ in range(MOST_STARTS + 2):
+        trial.reset_config(members)
+        statuses = finish(trial)
+    assert set(statuses.values()) == {"finished"}
 
 
 def test_error_of_the_common_step_fails_all_members_and_is_told(

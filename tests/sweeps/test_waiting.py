@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -71,6 +73,17 @@ def test_a_sweep_without_nodes_ends_in_time(world: World) -> None:
     world.pass_time(60, "PENDING")
     assert world.signals == [signal.SIGINT]
     with pytest.raises(NodesLostError, match=r"for 10 min none had 1 CPU, 0\.5 GPU: start nodes"):
+        world.watch.require_nodes()
+
+
+@pytest.mark.parametrize("fault", ["", "host7: OSError: No space left on device"])
+def test_a_trial_that_found_no_sound_machine_ends_the_sweep(world: World, fault: str) -> None:
+    """Others are given up alone."""
+    news = {"rows": [], "status": "running", "reason": fault}
+    trial = SimpleNamespace(last_result={"members": {"abc": news}})
+    world.watch.on_trial_error(0, [], trial)
+    assert world.signals == [signal.SIGINT] * bool(fault)
+    with pytest.raises(NodesLostError, match=rf"{fault}: mend it, and the same") if fault else contextlib.nullcontext():
         world.watch.require_nodes()
 
 
