@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import ray
 import torch
-from numpy.typing import NDArray
 
 from larvae import datasets
 from larvae.config import MemberConfig
-from larvae.datasets import Dataset
-from larvae.datasets.specification import Specification
-from larvae.datasets.store import BYTES_PER_IMAGE
 from larvae.errors import InvalidInputError
-from larvae.functional import can_compile
-from larvae.group import Group, Likeness, likeness
-from larvae.training import ENCODING_BATCH, Trainer
+from larvae.group import Likeness, likeness
 from sweeps.places import GpuKind, Place, misfit
+from sweeps.probing import CONTEXT_BYTES, Measurement, Outcome, probe_gpu_memory
 
 ASSUMED_GPU_BYTES = 16 * 10**9
 ASSUMED_TRIAL_BYTES = 2.5 * 10**9
 """A model under 2 GB and the 0.5 GB that a process's CUDA context costs: six trials on a 16 GB V100."""
 MOST_TOGETHER = 8
-PROBE_SECONDS = 300
-"""A probe that compiles a step may take minutes."""
-CONTEXT_BYTES = 0.5 * 10**9
-"""What a process's CUDA context takes of a GPU."""
 _MARGIN = 1.2  # room for what the allocator fragments
 
 
@@ -84,10 +73,12 @@ def trial_resources(
     members_per_trial: int | None,
     members: Sequence[MemberConfig],
     kinds: Sequence[GpuKind] = (),
+    tell: Callable[[str], None] = print,
 ) -> TrialResources:
     """The share and the members as given or, where Ray has GPUs, as a probe of the largest members measures it.
 
     kinds: of the cluster's GPUs, where they are known; the one that is probed may be of any of them.
+    tell: says a line to the user.
     """
     if gpus == 0 or ray.cluster_resources().get("GPU", 0) == 0:
         return TrialResources(cpus, gpus or 0.0, members_per_trial or 1)
@@ -95,14 +86,35 @@ def trial_resources(
     if gpus is not None:
         return TrialResources(cpus, gpus, together)
     largest = max(members, key=size)
-    measured = probe_gpu_memory(largest, together)
-    while measured[0] is None and together > 1 and members_per_trial is None:  # too many, or no GPU at all
+    measured = probe_gpu_memory(largest, together, tell)
+    while measured.outcome is Outcome.OUT_OF_MEMORY and together > 1 and members_per_trial is None:
         together //= 2
-        measured = probe_gpu_memory(largest, together)
+        measured = probe_gpu_memory(largest, together, tell)
+    if measured.outcome is Outcome.NO_CUDA:
+        together = members_per_trial or 1  # without a GPU, members gain nothing from each other
+    resources = _shared(cpus, together, measured, kinds)
+    if line := _unmeasured(measured, resources):
+        tell(line)
+    return resources
+
+
+def _shared(cpus: int, together: int, measured: Measurement, kinds: Sequence[GpuKind]) -> TrialResources:
+    """The share that a trial takes of a GPU, or of each kind of them."""
     if not kinds:
-        return TrialResources(cpus, gpu_fraction(*measured), together)
-    places = trial_places(cpus, measured[0], kinds)
+        return TrialResources(cpus, gpu_fraction(measured.trial_bytes, measured.gpu_bytes), together)
+    places = trial_places(cpus, measured.trial_bytes, kinds)
     return TrialResources(cpus, max(place.gpus for place in places), together, places if len(kinds) > 1 else ())
+
+
+def _unmeasured(measured: Measurement, resources: TrialResources) -> str:
+    """What to say where a share is not measured but assumed; empty where there is nothing to say."""
+    if measured.outcome not in (Outcome.NO_FREE_GPU, Outcome.FAILED):
+        return ""
+    why = measured.outcome.value + (f": {measured.reason}" if measured.reason else "")
+    members = f"{resources.members} member{'s' if resources.members > 1 else ''}"
+    advice = "free a GPU, or set" if measured.outcome is Outcome.NO_FREE_GPU else "set"
+    taken = f"a trial of {members} takes {resources.gpus:.3g} GPU by default"
+    return f"What a trial takes was not measured ({why}): {taken}; {advice} --gpus-per-trial"
 
 
 def trial_places(cpus: int, trial_bytes: float | None, kinds: Sequence[GpuKind]) -> tuple[Place, ...]:
@@ -132,61 +144,7 @@ def _with_margin(trial_bytes: float | None) -> float:
     return trial_bytes * _MARGIN if trial_bytes else ASSUMED_TRIAL_BYTES
 
 
-def probe_gpu_memory(member: MemberConfig, together: int = 1) -> tuple[float | None, float | None]:
-    """Train some members like one for a few steps on a GPU of the cluster: bytes that a trial takes, and the GPU has.
-
-    (None, None) where no step could be trained.
-    """
-    probe = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(_train_few_steps)
-    measurement = probe.remote(member, together)
-    try:
-        return ray.get(measurement, timeout=PROBE_SECONDS)
-    except (ray.exceptions.RayError, RuntimeError):
-        ray.cancel(measurement, force=True)  # else one that waits for a GPU would take it later
-        return None, None
-
-
-def _train_few_steps(member: MemberConfig, together: int) -> tuple[float | None, float | None]:
-    if not torch.cuda.is_available():
-        return None, None
-    dataset = blank_dataset(datasets.specification(member.dataset))
-    configs = [dataclasses.replace(member, seed=seed) for seed in range(together)]
-    trainers = [Trainer(config, dataset, device="cuda", compiled=can_compile()) for config in configs]
-    step = Group(trainers).step if together > 1 else trainers[0].step
-    for _ in range(3):
-        step()
-    trainers[0].posterior_means(trainers[0].labelled[:ENCODING_BATCH])
-    taken = torch.cuda.max_memory_reserved() + CONTEXT_BYTES + _images_bytes(dataset.specification)
-    return taken, torch.cuda.get_device_properties(0).total_memory
-
-
-def _images_bytes(specification: Specification) -> int:
-    """What a process's images take on a GPU (`larvae.datasets.on_device`): binary ones lie there, packed to bits."""
-    return specification.num_images * BYTES_PER_IMAGE if specification.channels == 1 else 0
-
-
 def cap_gpu_memory(gpus: float) -> None:
     """Hold this process to its share of a GPU: what it takes beyond that fails here, and not in its neighbour."""
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(max(0.01, min(1.0, gpus) - CONTEXT_BYTES / total))
-
-
-class BlankImages:
-    """Stands in for a data set's images where only their shape matters: no node need have them."""
-
-    maximum = 1
-    fingerprint = ""
-
-    def __init__(self, specification: Specification) -> None:
-        self.specification = specification
-
-    def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-        return np.zeros((len(indices), self.specification.channels, 64, 64), np.uint8)
-
-    def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
-        return np.zeros((len(indices), self.specification.factors.num_factors), np.int64)
-
-
-def blank_dataset(specification: Specification) -> Dataset:
-    """A data set of black images."""
-    return Dataset(specification, BlankImages(specification))

@@ -60,7 +60,7 @@ def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig],
     files = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in names}
     fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in files.items()}
     given = (options.cpus_per_trial, options.gpus_per_trial, options.members_per_trial)
-    resources = trial_resources(*given, sample, kinds)
+    resources = trial_resources(*given, sample, kinds, console.print)
     resources.require_fitting()
     directory.require_going_on(study, fingerprints)
     return Prepared(directory, files, fingerprints, resources)

@@ -29,8 +29,9 @@ from larvae.group import Likeness
 from larvae.member import MemberDirectory, one_line
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
-from sweeps.packing import CONTEXT_BYTES, PROBE_SECONDS, TrialResources
+from sweeps.packing import TrialResources
 from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
+from sweeps.probing import CONTEXT_BYTES, PROBE_SECONDS
 from sweeps.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from larvae.member import MemberDirectory
 from sweeps import packing, trainable, tuning
 from sweeps.member_log import MOST_STARTS, MemberLog
 from sweeps.packing import TrialResources, groups, trial_resources
+from sweeps.probing import Measurement, Outcome
 from sweeps.reporting import MemberReporter, trial_name
 from sweeps.study import StudyDirectory
 from sweeps.trainable import MachineFaultError, MemberTrainable, TrialSettings
@@ -83,12 +84,12 @@ def test_gpu_trials_take_as_many_members_as_the_probe_has_seen_work(monkeypatch:
     monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 8, "GPU": 2})
     probed = []
 
-    def probe(member: MemberConfig, together: int) -> tuple[float | None, float | None]:
+    def probe(member: MemberConfig, together: int, tell: Callable[[str], None]) -> Measurement:
         probed.append(together)
-        return measured if together <= fit else (None, None)
+        return measured if together <= fit else Measurement(Outcome.OUT_OF_MEMORY)
 
     monkeypatch.setattr(packing, "probe_gpu_memory", probe)
-    measured: tuple[float | None, float | None] = (3e9, 16e9)
+    measured = Measurement(Outcome.MEASURED, 3e9, 16e9)
     fit = 4
     assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 4, 4)  # τ = 1 and 5 have four alike
     assert trial_resources(1, None, 2, MEMBERS) == TrialResources(1, 1 / 4, 2)

@@ -5,7 +5,8 @@ import pytest
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps import packing
-from sweeps.packing import TrialResources, gpu_fraction, probe_gpu_memory, trial_resources
+from sweeps.packing import TrialResources, gpu_fraction, trial_resources
+from sweeps.probing import Measurement, Outcome, probe_gpu_memory
 
 
 def test_unknown_trials_are_six_to_a_16_gb_card() -> None:
@@ -23,7 +24,7 @@ def test_measured_trials_fit_with_room_to_spare() -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_gpus_without_cuda_measure_nothing_and_give_the_default() -> None:
-    assert probe_gpu_memory(MemberConfig(batch_size=2)) == (None, None)
+    assert probe_gpu_memory(MemberConfig(batch_size=2), 1, print) == Measurement(Outcome.NO_CUDA)
     resources = trial_resources(1, None, None, [MemberConfig(batch_size=2)])
     assert resources == TrialResources(1, 1 / 6)
     resources.require_fitting()

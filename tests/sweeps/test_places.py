@@ -11,6 +11,7 @@ from sweeps import packing
 from sweeps.packing import ASSUMED_TRIAL_BYTES, TrialResources, trial_places, trial_resources
 from sweeps.places import BINDING, Place, Places, gpu_kinds, request
 from sweeps.preflight.gathering import Node
+from sweeps.probing import Measurement, Outcome
 from sweeps.queueing import MemberQueue
 from tests.sweeps.preflight.invented import RTX_2080, V100_16, V100_32, gpu_node, node
 
@@ -98,7 +99,8 @@ def test_cpus_limit_places() -> None:
     ],
 )
 def test_resources_of_a_trial(nodes: list[Node], expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "probe_gpu_memory", lambda member, together: (LARGE, float(V100_32.memory)))
+    measured = Measurement(Outcome.MEASURED, LARGE, float(V100_32.memory))
+    monkeypatch.setattr(packing, "probe_gpu_memory", lambda member, together, tell: measured)
     monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
     resources = trial_resources(1, None, None, [MemberConfig(batch_size=2)], gpu_kinds(nodes))
     assert {place.resource for place in resources.places} == expected
