@@ -93,12 +93,20 @@ class Places:
     def __init__(self, places: Sequence[Place]) -> None:
         self._free = {place: place.number for place in places}
         self._taken: dict[str, Place] = {}
+        self.lost: set[str] = set()
+        """Resources of the kinds that no node has now, which are never all."""
+
+    @property
+    def kinds(self) -> Sequence[Place]:
+        """One for each kind of GPU, none where Ray alone decides."""
+        return list(self._free)
 
     def take(self, trial: str) -> dict[str, Any] | None:
-        """What a trial's configuration says of its place; None while all are taken."""
+        """What a trial's configuration says of its place; None while all are taken that are not lost."""
         if not self._free:
             return {}
-        place = max(self._free, key=lambda place: self._free[place] / max(1, place.number))
+        there = [place for place in self._free if place.resource not in self.lost]
+        place = max(there, key=lambda place: self._free[place] / max(1, place.number))
         if self._free[place] <= 0:
             return None
         self._free[place] -= 1

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from larvae.config import MemberConfig
 from sweeps.gauges import StudyGauges
-from sweeps.many_trials import InOrder, report_seconds, tune_for
+from sweeps.many_trials import report_seconds, tune_for
+from sweeps.moving import Moving
 from sweeps.packing import TrialResources, groups
 from sweeps.places import Places, request
 from sweeps.queueing import MemberQueue
@@ -70,8 +71,7 @@ def train_suggested(
 ) -> bool:
     """Train what a search suggests until it has ended; True if the user stopped it."""
     if not suggester.has_ended:
-        search = {"search_alg": suggester, "num_samples": -1}
-        _fit(settings, resources, directory, reporter, search, {"stop": suggester.stopper()})
+        _fit(suggester, settings, resources, directory, reporter, {"stop": suggester.stopper()})
     interrupted = bool(reporter.open) or not suggester.has_ended
     reporter.stop()
     return interrupted
@@ -85,8 +85,7 @@ def _train(
     reporter: MemberReporter,
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
-    queue = {"search_alg": MemberQueue(trials, Places(resources.places)), "num_samples": -1}
-    _fit(settings, resources, directory, reporter, queue, {})
+    _fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter, {})
     waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
     interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
     reporter.stop()
@@ -94,14 +93,14 @@ def _train(
 
 
 def _fit(
+    searcher: MemberQueue | Suggester,
     settings: TrialSettings,
     resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
-    tune_config: dict[str, Any],
     run_config: dict[str, Any],
 ) -> None:
-    """Run Tune to its end, or until the user stops it. The last two: what differs between grids and searches.
+    """Run Tune to its end, or until the user stops it. run_config: what only some searchers need.
 
     Raises NodesLostError when no node has been left for minutes.
     """
@@ -116,10 +115,11 @@ def _fit(
         trainable,
         tune_config=tune.TuneConfig(
             reuse_actors=settings.reuses_processes,
-            scheduler=InOrder(),
+            search_alg=searcher,
+            num_samples=-1,
+            scheduler=Moving(searcher.places, reporter.progress.note),
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
-            **tune_config,
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),

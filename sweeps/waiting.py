@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -18,6 +18,8 @@ from sweeps.unsaved import Unsaved
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
+LOST_SECONDS = 20.0
+"""What no living node has had for so long is lost: trials are moved then, where there is somewhere to go."""
 WAIT_SECONDS = 600.0
 """For how long a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
 
@@ -49,7 +51,7 @@ class NodeWatch(Unsaved, tune.Callback):
             return
         self._idle_since = now if self._idle_since is None else self._idle_since
         requests = [dict(request.required_resources) for request in pending]
-        if any(fits(request, node) for request in requests for node in _living_nodes()):
+        if any(fits(request, node) for request in requests for node in living_nodes()):
             self._lost_since = None
             if now - self._idle_since > SAY_SECONDS:
                 self._say(f"Waiting: what a trial takes ({_text(requests[0])}) is in use by others, or being started")
@@ -58,7 +60,7 @@ class NodeWatch(Unsaved, tune.Callback):
         if now - self._lost_since > WAIT_SECONDS:
             rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(requests[0])}"
             self._give_up(f"{rule}: start nodes")
-        else:
+        elif now - self._lost_since > LOST_SECONDS + LOOK_SECONDS:  # else they may be about to move
             waited = f"for {duration(WAIT_SECONDS)} at most"
             self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
 
@@ -83,7 +85,8 @@ class NodeWatch(Unsaved, tune.Callback):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def _living_nodes() -> Iterable[Mapping[str, float]]:
+def living_nodes() -> list[Mapping[str, float]]:
+    """Resources of the cluster's nodes that live."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

@@ -43,7 +43,7 @@ class Suggester(UnsavedSearcher):
         places: Sequence[Place] = (),
     ) -> None:
         super().__init__()
-        self._places = Places(places)
+        self.places = Places(places)
         self.search = search
         self.directory = directory
         self.members_per_trial = members_per_trial
@@ -62,16 +62,23 @@ class Suggester(UnsavedSearcher):
         """The members of another trial, and its place; None while there is none; FINISHED at the end."""
         if self.has_ended:
             return self.FINISHED
-        place = self._places.take(trial_id) if self._waiting else None
+        place = self.places.take(trial_id) if self._waiting else None
         if place is None:
             return None
         members = self._trials[trial_id] = self._waiting.popleft()
         return {"members": [member.to_dict() for member in members], **place}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial has ended; members that it has not told the end of have failed with their process."""
-        self._places.give_back(trial_id)
-        for member in self._trials.pop(trial_id, ()):
+        """A trial has ended; members that it has not told the end of have failed with their process.
+
+        With neither a result nor an error it is to move.
+        """
+        self.places.give_back(trial_id)
+        members = self._trials.pop(trial_id, [])
+        if members and result is None and not error:
+            self._waiting.appendleft(members)
+            return
+        for member in members:
             if self._rows.pop(member.content_hash, None) is not None or error:
                 self.search.end(member.content_hash, "failed")
 

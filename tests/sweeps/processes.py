@@ -131,6 +131,19 @@ def ray_head(folder: Path, num_cpus: int, *flags: str, **environment: str) -> It
 
 
 @contextlib.contextmanager
+def ray_node(folder: Path, address: str, *flags: str, **environment: str) -> Iterator[int]:
+    """Another node of a Ray on this machine, of which nothing is left at the end; its process. The log lies there."""
+    log = folder / "node.txt"
+    command = [Path(sys.executable).with_name("ray"), "start", f"--address={address}", "--block"]
+    command += [f"--dashboard-agent-listen-port={free_port()}", *flags]
+    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    with running(command, folder, log, **(settings | environment)) as process:
+        wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the node")
+        assert process.poll() is None, log.read_text()
+        yield process.pid
+
+
+@contextlib.contextmanager
 def answering_server(answer: Callable[[str], tuple[int, bytes]], port: int = 0) -> Iterator[str]:
     """The address of a server on this host that answers each path with a status and a body."""
 

@@ -156,12 +156,21 @@ def test_the_queue_hands_out_every_trial_once_in_order() -> None:
     queue.on_trial_complete("1", error=True)
     rest = [queue.suggest("4")]
     for number in range(5, 7):
-        queue.on_trial_complete(str(number - 1))
+        queue.on_trial_complete(str(number - 1), {})
         rest.append(queue.suggest(str(number)))
+    assert queue.suggest("9") is None  # the last may come back
+    for name in ("2", "6"):
+        queue.on_trial_complete(name, {})
     assert queue.suggest("9") == MemberQueue.FINISHED
     given = [suggestion for suggestion in (first, second, *rest) if isinstance(suggestion, dict)]
     assert [suggestion["members"][0]["seed"] for suggestion in given] == list(range(5))
     assert all(suggestion["place"] == {"resource": "a", "gpus": 0.5} for suggestion in given)
+
+
+def test_without_kinds_the_queue_has_ended_with_its_last_trial() -> None:
+    queue = MemberQueue([[MemberConfig()]], Places([]))
+    assert queue.suggest("1") == {"members": [MemberConfig().to_dict()]}
+    assert queue.suggest("2") == MemberQueue.FINISHED
 
 
 def test_assumed_trials_are_those_of_a_16_gb_card() -> None:

@@ -32,7 +32,7 @@ class World:
         self.said: list[str] = []
         self.watch = NodeWatch(self.said.append)
         monkeypatch.setattr(waiting.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(waiting, "_living_nodes", lambda: self.nodes)
+        monkeypatch.setattr(waiting, "living_nodes", lambda: self.nodes)
         monkeypatch.setattr(waiting.os, "kill", lambda pid, number: self.signals.append(number))
 
     def pass_time(self, seconds: float, *statuses: str) -> str:
@@ -67,7 +67,8 @@ def test_trials_that_others_keep_from_running_are_told_and_wait(world: World) ->
 
 def test_a_sweep_without_nodes_ends_in_time(world: World) -> None:
     world.nodes = [{"CPU": 8}]
-    said = world.pass_time(waiting.WAIT_SECONDS - 20, "PENDING", "TERMINATED")
+    assert world.pass_time(waiting.LOST_SECONDS, "PENDING", "TERMINATED") == ""  # it may move to other GPUs
+    said = world.pass_time(waiting.WAIT_SECONDS - waiting.LOST_SECONDS - 20, "PENDING", "TERMINATED")
     assert "no node is left that could hold a trial (1 CPU, 0.5 GPU)" in said
     assert world.signals == []
     world.pass_time(60, "PENDING")
