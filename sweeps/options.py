@@ -67,7 +67,8 @@ class StudyOptions:
     cpus_per_trial: int = 1
     """CPUs, and PyTorch threads, of each trial."""
     gpus_per_trial: float | None = None
-    """GPUs of each trial, e.g. 0.25. Left out: what a probe measures where Ray has GPUs, 0 elsewhere."""
+    """GPUs of each trial: a share, e.g. 0.25, or whole ones. Left out: what a probe measures where Ray has GPUs, 0
+    elsewhere."""
     members_per_trial: int | None = None
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
     other weights as fit, up to 8, on GPUs."""
@@ -111,8 +112,9 @@ class StudyOptions:
             raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
         if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
-        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 8:
-            raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
+        if self.gpus_per_trial is not None:
+            require_gpus(self.gpus_per_trial)
+        require_folder("storage_path", self.storage_path)
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
 
@@ -135,6 +137,19 @@ class OneModelOptions(StudyOptions):
     @property
     def data_files(self) -> dict[str, Path]:
         return {} if self.data_file is None else {self.dataset: self.data_file}
+
+
+def require_gpus(gpus: float) -> None:
+    """Raise InvalidInputError for GPUs of a trial that Ray cannot reserve: it counts in ten-thousandths of one."""
+    if not (0.0001 <= gpus <= 1 or gpus in range(9)):
+        raise InvalidInputError(f"`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8, got {gpus:g}")
+
+
+def require_folder(name: str, path: Path) -> None:
+    """Raise InvalidInputError for an address, such as s3://bucket, of which a path would be a folder `s3:`."""
+    if path.parts and path.parts[0].endswith(":"):
+        address = str(path).replace(":/", "://", 1)
+        raise InvalidInputError(f"`{name}` must be a folder, on a cluster one that all nodes share, got {address}")
 
 
 Options = TypeVar("Options", bound=StudyOptions)

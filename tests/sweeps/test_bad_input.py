@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.preflight import PreflightOptions
+from larvae.errors import InvalidInputError
 from sweeps import options, tau_sweep
 from tests.sweeps.commands import TINY
 from tests.sweeps.processes import answering_server, free_port, silent_server
@@ -83,6 +86,23 @@ def test_tracking_database_that_is_none(folder: Path, capsys: pytest.CaptureFixt
 
 
 # Files
+
+
+def test_storage_that_is_an_address(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--storage-path", "s3://bucket/larvae")
+    assert message == "`storage_path` must be a folder, on a cluster one that all nodes share, got s3://bucket/larvae"
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ({"storage_path": Path("s3://bucket/larvae")}, "`storage_path` must be a folder, .*, got s3://bucket/larvae"),
+        ({"gpus_per_trial": 1.5}, "`gpus_per_trial` must be 0, .*, got 1.5"),
+    ],
+)
+def test_the_preflight_refuses_what_sweeps_refuse(refused: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        _ = PreflightOptions(**refused).demand
 
 
 @pytest.mark.parametrize("below", ["file", "file/results", "file/deep/results"])

@@ -92,6 +92,11 @@ def test_an_option_replaces_its_default_and_no_other(name: str) -> None:
     assert parsed == dataclasses.replace(PRESETS["quick"], **{name: value})
 
 
+@pytest.mark.parametrize("gpus", [0, 0.0001, 0.3, 1, 2, 8])
+def test_gpus_that_ray_can_reserve_are_taken(gpus: float) -> None:
+    assert parse("--preset", "quick", "--gpus-per-trial", str(gpus)).gpus_per_trial == gpus
+
+
 @pytest.mark.parametrize("name", sorted(FLAGS))
 def test_a_flag_switches_what_is_on_off_and_what_is_off_on(name: str) -> None:
     is_on = getattr(PRESETS["quick"], name)
@@ -175,6 +180,8 @@ def test_help_shows_the_numbers_of_the_preset(preset: str, capsys: pytest.Captur
 
 # Bad input
 
+GPUS = "`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8"
+FOLDER = "`storage_path` must be a folder, on a cluster one that all nodes share"
 BAD_INPUT = [
     (["--taus", "-1"], "`tau` must be finite and >= 0, got -1.0"),
     (["--taus", "0", "nan"], "`tau` must be finite and >= 0, got nan"),
@@ -208,9 +215,9 @@ BAD_INPUT = [
     (["--seeds", "0"], "`seeds` must be > 0, got 0"),
     (["--cpus-per-trial", "0"], "`cpus_per_trial` must be > 0, got 0"),
     (["--members-per-trial", "0"], "`members_per_trial` must be > 0, got 0"),
-    (["--gpus-per-trial", "9"], "`gpus_per_trial` must lie in [0, 8], got 9"),
-    (["--gpus-per-trial", "-0.5"], "`gpus_per_trial` must lie in [0, 8], got -0.5"),
-    (["--gpus-per-trial", "nan"], "`gpus_per_trial` must lie in [0, 8], got nan"),
+    *((["--gpus-per-trial", gpus], f"{GPUS}, got {gpus}") for gpus in ("9", "-0.5", "nan", "-inf", "1.5", "1e-05")),
+    (["--storage-path", "s3://bucket/larvae"], f"{FOLDER}, got s3://bucket/larvae"),
+    (["--storage-path", "gs://bucket"], f"{FOLDER}, got gs://bucket"),
     (["--study", "a/b"], "`study` must be usable as a folder's name, got 'a/b'"),
     (["--study", ""], "`study` must be usable as a folder's name, got ''"),
     (["--study", ".."], "`study` must be usable as a folder's name, got '..'"),
