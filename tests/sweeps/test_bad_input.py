@@ -141,6 +141,20 @@ sys.exit(options.main(tau_sweep.run))
 """
 
 
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+@pytest.mark.parametrize("preset", [[], ["--preset", "quick"]])
+def test_clusters_addresses_of_other_kinds(
+    address: str, preset: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that Ray would hand to its client, given or in RAY_ADDRESS; with --preset and without."""
+    monkeypatch.setattr("tests.sweeps.test_bad_input.TINY", (*TINY[2:], *preset))
+    rule = "`address` must be auto or HOST:6379, on a node of the cluster"
+    expected = f"{rule}, got {address}: from elsewhere, use `ray job submit`"
+    assert refusal(folder, capsys, "--address", address) == expected
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert refusal(folder, capsys, "--address", "auto") == expected
+
+
 def test_cluster_that_does_not_answer(folder: Path) -> None:
     """One that is not there, and one that accepts and is silent; Ray's own warnings may come before."""
     with silent_server() as silent:
