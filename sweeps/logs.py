@@ -11,7 +11,6 @@ members that have failed.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from larvae.member import MemberDirectory
 from sweeps import connection
 from sweeps.member_log import Event, MemberLog
 from sweeps.session import new_console
+from sweeps.study import StudyDirectory
 
 RAY_FOLDER = Path("/tmp/ray")
 
@@ -82,13 +82,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
-    """All members of studies below a folder. Raises InvalidInputError where there is no such study."""
+    """All members of studies below a folder. Raises InvalidInputError where there is no such study, or it is damaged."""
     records = sorted(storage.glob(f"{study or '*'}/study.json"))
     if not records:
         known = ", ".join(sorted(file.parent.name for file in storage.glob("*/study.json"))) or "none"
         raise InvalidInputError(f"`storage_path` must hold the study, got `{storage}`, which holds {known}")
     for record in records:
-        for name, member in json.loads(record.read_text())["members"].items():
+        members = (StudyDirectory(record.parent).read_record() or {}).get("members", {})
+        for name, member in members.items():
             files = MemberDirectory(record.parent / "members" / name)
             yield FoundMember(record.parent.name, member["label"], name, files)
 

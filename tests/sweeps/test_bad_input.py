@@ -14,8 +14,8 @@ import pytest
 
 from cluster.preflight import PreflightOptions
 from larvae.errors import InvalidInputError
-from sweeps import options, tau_sweep
-from tests.sweeps.commands import TINY
+from sweeps import logs, options, tau_sweep
+from tests.sweeps.commands import STUDY, TINY
 from tests.sweeps.processes import answering_server, free_port, silent_server
 
 PATIENCE = 15
@@ -91,6 +91,18 @@ def test_tracking_database_that_is_none(folder: Path, capsys: pytest.CaptureFixt
 def test_storage_that_is_an_address(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = refusal(folder, capsys, "--storage-path", "s3://bucket/larvae")
     assert message == "`storage_path` must be a folder, on a cluster one that all nodes share, got s3://bucket/larvae"
+
+
+@pytest.mark.parametrize("content", ["", '{"name": "ti', "[]"])
+def test_damaged_record_of_a_study(content: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = Path("results") / STUDY / "study.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+    message = refusal(folder, capsys)
+    assert message.startswith(f"`{folder / record}` must be a whole JSON object, but: ")
+    assert message.endswith("; delete it, and the study's own command writes it anew")
+    with pytest.raises(InvalidInputError, match="must be a whole JSON object"):
+        logs.run([])
 
 
 @pytest.mark.parametrize(
