@@ -26,8 +26,8 @@ from sweeps.tracking_uri import is_server
 
 
 def new_console() -> Console:
-    """What commands print to; wide enough for tables where nobody's window limits it."""
-    console = Console(highlight=False, soft_wrap=True)
+    """What commands print to: as it is, `[x]` of a name too; wide enough for tables where nobody's window limits it."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
@@ -71,13 +71,14 @@ class Session:
         if interrupted:
             self.console.print("Stopped. The same command again goes on from the last checkpoints.")
             return INTERRUPTED
-        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} --study {self.study.name} --output figures"
+        study = f"--study {shlex.quote(self.study.name)}"
+        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} {study} --output figures"
         self.console.print(f"Figure: python {self.options.figure_command} {places}")
         self.console.print(f"Label traversals: python analysis/traversals.py {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
-            place = f"--study {self.study.name} --storage-path {shlex.quote(str(self.options.storage_path))}"
+            place = f"{study} --storage-path {shlex.quote(str(self.options.storage_path))}"
             self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
         return 1 if failed or not complete else 0
 

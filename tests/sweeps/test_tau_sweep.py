@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+import shlex
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -120,3 +121,17 @@ def test_trials_take_shares_of_gpus_and_train_where_they_can(diverged: Ended) ->
     assert "2 at once, 1 CPU and 0.167 GPU each" in diverged.output
     environment = read_results(diverged.folder)[SOUND]["environment"]
     assert (environment["compiled"], environment["torch"] != "") == (False, True)
+
+
+def test_a_studys_name_is_printed_as_it_is_and_quoted_in_commands(
+    folder_with_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = "a b #1?50%[x] :bug:"
+    assert sweep(folder_with_database, "--study", study, "--taus", "1e38", "--gpus-per-trial", "0") == 1
+    printed = capsys.readouterr().out
+    assert f"Study {study}: 1 members" in printed
+    assert f"results in {folder_with_database / 'results' / study}\n" in printed
+    commands = re.findall(r"^(?:Figure|Label traversals|What happened): (.+)$", printed, re.MULTILINE)
+    assert len(commands) == 3
+    for words in map(shlex.split, commands):
+        assert words[words.index("--study") + 1] == study
