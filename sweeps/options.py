@@ -15,7 +15,10 @@ import tyro
 from larvae import command_line
 from larvae.config import METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
+from sweeps.study import StudyDirectory
 
+BY_DEFAULT = ("paper", "quick")
+"""Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
 QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
 """What quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
 
@@ -29,7 +32,8 @@ class StudyOptions:
 
     preset: str
     """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
-    Ray has GPUs, quick elsewhere. Give it before --help to see its numbers."""
+    Ray has GPUs, quick elsewhere, but the other one where only its study lies unfinished. Give it before --help to
+    see its numbers."""
     study: str
     """Name of the study: of its folder under --storage-path and of its MLflow experiment. The same name goes on."""
     seeds: int
@@ -167,14 +171,17 @@ def parse(
     Raises InvalidInputError in place of the parser's own many lines.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset")
-    first.add_argument("--address")
+    for flag in ("--preset", "--address", "--study"):
+        first.add_argument(flag)
+    first.add_argument("--storage-path", "--storage_path", type=Path, default=Path("results"))
     try:
         known, _ = first.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise InvalidInputError(str(error)) from None
     wants_help = bool({"-h", "--help"} & set(arguments))
-    name = known.preset or ("quick" if wants_help else default_preset(known.address))
+    name = known.preset or "quick"
+    if not known.preset and not wants_help:
+        name = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
     if name not in presets:
         raise InvalidInputError(f"`preset` must be one of {', '.join(presets)}, got {name}")
     default = presets[name]
@@ -183,6 +190,26 @@ def parse(
     )
     chosen.require_valid()
     return chosen
+
+
+def _resumed_preset(default: str, presets: Mapping[str, StudyOptions], study: str | None, storage: Path) -> str:
+    """The preset that the same command had before: clusters lose their GPUs, and `default` changes with them.
+
+    A study that is named has its preset on record. Else it is the other one of those that Ray's GPUs decide between,
+    if its study lies unfinished and that of `default` does not. Says so in a line where it is not `default`.
+    """
+    if study:
+        folder = StudyDirectory(storage / study)
+        resumed = str((folder.read_record() or {}).get("preset"))
+    else:
+        resumed = next(name for name in BY_DEFAULT if name != default)
+        folder = StudyDirectory(storage / presets[resumed].study)
+        if not folder.is_unfinished or StudyDirectory(storage / presets[default].study).is_unfinished:
+            return default
+    if resumed not in presets or resumed == default:
+        return default
+    print(f"Going on with `{folder.path}`, of preset {resumed}; a new study would now be of preset {default}")
+    return resumed
 
 
 def main(run: Callable[[Sequence[str]], int]) -> int:

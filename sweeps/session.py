@@ -80,7 +80,10 @@ class Session:
         if failed:
             place = f"{study} --storage-path {shlex.quote(str(self.options.storage_path))}"
             self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
-        return 1 if failed or not complete else 0
+        if failed or not complete:
+            return 1
+        self.prepared.directory.write_finished()
+        return 0
 
 
 @contextlib.contextmanager
@@ -94,7 +97,7 @@ def held(
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
     directory, fingerprints = prepared.directory, prepared.fingerprints
     with directory.locked():
-        directory.write_record(study, fingerprints)
+        directory.write_record(study, fingerprints, options.preset)
         try:
             tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         except UNREACHABLE as error:

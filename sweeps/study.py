@@ -125,18 +125,30 @@ class StudyDirectory:
                 f"got {study.schedule.iterations}: give another --study"
             )
 
-    def write_record(self, study: Study, fingerprints: Mapping[str, str]) -> None:
-        """Remember what the study is."""
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the folder holds a study of which no command has come to a good end since it was last begun."""
+        record = self.read_record()
+        return record is not None and not record.get("finished")
+
+    def write_record(self, study: Study, fingerprints: Mapping[str, str], preset: str = "") -> None:
+        """Remember what the study is, and that it has begun. preset: that of its command line."""
         earlier = self.read_record() or {}
         members = {m.content_hash: {"label": study.label(m), "config": m.to_dict()} for m in study.members}
         record = {
             "name": study.name,
+            "preset": preset or earlier.get("preset", ""),
+            "finished": False,
             "schedule": asdict(study.schedule),
             "fingerprints": {**earlier.get("fingerprints", {}), **fingerprints},
             "fixed": study.fixed,
             "members": {**earlier.get("members", {}), **members},
         }
         save_json(self.path / "study.json", record)
+
+    def write_finished(self) -> None:
+        """Remember that a command has brought the study to a good end."""
+        save_json(self.path / "study.json", (self.read_record() or {}) | {"finished": True})
 
     def read_record(self) -> dict[str, Any] | None:
         """What `write_record` wrote, if it has. Raises InvalidInputError where that is damaged."""

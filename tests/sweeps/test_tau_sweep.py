@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from larvae.datasets import Dataset
+from sweeps.study import StudyDirectory
 from tests.sweeps.commands import (
     SCHEDULE,
     STUDY,
@@ -50,6 +51,7 @@ def test_a_study_trains_once_and_goes_on_to_a_raised_end(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert statuses(folder) == dict.fromkeys([STUDY, *labels], "FINISHED")
+    assert not StudyDirectory(folder / "results" / STUDY).is_unfinished
     first = read_results(folder)
     assert first.keys() == set(labels)
     for label, result in first.items():
@@ -112,6 +114,9 @@ def test_a_member_that_diverges_fails_alone(diverged: Ended) -> None:
     assert {name: run.status for name, run in runs.items()} == {STUDY: "FAILED", SOUND: "FINISHED", BROKEN: "FAILED"}
     assert runs[BROKEN].tags["larvae.reason"] == reason
     assert diverged.code == 1
+    directory = StudyDirectory(diverged.folder / "results" / STUDY)
+    assert directory.is_unfinished
+    assert (directory.read_record() or {})["preset"] == "quick"
     assert diverged.errors == f"error: member {BROKEN} failed: {reason}\n"
     assert line_of_table(SOUND, diverged.output).startswith("finished")
     assert line_of_table(BROKEN, diverged.output).startswith("failed")
