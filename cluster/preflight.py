@@ -16,6 +16,7 @@ import tyro
 
 from larvae import command_line, datasets
 from sweeps import connection
+from sweeps.options import require_folder, require_gpus
 from sweeps.preflight.checks import Demand
 from sweeps.preflight.inspection import inspect, prepared_names
 from sweeps.session import new_console
@@ -42,6 +43,8 @@ class PreflightOptions:
     def demand(self) -> Demand:
         for name in self.datasets:
             datasets.specification(name)
+        require_gpus(self.gpus_per_trial)
+        require_folder("storage_path", self.storage_path)
         return Demand(
             storage=self.storage_path,
             tracking_uri=self.tracking_uri,

@@ -39,6 +39,17 @@ def save_json(path: Path, value: Any) -> None:
     _write_atomically(path, lambda file: file.write(json.dumps(value, indent=1).encode()))
 
 
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that `save_json` wrote; InvalidInputError if it is not whole, FileNotFoundError."""
+    try:
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, dict):
+            raise TypeError(f"it holds a {type(value).__name__}")
+        return value
+    except (ValueError, TypeError) as error:  # no JSON, or no text at all
+        raise InvalidInputError(f"`{path}` must be a whole JSON object, but: {error}") from None
+
+
 def save_bytes(path: Path, content: bytes) -> None:
     """Write a file's content to `path` atomically."""
     _write_atomically(path, lambda file: file.write(content))

@@ -7,7 +7,6 @@ included, `seconds_per_iteration` of training alone, and the `timestamp` in seco
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import traceback
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from larvae.checkpoint import load_checkpoint, save_bytes, save_checkpoint, save_json
+from larvae.checkpoint import load_checkpoint, load_json, save_bytes, save_checkpoint, save_json
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
@@ -53,11 +52,16 @@ class MemberDirectory:
         return self.path / "traversal.png"
 
     def read_result(self) -> dict[str, Any] | None:
-        """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end."""
+        """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end.
+
+        None too where the file is damaged: the checkpoint has the history, and whoever goes on from it writes the
+        same end anew.
+        """
         try:
-            return json.loads(self.result.read_text())
-        except FileNotFoundError:
+            result = load_json(self.result)
+        except (FileNotFoundError, InvalidInputError):
             return None
+        return result if "status" in result else None
 
     def write_result(
         self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object

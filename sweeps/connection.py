@@ -33,9 +33,10 @@ WORKER_ENVIRONMENT = {
 def connect(address: str | None) -> None:
     """Join the cluster at `address`, or start Ray on this machine; nothing if that is done already.
 
-    The project's code travels to a cluster's workers. Raises InvalidInputError within 15 s when
-    nothing answers there.
+    The project's code travels to a cluster's workers. Raises InvalidInputError for addresses of Ray's client,
+    and within 15 s when nothing answers there.
     """
+    _require_no_client(address)
     if ray.is_initialized():
         return
     runtime_env: dict[str, Any] = {"env_vars": WORKER_ENVIRONMENT}
@@ -67,9 +68,21 @@ def _refusal(address: str, reason: object) -> str:
     return f"`address` must be a running Ray cluster, got {address}: {first_line}; {advice}"
 
 
+def _require_no_client(address: str | None) -> None:
+    """Raise InvalidInputError for ray:// and other addresses that Ray hands to its client.
+
+    Behind a client Tune runs on the cluster's head, apart from our callbacks, which need a Ray of their own process.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)  # as Ray reads it
+    if address and "://" in address:
+        rule = "`address` must be auto or HOST:6379, on a node of the cluster"
+        raise InvalidInputError(f"{rule}, got {address}: from elsewhere, use `ray job submit`")
+
+
 def _require_answer(address: str) -> None:
     """Knock at HOST:PORT before Ray does, which would wait much longer."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    host, separator, port = address.rpartition(":")
     if address == "auto" or not separator:
         return
     try:

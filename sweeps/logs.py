@@ -11,7 +11,6 @@ members that have failed.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import tyro
 from ray.util import state
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
@@ -31,6 +31,7 @@ from larvae.member import MemberDirectory
 from sweeps import connection
 from sweeps.member_log import Event, MemberLog
 from sweeps.session import new_console
+from sweeps.study import StudyDirectory
 
 RAY_FOLDER = Path("/tmp/ray")
 
@@ -75,20 +76,21 @@ def run(arguments: Sequence[str]) -> int:
     member = choose(members, options)
     show(member, console)
     for title, text in process_logs(member.log.read(), options.address, options.lines):
-        console.print(f"\n[bold]{title}[/bold]")
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(f"\n{title}", style="bold")
+        console.print(text)
     result = member.files.read_result()
     return 1 if result and result["status"] == "failed" else 0
 
 
 def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
-    """All members of studies below a folder. Raises InvalidInputError where there is no such study."""
+    """All members of studies below a folder. Raises InvalidInputError where none is such a study, or one is damaged."""
     records = sorted(storage.glob(f"{study or '*'}/study.json"))
     if not records:
         known = ", ".join(sorted(file.parent.name for file in storage.glob("*/study.json"))) or "none"
         raise InvalidInputError(f"`storage_path` must hold the study, got `{storage}`, which holds {known}")
     for record in records:
-        for name, member in json.loads(record.read_text())["members"].items():
+        members = (StudyDirectory(record.parent).read_record() or {}).get("members", {})
+        for name, member in members.items():
             files = MemberDirectory(record.parent / "members" / name)
             yield FoundMember(record.parent.name, member["label"], name, files)
 
@@ -110,15 +112,15 @@ def choose(members: Sequence[FoundMember], options: LogsOptions) -> FoundMember:
 def show(member: FoundMember, console: Console) -> None:
     """A member's end, where it ran, and its traceback."""
     result = member.files.read_result()
-    console.print(f"[bold]{member.study}: {member.label}[/bold]  {member.name}")
+    console.print(Text.assemble((f"{member.study}: {member.label}", "bold"), f"  {member.name}"))
     console.print(f"{member.files.path}")
     ended = f"{result['status']} {result['reason']}".strip() if result else "has not ended"
-    console.print(ended, markup=False)
+    console.print(ended)
     events = member.log.read()
     if events:
         console.print(_events_table(events))
     if result and result.get("traceback"):
-        console.print(result["traceback"].rstrip(), markup=False)
+        console.print(result["traceback"].rstrip())
 
 
 def process_logs(events: Sequence[Event], address: str | None, lines: int) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,10 @@ import tyro
 from larvae import command_line
 from larvae.config import METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
+from sweeps.study import StudyDirectory
 
+BY_DEFAULT = ("paper", "quick")
+"""Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
 QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
 """What quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
 
@@ -29,7 +32,8 @@ class StudyOptions:
 
     preset: str
     """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
-    Ray has GPUs, quick elsewhere. Give it before --help to see its numbers."""
+    Ray has GPUs, quick elsewhere, but the other one where only its study lies unfinished. Give it before --help to
+    see its numbers."""
     study: str
     """Name of the study: of its folder under --storage-path and of its MLflow experiment. The same name goes on."""
     seeds: int
@@ -67,7 +71,8 @@ class StudyOptions:
     cpus_per_trial: int = 1
     """CPUs, and PyTorch threads, of each trial."""
     gpus_per_trial: float | None = None
-    """GPUs of each trial, e.g. 0.25. Left out: what a probe measures where Ray has GPUs, 0 elsewhere."""
+    """GPUs of each trial: a share, e.g. 0.25, or whole ones. Left out: what a probe measures where Ray has GPUs, 0
+    elsewhere."""
     members_per_trial: int | None = None
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
     other weights as fit, up to 8, on GPUs."""
@@ -111,8 +116,9 @@ class StudyOptions:
             raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
         if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
-        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 8:
-            raise InvalidInputError(f"`gpus_per_trial` must lie in [0, 8], got {self.gpus_per_trial:g}")
+        if self.gpus_per_trial is not None:
+            require_gpus(self.gpus_per_trial)
+        require_folder("storage_path", self.storage_path)
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
 
@@ -137,6 +143,19 @@ class OneModelOptions(StudyOptions):
         return {} if self.data_file is None else {self.dataset: self.data_file}
 
 
+def require_gpus(gpus: float) -> None:
+    """Raise InvalidInputError for GPUs of a trial that Ray cannot reserve: it counts in ten-thousandths of one."""
+    if not (0.0001 <= gpus <= 1 or gpus in range(9)):
+        raise InvalidInputError(f"`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8, got {gpus:g}")
+
+
+def require_folder(name: str, path: Path) -> None:
+    """Raise InvalidInputError for an address, such as s3://bucket, of which a path would be a folder `s3:`."""
+    if path.parts and path.parts[0].endswith(":"):
+        address = str(path).replace(":/", "://", 1)
+        raise InvalidInputError(f"`{name}` must be a folder, on a cluster one that all nodes share, got {address}")
+
+
 Options = TypeVar("Options", bound=StudyOptions)
 
 
@@ -152,14 +171,17 @@ def parse(
     Raises InvalidInputError in place of the parser's own many lines.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset")
-    first.add_argument("--address")
+    for flag in ("--preset", "--address", "--study"):
+        first.add_argument(flag)
+    first.add_argument("--storage-path", "--storage_path", type=Path, default=Path("results"))
     try:
         known, _ = first.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise InvalidInputError(str(error)) from None
     wants_help = bool({"-h", "--help"} & set(arguments))
-    name = known.preset or ("quick" if wants_help else default_preset(known.address))
+    name = known.preset or "quick"
+    if not known.preset and not wants_help:
+        name = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
     if name not in presets:
         raise InvalidInputError(f"`preset` must be one of {', '.join(presets)}, got {name}")
     default = presets[name]
@@ -168,6 +190,26 @@ def parse(
     )
     chosen.require_valid()
     return chosen
+
+
+def _resumed_preset(default: str, presets: Mapping[str, StudyOptions], study: str | None, storage: Path) -> str:
+    """The preset that the same command had before: clusters lose their GPUs, and `default` changes with them.
+
+    A study that is named has its preset on record. Else it is the other one of those that Ray's GPUs decide between,
+    if its study lies unfinished and that of `default` does not. Says so in a line where it is not `default`.
+    """
+    if study:
+        folder = StudyDirectory(storage / study)
+        resumed = str((folder.read_record() or {}).get("preset"))
+    else:
+        resumed = next(name for name in BY_DEFAULT if name != default)
+        folder = StudyDirectory(storage / presets[resumed].study)
+        if not folder.is_unfinished or StudyDirectory(storage / presets[default].study).is_unfinished:
+            return default
+    if resumed not in presets or resumed == default:
+        return default
+    print(f"Going on with `{folder.path}`, of preset {resumed}; a new study would now be of preset {default}")
+    return resumed
 
 
 def main(run: Callable[[Sequence[str]], int]) -> int:

@@ -26,8 +26,8 @@ from sweeps.tracking_uri import is_server, shown
 
 
 def new_console() -> Console:
-    """What commands print to; wide enough for tables where nobody's window limits it."""
-    console = Console(highlight=False, soft_wrap=True)
+    """What commands print to: as it is, `[x]` of a name too; wide enough for tables where nobody's window limits it."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
@@ -71,15 +71,19 @@ class Session:
         if interrupted:
             self.console.print("Stopped. The same command again goes on from the last checkpoints.")
             return INTERRUPTED
-        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} --study {self.study.name} --output figures"
+        study = f"--study {shlex.quote(self.study.name)}"
+        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} {study} --output figures"
         self.console.print(f"Figure: python {self.options.figure_command} {places}")
         self.console.print(f"Label traversals: python analysis/traversals.py {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
-            place = f"--study {self.study.name} --storage-path {shlex.quote(str(self.options.storage_path))}"
+            place = f"{study} --storage-path {shlex.quote(str(self.options.storage_path))}"
             self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
-        return 1 if failed or not complete else 0
+        if failed or not complete:
+            return 1
+        self.prepared.directory.write_finished()
+        return 0
 
 
 @contextlib.contextmanager
@@ -93,7 +97,7 @@ def held(
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
     directory, fingerprints = prepared.directory, prepared.fingerprints
     with directory.locked():
-        directory.write_record(study, fingerprints)
+        directory.write_record(study, fingerprints, options.preset)
         try:
             tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         except UNREACHABLE as error:

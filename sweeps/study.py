@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from larvae import datasets
-from larvae.checkpoint import save_json
+from larvae.checkpoint import load_json, save_json
 from larvae.config import DEFAULT_GAMMA_TC, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory
@@ -109,7 +108,7 @@ class StudyDirectory:
         Values may be added to the grid and iterations raised; members of other settings, images or
         a larger budget would not belong into one figure.
         """
-        record = self._record()
+        record = self.read_record()
         if record is None:
             return
         if not {"fingerprints", "fixed", "schedule"} <= record.keys():
@@ -126,12 +125,20 @@ class StudyDirectory:
                 f"got {study.schedule.iterations}: give another --study"
             )
 
-    def write_record(self, study: Study, fingerprints: Mapping[str, str]) -> None:
-        """Remember what the study is."""
-        earlier = self._record() or {}
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the folder holds a study of which no command has come to a good end since it was last begun."""
+        record = self.read_record()
+        return record is not None and not record.get("finished")
+
+    def write_record(self, study: Study, fingerprints: Mapping[str, str], preset: str = "") -> None:
+        """Remember what the study is, and that it has begun. preset: that of its command line."""
+        earlier = self.read_record() or {}
         members = {m.content_hash: {"label": study.label(m), "config": m.to_dict()} for m in study.members}
         record = {
             "name": study.name,
+            "preset": preset or earlier.get("preset", ""),
+            "finished": False,
             "schedule": asdict(study.schedule),
             "fingerprints": {**earlier.get("fingerprints", {}), **fingerprints},
             "fixed": study.fixed,
@@ -139,11 +146,18 @@ class StudyDirectory:
         }
         save_json(self.path / "study.json", record)
 
-    def _record(self) -> dict[str, Any] | None:
+    def write_finished(self) -> None:
+        """Remember that a command has brought the study to a good end."""
+        save_json(self.path / "study.json", (self.read_record() or {}) | {"finished": True})
+
+    def read_record(self) -> dict[str, Any] | None:
+        """What `write_record` wrote, if it has. Raises InvalidInputError where that is damaged."""
         try:
-            return json.loads((self.path / "study.json").read_text())
-        except FileNotFoundError:
+            return load_json(self.path / "study.json")
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{error}; delete it, and the study's own command writes it anew") from None
 
 
 def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:

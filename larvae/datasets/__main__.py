@@ -53,7 +53,7 @@ class Show:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command. Returns the exit code: 0, 2 for bad input, 1 where the machine fails, 130 if interrupted."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def command() -> int:
         chosen = parse(arguments) if arguments else None

@@ -406,6 +406,26 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     assert files == ["checkpoint.pt", "result.json", "traversal.png"]
 
 
+DAMAGED = [b"", b"\0" * 40, b'{"status": "fini', b"\xff\xfe", b"[]", b"{}"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_result_counts_as_none(content: bytes, directory: MemberDirectory) -> None:
+    directory.path.mkdir(parents=True)
+    directory.result.write_bytes(content)
+    assert directory.read_result() is None
+    assert directory.stopped_at is None
+    assert directory.last_evaluation(1) is None
+
+
+def test_a_damaged_result_is_written_anew_from_the_checkpoint(dataset: Dataset, directory: MemberDirectory) -> None:
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    whole = directory.read_result()
+    directory.result.write_bytes(directory.result.read_bytes()[:-30])
+    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == rows
+    assert directory.read_result() == whole
+
+
 def test_going_on_with_other_arithmetic_is_told_and_kept(
     dataset: Dataset, directory: MemberDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sweeps import options, tau_sweep
-from tests.sweeps.commands import TINY
+from cluster.preflight import PreflightOptions
+from larvae.errors import InvalidInputError
+from sweeps import logs, options, tau_sweep
+from tests.sweeps.commands import STUDY, TINY
 from tests.sweeps.processes import answering_server, free_port, silent_server
 
 PATIENCE = 15
@@ -113,6 +116,35 @@ def test_tracking_database_that_never_answers(folder: Path, capsys: pytest.Captu
 # Files
 
 
+def test_storage_that_is_an_address(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--storage-path", "s3://bucket/larvae")
+    assert message == "`storage_path` must be a folder, on a cluster one that all nodes share, got s3://bucket/larvae"
+
+
+@pytest.mark.parametrize("content", ["", '{"name": "ti', "[]"])
+def test_damaged_record_of_a_study(content: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = Path("results") / STUDY / "study.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+    message = refusal(folder, capsys)
+    assert message.startswith(f"`{folder / record}` must be a whole JSON object, but: ")
+    assert message.endswith("; delete it, and the study's own command writes it anew")
+    with pytest.raises(InvalidInputError, match="must be a whole JSON object"):
+        logs.run([])
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ({"storage_path": Path("s3://bucket/larvae")}, "`storage_path` must be a folder, .*, got s3://bucket/larvae"),
+        ({"gpus_per_trial": 1.5}, "`gpus_per_trial` must be 0, .*, got 1.5"),
+    ],
+)
+def test_the_preflight_refuses_what_sweeps_refuse(refused: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        _ = PreflightOptions(**refused).demand
+
+
 @pytest.mark.parametrize("below", ["file", "file/results", "file/deep/results"])
 def test_storage_that_is_not_a_folder(below: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").touch()
@@ -147,6 +179,20 @@ from sweeps import connection, options, tau_sweep
 connection.CONNECT_SECONDS = 2
 sys.exit(options.main(tau_sweep.run))
 """
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+@pytest.mark.parametrize("preset", [[], ["--preset", "quick"]])
+def test_clusters_addresses_of_other_kinds(
+    address: str, preset: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that Ray would hand to its client, given or in RAY_ADDRESS; with --preset and without."""
+    monkeypatch.setattr("tests.sweeps.test_bad_input.TINY", (*TINY[2:], *preset))
+    rule = "`address` must be auto or HOST:6379, on a node of the cluster"
+    expected = f"{rule}, got {address}: from elsewhere, use `ray job submit`"
+    assert refusal(folder, capsys, "--address", address) == expected
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert refusal(folder, capsys, "--address", "auto") == expected
 
 
 def test_cluster_that_does_not_answer(folder: Path) -> None:

@@ -54,6 +54,17 @@ def test_members_are_found_by_their_values(storage: Path, capsys: pytest.Capture
     assert "has not ended" in capsys.readouterr().out
 
 
+def test_names_and_paths_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "all [red]" / "50% [x] :bug:" / "study.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"members": {"aaa111": {"label": "tau=0 seed=0"}}}))
+    assert show(record.parents[1], "aaa") == 0
+    assert show(record.parents[1]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["50% [x] :bug:: tau=0 seed=0  aaa111", str(record.parent / "members" / "aaa111")]
+    assert printed[-1] == f"0 of 1 members in `{record.parents[1]}` have failed"
+
+
 def test_failures_are_listed(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(storage) == 0
     text = capsys.readouterr().out

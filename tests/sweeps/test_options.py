@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from larvae.checkpoint import save_json
 from larvae.config import METRICS
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
@@ -60,8 +61,8 @@ def parse(*arguments: str) -> TauSweepOptions:
 
 
 @pytest.fixture
-def without_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever gets past the command line ends there."""
+def without_running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever gets past the command line ends there; no study lies in the current folder."""
     monkeypatch.setattr(runner, "run_study", lambda study, options: pytest.fail(f"accepted: {options}"))
     monkeypatch.setattr(runner, "default_preset", lambda address: "quick")
 
@@ -92,6 +93,11 @@ def test_an_option_replaces_its_default_and_no_other(name: str) -> None:
     assert parsed == dataclasses.replace(PRESETS["quick"], **{name: value})
 
 
+@pytest.mark.parametrize("gpus", [0, 0.0001, 0.3, 1, 2, 8])
+def test_gpus_that_ray_can_reserve_are_taken(gpus: float) -> None:
+    assert parse("--preset", "quick", "--gpus-per-trial", str(gpus)).gpus_per_trial == gpus
+
+
 @pytest.mark.parametrize("name", sorted(FLAGS))
 def test_a_flag_switches_what_is_on_off_and_what_is_off_on(name: str) -> None:
     is_on = getattr(PRESETS["quick"], name)
@@ -115,6 +121,7 @@ def test_options_reach_the_members_and_the_schedule() -> None:
 # Which preset
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:6379"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_without_preset_it_is_looked_for_where_the_study_will_run(preset: str, address: str | None) -> None:
@@ -128,6 +135,57 @@ def test_without_preset_it_is_looked_for_where_the_study_will_run(preset: str, a
     parsed = options.parse([*arguments, "--z-dim", "3"], PRESETS, default_preset, "A sweep.")
     assert asked == [address]
     assert parsed == dataclasses.replace(PRESETS[preset], address=address, z_dim=3)
+
+
+def begin(storage: Path, study: str, **record: object) -> None:
+    """Leave a study's record as a command does that has begun it."""
+    save_json(storage / study / "study.json", {"finished": False} | record)
+
+
+def chosen_without_preset(default: str, *arguments: str) -> str:
+    parsed = options.parse(arguments, PRESETS, lambda address: default, "A sweep.")
+    assert dataclasses.replace(PRESETS[parsed.preset], study=parsed.study, storage_path=parsed.storage_path) == parsed
+    return parsed.preset
+
+
+@pytest.mark.parametrize("storage", ["results", "else where"])
+@pytest.mark.parametrize(("default", "other"), [("quick", "paper"), ("paper", "quick")])
+def test_without_preset_the_other_ones_unfinished_study_goes_on(
+    default: str, other: str, storage: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = folder / storage
+    flags = [] if storage == "results" else ["--storage-path", storage]
+    begin(place, PRESETS[other].study)
+    assert chosen_without_preset(default, *flags) == other
+    printed = capsys.readouterr().out
+    assert re.fullmatch(
+        rf"Going on with `.*{PRESETS[other].study}`, of preset {other}; .* of preset {default}\n", printed
+    )
+    begin(place, PRESETS[default].study, finished=True)  # a look at it, before or after
+    assert chosen_without_preset(default, *flags) == other
+    begin(place, PRESETS[default].study)
+    assert chosen_without_preset(default, *flags) == default
+    assert parse("--preset", default, *flags).preset == default
+
+
+@pytest.mark.parametrize(("preset", "finished"), [("paper", True), ("laptop", False)])
+def test_studies_that_no_command_without_preset_left_unfinished_do_not_go_on(
+    preset: str, finished: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(folder / "results", PRESETS[preset].study, finished=finished)
+    assert chosen_without_preset("quick") == "quick"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_named_study_keeps_its_preset(preset: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chosen_without_preset("quick", "--study", "mine") == "quick"
+    begin(folder / "results", "mine")  # by an earlier version, which did not say
+    assert chosen_without_preset("quick", "--study", "mine") == "quick"
+    assert capsys.readouterr().out == ""
+    begin(folder / "results", "mine", preset=preset)
+    assert chosen_without_preset("quick", "--study", "mine") == preset
+    assert len(capsys.readouterr().out.splitlines()) == (preset != "quick")
 
 
 def test_preset_where_ray_has_gpus(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +233,8 @@ def test_help_shows_the_numbers_of_the_preset(preset: str, capsys: pytest.Captur
 
 # Bad input
 
+GPUS = "`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8"
+FOLDER = "`storage_path` must be a folder, on a cluster one that all nodes share"
 BAD_INPUT = [
     (["--taus", "-1"], "`tau` must be finite and >= 0, got -1.0"),
     (["--taus", "0", "nan"], "`tau` must be finite and >= 0, got nan"),
@@ -208,9 +268,9 @@ BAD_INPUT = [
     (["--seeds", "0"], "`seeds` must be > 0, got 0"),
     (["--cpus-per-trial", "0"], "`cpus_per_trial` must be > 0, got 0"),
     (["--members-per-trial", "0"], "`members_per_trial` must be > 0, got 0"),
-    (["--gpus-per-trial", "9"], "`gpus_per_trial` must lie in [0, 8], got 9"),
-    (["--gpus-per-trial", "-0.5"], "`gpus_per_trial` must lie in [0, 8], got -0.5"),
-    (["--gpus-per-trial", "nan"], "`gpus_per_trial` must lie in [0, 8], got nan"),
+    *((["--gpus-per-trial", gpus], f"{GPUS}, got {gpus}") for gpus in ("9", "-0.5", "nan", "-inf", "1.5", "1e-05")),
+    (["--storage-path", "s3://bucket/larvae"], f"{FOLDER}, got s3://bucket/larvae"),
+    (["--storage-path", "gs://bucket"], f"{FOLDER}, got gs://bucket"),
     (["--study", "a/b"], "`study` must be usable as a folder's name, got 'a/b'"),
     (["--study", ""], "`study` must be usable as a folder's name, got ''"),
     (["--study", ".."], "`study` must be usable as a folder's name, got '..'"),

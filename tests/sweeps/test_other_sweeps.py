@@ -47,8 +47,7 @@ def planned(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *flags: str) ->
         return 0
 
     monkeypatch.setattr(runner, "run_study", run_study)
-    monkeypatch.setattr(runner, "default_preset", lambda address: "quick")
-    assert script.run(flags) == 0
+    assert script.run(["--preset", "quick", *flags]) == 0
     return studies[0]
 
 

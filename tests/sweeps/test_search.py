@@ -20,6 +20,7 @@ from larvae.datasets import Dataset
 from larvae.member import MemberDirectory
 from sweeps import options, search
 from sweeps.adaptive.suggestion_log import SuggestionLog
+from sweeps.study import StudyDirectory
 from tests.sweeps.commands import places, tracking_uri, without_times
 from tests.sweeps.processes import running, wait_until
 
@@ -91,6 +92,9 @@ def test_a_search_tells_what_it_found(searched: tuple[Path, str]) -> None:
     assert re.search(r"6 configurations: \d finished", output)
     assert f"analysis/search_report.py --tracking-uri {tracking_uri(folder)} --study {STUDY}" in output
     assert len(log_of(folder).read()) == 6
+    directory = StudyDirectory(folder / "results" / STUDY)
+    assert not directory.is_unfinished
+    assert (directory.read_record() or {})["preset"] == "quick"
 
 
 def test_members_are_trained_to_the_end_or_stopped_at_a_rung(searched: tuple[Path, str]) -> None:

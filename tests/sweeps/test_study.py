@@ -102,6 +102,19 @@ def test_study_of_another_version_is_refused(small_study: Build, study_directory
         study_directory.require_going_on(small_study("name"), {"dsprites": "aaaa"})
 
 
+def test_a_study_is_unfinished_from_its_beginning_to_a_good_end(
+    small_study: Build, study_directory: StudyDirectory
+) -> None:
+    assert not study_directory.is_unfinished
+    study_directory.write_record(small_study("name"), {}, "paper")
+    assert study_directory.is_unfinished
+    study_directory.write_finished()
+    assert not study_directory.is_unfinished
+    study_directory.write_record(small_study("name", iterations=8), {})  # to a raised end, say
+    assert study_directory.is_unfinished
+    assert (study_directory.read_record() or {})["preset"] == "paper"
+
+
 def test_members_and_data_sets_of_earlier_commands_stay_on_record(
     small_study: Build, study_directory: StudyDirectory
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+import shlex
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from larvae.datasets import Dataset
+from sweeps.study import StudyDirectory
 from tests.sweeps.commands import (
     SCHEDULE,
     STUDY,
@@ -49,6 +51,7 @@ def test_a_study_trains_once_and_goes_on_to_a_raised_end(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert statuses(folder) == dict.fromkeys([STUDY, *labels], "FINISHED")
+    assert not StudyDirectory(folder / "results" / STUDY).is_unfinished
     first = read_results(folder)
     assert first.keys() == set(labels)
     for label, result in first.items():
@@ -111,6 +114,9 @@ def test_a_member_that_diverges_fails_alone(diverged: Ended) -> None:
     assert {name: run.status for name, run in runs.items()} == {STUDY: "FAILED", SOUND: "FINISHED", BROKEN: "FAILED"}
     assert runs[BROKEN].tags["larvae.reason"] == reason
     assert diverged.code == 1
+    directory = StudyDirectory(diverged.folder / "results" / STUDY)
+    assert directory.is_unfinished
+    assert (directory.read_record() or {})["preset"] == "quick"
     assert diverged.errors == f"error: member {BROKEN} failed: {reason}\n"
     assert line_of_table(SOUND, diverged.output).startswith("finished")
     assert line_of_table(BROKEN, diverged.output).startswith("failed")
@@ -120,3 +126,17 @@ def test_trials_take_shares_of_gpus_and_train_where_they_can(diverged: Ended) ->
     assert "2 at once, 1 CPU and 0.167 GPU each" in diverged.output
     environment = read_results(diverged.folder)[SOUND]["environment"]
     assert (environment["compiled"], environment["torch"] != "") == (False, True)
+
+
+def test_a_studys_name_is_printed_as_it_is_and_quoted_in_commands(
+    folder_with_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = "a b #1?50%[x] :bug:"
+    assert sweep(folder_with_database, "--study", study, "--taus", "1e38", "--gpus-per-trial", "0") == 1
+    printed = capsys.readouterr().out
+    assert f"Study {study}: 1 members" in printed
+    assert f"results in {folder_with_database / 'results' / study}\n" in printed
+    commands = re.findall(r"^(?:Figure|Label traversals|What happened): (.+)$", printed, re.MULTILINE)
+    assert len(commands) == 3
+    for words in map(shlex.split, commands):
+        assert words[words.index("--study") + 1] == study
