@@ -23,6 +23,10 @@ from larvae.training import Trainer
 Tensors = TypeVar("Tensors", bound=tuple[Tensor | None, ...])
 
 
+NO_MEMBERS_OWN = (torch.OutOfMemoryError, OSError)
+"""Errors of the process and its machine, which are raised; others end the one member that they are of."""
+
+
 class Likeness(NamedTuple):
     """What members must share to be trained in the same operations."""
 
@@ -123,7 +127,7 @@ def _after_step(member: Member, *, stepped: bool) -> Report | None:
         if member.is_at_the_end:
             return _finished(member, [row] if row else [])
         return Report(member, [row]) if row else None
-    except (torch.OutOfMemoryError, OSError):  # of the process and its machine, not of this member
+    except NO_MEMBERS_OWN:
         raise
     except Exception as error:  # whatever it is, it is this member's alone, and must be told
         return Report(member, [], "failed", member.fail(error))

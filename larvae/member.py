@@ -163,9 +163,8 @@ class Member:
         config, trainer = self.trainer.config, self.trainer
         picture = traversal_png(trainer, reference_index(trainer.dataset.num_images, config.seed))
         save_bytes(self.directory.traversal, picture)
-        environments = self.environments
         self.directory.write_result(
-            config, "finished", self.history, environment=environments[-1], environments=environments
+            config, "finished", self.history, environment=self.environment, environments=self.environments
         )
 
     def fail(self, error: Exception) -> str:

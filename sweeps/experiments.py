@@ -36,14 +36,12 @@ def is_deleted(experiment: Any) -> bool:
 def find_or_make_study_run(
     client: Any, experiment: str, known: KnownRun | None, study: Study, tags: Mapping[str, str]
 ) -> str:
-    """The id of the study's own run, RUNNING, with what the study is and what trains it."""
+    """The id of the study's own run, RUNNING, with what the study is. tags: of one that is made."""
     if known is None:
         all_tags = {mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
         run = client.create_run(experiment, run_name=study.name, tags=all_tags).info.run_id
     else:
         run = known.run_id
-        for name, value in tags.items():
-            client.set_tag(run, name, value)
     client.update_run(run, status=mlflow_names.RUNNING)
     members = {study.label(member): member.to_dict() for member in study.members}
     client.log_dict(run, {"study": study.name, "members": members}, "study.json")

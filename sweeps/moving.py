@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.many_trials import InOrder
-from sweeps.places import BINDING, Places, fits
+from sweeps.places import BINDING, Places, fits, living_nodes
 from sweeps.unsaved import Unsaved
-from sweeps.waiting import LOOK_SECONDS, LOST_SECONDS, living_nodes
+from sweeps.waiting import LOOK_SECONDS, LOST_SECONDS
 
 
 class Moving(Unsaved, InOrder):

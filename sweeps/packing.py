@@ -13,7 +13,7 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.group import Likeness, likeness
-from sweeps.places import GpuKind, Place, misfit
+from sweeps.places import GpuKind, Place, living_nodes, misfit
 from sweeps.probing import CONTEXT_BYTES, Measurement, Outcome, probe_gpu_memory
 
 ASSUMED_GPU_BYTES = 16 * 10**9
@@ -36,8 +36,7 @@ class TrialResources:
 
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if rule := misfit(self.cpus, self.gpus, nodes):
+        if rule := misfit(self.cpus, self.gpus, living_nodes()):
             raise InvalidInputError(f"{rule}: lower --cpus-per-trial or --gpus-per-trial")
 
     def concurrency(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import ray
 from ray import tune
 
 from sweeps.preflight.gathering import Node
@@ -28,6 +29,11 @@ class GpuKind(NamedTuple):
     """Of one GPU, in bytes; of the smallest where they differ."""
     nodes: tuple[Mapping[str, float], ...]
     """Resources of the nodes that have them."""
+
+
+def living_nodes() -> list[Mapping[str, float]]:
+    """Resources of the cluster's nodes that live."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def gpu_kinds(nodes: Sequence[Node]) -> list[GpuKind]:

@@ -88,9 +88,10 @@ class Tracker:
         self._outbox = Outbox(self._send, UNREACHABLE, 1 if sqlite_path(uri) else _SERVER_THREADS)
         self._experiment = find_or_make_experiment(self._client, study.name, uri)
         self._known = known_runs(self._client, self._experiment)
-        self._parent = find_or_make_study_run(
-            self._client, self._experiment, self._known.pop("study", None), study, {**tags, **(study_tags or {})}
-        )
+        known, all_tags = self._known.pop("study", None), {**tags, **(study_tags or {})}
+        if known:
+            self._client.log_batch(known.run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
+        self._parent = find_or_make_study_run(self._client, self._experiment, known, study, all_tags)
         self._runs = {name: run.run_id for name, run in self._known.items() if run.has_configuration}
         for name, run in self._known.items():  # no run stays RUNNING that a killed command left so
             if run.status == mlflow_names.RUNNING:

@@ -19,7 +19,7 @@ from larvae.config import HELD_OUT_METRICS, MemberConfig, Schedule, held_out
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError
 from larvae.functional import can_compile
-from larvae.group import train_together
+from larvae.group import NO_MEMBERS_OWN, train_together
 from larvae.member import Member, MemberDirectory, Row, one_line
 from sweeps.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.packing import cap_gpu_memory
@@ -198,7 +198,7 @@ class MemberTrainable(tune.Trainable):
         for config in list(self.open.values()):
             try:
                 members.append(self._open(config, on_gpu))
-            except (torch.OutOfMemoryError, OSError):
+            except NO_MEMBERS_OWN:
                 raise
             except Exception as error:  # its checkpoint, or its data
                 reason = self._directory(config).write_failure(config, error)

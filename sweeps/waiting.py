@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ray
 from ray import tune
 
-from sweeps.places import fits
+from sweeps.places import fits, living_nodes
 from sweeps.progress import duration
 from sweeps.trainable import machine_fault
 from sweeps.unsaved import Unsaved
@@ -83,11 +82,6 @@ class NodeWatch(Unsaved, tune.Callback):
         """End Tune as Ctrl-C does, so that everything is kept."""
         self.given_up = f"{reason}, and the same command goes on"
         os.kill(os.getpid(), signal.SIGINT)
-
-
-def living_nodes() -> list[Mapping[str, float]]:
-    """Resources of the cluster's nodes that live."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _text(request: Mapping[str, float]) -> str:

@@ -367,16 +367,23 @@ def test_a_run_that_is_deleted_is_made_anew_and_holds_up_no_other(
     ]
 
 
+def after_a_row(uri: str, study: Study, directory: StudyDirectory) -> Tracker:
+    """A tracker that has told MLflow the first row of the first member."""
+    name = study.members[0].content_hash
+    tracker = Tracker(uri, study, directory, IMAGES, {})
+    tracker.start(name)
+    tracker.log(name, [row(2)])
+    assert tracker.flush()
+    return tracker
+
+
 def test_the_next_command_sends_what_a_deleted_run_had(
     uri: str, small_study: Build, study_directory: StudyDirectory
 ) -> None:
     """The command ends before the member does: the folder has no result, but a checkpoint whose rows come again."""
     study = small_study("deleted-next", taus=(0.0,))
     name = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, IMAGES, {})
-    tracker.start(name)
-    tracker.log(name, [row(2)])
-    assert tracker.flush()
+    tracker = after_a_row(uri, study, study_directory)
     MlflowClient(uri).delete_run(runs_of(uri, study)[name].info.run_id)
     tracker.log(name, [row(4)])
     tracker.end(name, "stopped")
@@ -409,10 +416,7 @@ def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
 ) -> None:
     study = small_study("deleted-experiment", taus=(0.0,))
     name = study.members[0].content_hash
-    tracker = Tracker(uri, study, study_directory, IMAGES, {})
-    tracker.start(name)
-    tracker.log(name, [row(2)])
-    assert tracker.flush()
+    tracker = after_a_row(uri, study, study_directory)
     client = MlflowClient(uri)
     client.delete_experiment(client.get_experiment_by_name(study.name).experiment_id)
     tracker.log(name, [row(4)])
