@@ -22,7 +22,7 @@ from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps import mlflow_names
 from sweeps.database import require_database
-from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
+from sweeps.tracking_uri import is_server, kind_fault, masked, shown, sqlite_path
 
 LOGGED_METRICS = (
     "mig",
@@ -289,4 +289,5 @@ def _require_tables(tracking_uri: str, path: Path) -> None:
 def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
     """One line, whatever MLflow's message is."""
     lines = str(cause).splitlines() or [type(cause).__name__]
-    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {lines[0][:300]}")
+    reason = masked(lines[0], tracking_uri)[:300]
+    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {reason}")

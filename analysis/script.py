@@ -10,6 +10,7 @@ import tyro
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
+from sweeps.tracking_uri import take_passwords_off_command_line
 
 Arguments = TypeVar("Arguments")
 
@@ -18,6 +19,8 @@ def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Seq
     """Parse a command line and draw; return the exit code: 2, and one line, when the input breaks a rule."""
 
     def command() -> int:
+        if arguments is None:
+            take_passwords_off_command_line()
         draw(command_line.parse(lambda: tyro.cli(kind, args=arguments)))
         return 0
 

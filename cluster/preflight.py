@@ -20,6 +20,7 @@ from sweeps.options import require_folder, require_gpus
 from sweeps.preflight.checks import Demand
 from sweeps.preflight.inspection import inspect, prepared_names
 from sweeps.session import new_console
+from sweeps.tracking_uri import take_passwords_off_command_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,4 +66,5 @@ def run(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    take_passwords_off_command_line()
     sys.exit(command_line.run(lambda: run(sys.argv[1:])))

@@ -6,8 +6,10 @@ They are kept for each structure, so that all members that a process trains shar
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import sysconfig
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +22,13 @@ from torch.func import functional_call
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.distributions import Gaussian
+from larvae.errors import InvalidInputError
 from larvae.fast_networks import FastModel
 from larvae.native.library import COMPILERS, is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
+from larvae.private_folder import make_private_folder
 
 Parameters = Mapping[str, Tensor]
 
@@ -152,10 +156,20 @@ def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
 
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_compile_cache()))
     torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
     if hasattr(torch._functorch.config, CACHE_OUR_GRADIENTS):
         setattr(torch._functorch.config, CACHE_OUR_GRADIENTS, True)
     return torch.compile(function, dynamic=False)
+
+
+@functools.cache
+def _compile_cache() -> Path:
+    """A folder for compiled code that nobody else can write to, as they could to the one that PyTorch would take."""
+    try:
+        return make_private_folder() / "inductor"
+    except InvalidInputError:
+        return Path(tempfile.mkdtemp(prefix="larvae-"))
 
 
 class PlainModel:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
+from ray._private import ray_constants, services
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 import larvae
 import sweeps
 from larvae.errors import InvalidInputError
+from sweeps.ray_folders import make_own_ray_folder
+from sweeps.tokens import VARIABLE as TOKEN_VARIABLE
+from sweeps.tokens import find_or_make_token, find_token
 
+MODE = os.environ["RAY_AUTH_MODE"]
+"""What this process was started with; a cluster that it joins may have another."""
+OLDEST_RAY = (2, 59)
+ANSWER_SECONDS = 5
 CONNECT_SECONDS = 15
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+_PROTECT = "start it anew with RAY_AUTH_MODE=token (docs/security.md)"
+_TAKE_TOKEN = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN (`ray get-auth-token` there prints it)"
 
 WORKER_ENVIRONMENT = {
     # Keep freed memory in the process and on huge pages: alone worth a third of a CPU step's time.
@@ -33,25 +45,38 @@ WORKER_ENVIRONMENT = {
 def connect(address: str | None) -> None:
     """Join the cluster at `address`, or start Ray on this machine; nothing if that is done already.
 
-    The project's code travels to a cluster's workers. Raises InvalidInputError for addresses of Ray's client,
-    and within 15 s when nothing answers there.
+    The project's code travels to a cluster's workers. Raises InvalidInputError for addresses of Ray's client, for a
+    token that is missing, wrong, or for others to read, and within 15 s when nothing answers there.
     """
     _require_no_client(address)
     if ray.is_initialized():
         return
-    runtime_env: dict[str, Any] = {"env_vars": WORKER_ENVIRONMENT}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _require_recent_ray()
     if address is None:
-        # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
-        ray.init("local", include_dashboard=True, **quiet, runtime_env=runtime_env)
+        start_local(include_dashboard=True, runtime_env={"env_vars": WORKER_ENVIRONMENT})
         return
-    _require_answer(address)
-    runtime_env["py_modules"] = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
+    _take_up_mode(address)
+    packages = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
     with _deadline(address):
         try:
-            ray.init(address, **quiet, runtime_env=runtime_env)
+            ray.init(address, **_QUIET, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": packages})
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InvalidInputError(_refusal(address, error)) from None
+
+
+def start_local(**options: Any) -> None:
+    """Start Ray on this machine: nobody else reaches its ports, sockets and files, or could use them without its token.
+
+    options: of `ray.init`. Raises InvalidInputError for a token that is empty, unreadable, or for others to read.
+    """
+    _set_mode(MODE)
+    if MODE == "token":
+        find_or_make_token()
+    else:
+        warn(f"RAY_AUTH_MODE is {MODE}: other users of this machine can run code as you; unset it")
+    with _on_loopback():
+        # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
+        ray.init("local", _temp_dir=str(make_own_ray_folder()), **_QUIET, **options)
 
 
 def dashboard_url() -> str | None:
@@ -60,11 +85,86 @@ def dashboard_url() -> str | None:
     return f"http://{url}" if url else None
 
 
-def _refusal(address: str, reason: object) -> str:
-    first_line = str(reason).partition("\n")[0]
-    advice = "start one with `ray start --head`, or leave --address out"
-    if "token" in first_line.lower():
-        advice = "set RAY_AUTH_MODE=token here too, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on the cluster's head"
+def has_token() -> bool:
+    """Whether the Ray of the current connection refuses those without its token."""
+    return os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def warn(line: str) -> None:
+    """Tell what does not keep a command from running."""
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _take_up_mode(address: str) -> None:
+    """Use a token where a cluster asks for one, before Ray does, which asks again and again and tells it in many lines.
+
+    Raises InvalidInputError where the cluster would refuse this process, or does not answer.
+    """
+    try:
+        gcs = services.canonicalize_bootstrap_address(address, None)
+        asks_for_token = not _answers(gcs, None)
+    except (ConnectionError, ValueError) as error:
+        raise InvalidInputError(_refusal(address, error)) from None
+    if not asks_for_token:
+        warn(f"the Ray cluster at {gcs} asks for no token: whoever reaches it runs code as its user; {_PROTECT}")
+    elif MODE != "token":
+        raise InvalidInputError(_refusal(address, "it asks for a token", f"unset RAY_AUTH_MODE, which is {MODE}"))
+    else:
+        _require_its_token(address, gcs)
+    _set_mode("token" if asks_for_token else "disabled")
+
+
+def _require_its_token(address: str, gcs: str) -> None:
+    token = find_token()
+    if token is None:
+        raise InvalidInputError(_refusal(address, "it asks for a token, and none is here", _TAKE_TOKEN))
+    if not _answers(gcs, token.value):
+        place = token.path or TOKEN_VARIABLE
+        raise InvalidInputError(_refusal(address, f"the token in {place} is not its own", _TAKE_TOKEN))
+
+
+def _answers(gcs: str, token: str | None) -> bool:
+    """Whether the control of a cluster takes a question with a token; ConnectionError where nothing answers."""
+    identity = () if token is None else (("authorization", f"Bearer {token}"),)
+    with grpc.insecure_channel(gcs, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive
+        try:
+            ask(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_SECONDS, metadata=identity)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return False
+            raise ConnectionError(f"no answer ({error.code().name.lower().replace('_', ' ')})") from None
+    return True
+
+
+def _set_mode(mode: str) -> None:
+    """Have Ray, which has read RAY_AUTH_MODE when it was imported, use a mode in this process and its children."""
+    if os.environ.get("RAY_AUTH_MODE") != mode:
+        os.environ["RAY_AUTH_MODE"] = mode
+        ray._raylet.Config.initialize("")
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that starts listen at 127.0.0.1 alone, as it does on Windows and macOS."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _require_recent_ray() -> None:
+    """Raise InvalidInputError for a Ray whose tokens are not what this module relies on."""
+    if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST_RAY:
+        oldest = ".".join(map(str, OLDEST_RAY))
+        raise InvalidInputError(f"ray must be {oldest} or newer, got {ray.__version__}: pip install 'ray>={oldest}'")
+
+
+def _refusal(address: str, reason: object, advice: str = "") -> str:
+    first_line = str(reason).partition("\n")[0].rstrip(".")
+    advice = advice or "start one with `ray start --head`, or leave --address out"
     return f"`address` must be a running Ray cluster, got {address}: {first_line}; {advice}"
 
 
@@ -80,26 +180,13 @@ def _require_no_client(address: str | None) -> None:
         raise InvalidInputError(f"{rule}, got {address}: from elsewhere, use `ray job submit`")
 
 
-def _require_answer(address: str) -> None:
-    """Knock at HOST:PORT before Ray does, which would wait much longer."""
-    host, separator, port = address.rpartition(":")
-    if address == "auto" or not separator:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise InvalidInputError(_refusal(address, error)) from None
-
-
 @contextlib.contextmanager
 def _deadline(address: str) -> Iterator[None]:
     """End the process with one line when the body takes too long: Ray's own connecting can't be interrupted."""
-    with _own_words() as (heard, stderr):
+    with _own_words() as stderr:
 
         def give_up() -> None:
-            refused = "InvalidAuthToken" in heard()
-            reason = "its token is another's" if refused else f"no answer within {CONNECT_SECONDS} s"
-            os.write(stderr, f"error: {_refusal(address, reason)}\n".encode())
+            os.write(stderr, f"error: {_refusal(address, f'no answer within {CONNECT_SECONDS} s')}\n".encode())
             os._exit(2)
 
         timer = threading.Timer(CONNECT_SECONDS, give_up)
@@ -112,14 +199,14 @@ def _deadline(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_words() -> Iterator[tuple[Callable[[], str], int]]:
-    """Keep from the terminal what Ray's C++ writes each second while it connects; gives that, and the real stderr."""
+def _own_words() -> Iterator[int]:
+    """Keep from the terminal what Ray's C++ writes each second while it connects; gives the real stderr."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         try:
-            yield lambda: os.pread(file.fileno(), 10**6, 0).decode(errors="replace"), stderr
+            yield stderr
         finally:
             sys.stderr.flush()
             os.dup2(stderr, 2)

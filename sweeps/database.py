@@ -7,7 +7,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from larvae.errors import InvalidInputError
-from sweeps.tracking_uri import shown
+from sweeps.tracking_uri import masked, shown
 
 ANSWER_SECONDS = 4
 """For each of a host's addresses; `localhost` has two."""
@@ -37,6 +37,6 @@ def _fault(uri: str) -> str:
     except (ArgumentError, ValueError):  # whose message shows the password
         return _UNPARSED
     except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split()).replace("; ", ", ")[:200]
-        return f"{said}; mend the address or the database, or use sqlite:///mlflow.db"
+        said = " ".join(str(getattr(error, "orig", None) or error).split()).replace("; ", ", ")
+        return f"{masked(said, uri)[:200]}; mend the address or the database, or use sqlite:///mlflow.db"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sweeps import mlflow_names
@@ -15,6 +16,17 @@ from sweeps.tracking_uri import sqlite_path
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
 
 
+def keep_to_group(uri: str) -> None:
+    """Make a database on this machine, and its artifacts' folder, for owner and group; those there stay as they are."""
+    if (database := sqlite_path(uri)) and not database.exists():
+        database.touch(mode=0o640)
+        _artifacts(database).mkdir(mode=0o750, exist_ok=True)
+
+
+def _artifacts(database: Path) -> Path:
+    return database.absolute().parent / "mlartifacts"
+
+
 def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
     """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken."""
     if experiment := client.get_experiment_by_name(name):
@@ -24,7 +36,7 @@ def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
         return experiment.experiment_id
     location = None  # a server has its own place for artifacts
     if database := sqlite_path(uri):
-        location = (database.absolute().parent / "mlartifacts" / name).as_uri()
+        location = (_artifacts(database) / name).as_uri()
     return client.create_experiment(name, artifact_location=location, tags=_KIND)
 
 

@@ -11,6 +11,7 @@ members that have failed.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,10 +31,9 @@ from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory
 from sweeps import connection
 from sweeps.member_log import Event, MemberLog
+from sweeps.ray_folders import ray_folders
 from sweeps.session import new_console
 from sweeps.study import StudyDirectory
-
-RAY_FOLDER = Path("/tmp/ray")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +135,8 @@ def process_logs(events: Sequence[Event], address: str | None, lines: int) -> It
 
 
 def _from_disk(event: Event, ending: str, lines: int) -> str:
-    found = sorted(RAY_FOLDER.glob(f"session_2*/logs/worker-{event['worker']}-*.{ending}"))
+    places = [folder.glob(f"session_2*/logs/worker-{event['worker']}-*.{ending}") for folder in ray_folders()]
+    found = sorted(itertools.chain(*places))
     return "\n".join(found[-1].read_text(errors="replace").splitlines()[-lines:]) if found else ""
 
 

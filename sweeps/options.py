@@ -16,6 +16,7 @@ from larvae import command_line
 from larvae.config import METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from sweeps.study import StudyDirectory
+from sweeps.tracking_uri import take_passwords_off_command_line
 
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
@@ -214,4 +215,5 @@ def _resumed_preset(default: str, presets: Mapping[str, StudyOptions], study: st
 
 def main(run: Callable[[Sequence[str]], int]) -> int:
     """Run a sweep on this process's command line; bad input becomes one line and exit code 2."""
+    take_passwords_off_command_line()
     return command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")

@@ -10,7 +10,10 @@ import requests
 from larvae.errors import InvalidInputError
 from sweeps.database import require_database
 from sweeps.study import require_writable
-from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
+from sweeps.tracking_uri import is_server, kind_fault, masked, shown, sqlite_path
+
+_ASKS_FOR_LOGIN = (401, 403)
+"""It is there; whether it takes this user's requests is for MLflow's client to find out."""
 
 
 def require_answer(uri: str) -> None:
@@ -36,7 +39,9 @@ def _is_database(path: Path) -> bool:
 
 def _require_answering_server(uri: str) -> None:
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        if answer.status_code not in _ASKS_FOR_LOGIN:
+            answer.raise_for_status()
     except requests.RequestException as error:
         reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
         advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
@@ -47,7 +52,7 @@ def _require_answering_server(uri: str) -> None:
 
 def refusal(uri: str, error: Exception) -> str:
     """One line on a server that is there and said this instead of an answer."""
-    said = " ".join(str(error).rpartition("Response body: ")[2].split())[:200]
+    said = masked(" ".join(str(error).rpartition("Response body: ")[2].split()), uri)[:200]
     advice = "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, anew"
     if "Host" in said:
         advice = "start it with --allowed-hosts and the name in --tracking-uri"

@@ -21,8 +21,9 @@ from sweeps.progress import duration
 from sweeps.provenance import source_tags
 from sweeps.reporting import MemberReporter
 from sweeps.study import Study
+from sweeps.tokens import how_to_read_token
 from sweeps.tracking import UNREACHABLE, Tracker
-from sweeps.tracking_uri import is_server, shown
+from sweeps.tracking_uri import is_server, masked, shown
 
 
 def new_console() -> Console:
@@ -49,7 +50,8 @@ class Session:
         for line in lines:
             self.console.print(line)
         if url := connection.dashboard_url():
-            self.console.print(f"Ray dashboard (while this runs): {url}")
+            log_in = f", with the token that `{how_to_read_token()}` prints" if connection.has_token() else ""
+            self.console.print(f"Ray dashboard (while this runs): {url}{log_in}")
         self.console.print(f"MLflow: {_mlflow_address(self.options.tracking_uri, self.tracker.runs_page)}")
 
     @contextlib.contextmanager
@@ -72,7 +74,7 @@ class Session:
             self.console.print("Stopped. The same command again goes on from the last checkpoints.")
             return INTERRUPTED
         study = f"--study {shlex.quote(self.study.name)}"
-        places = f"--tracking-uri {shlex.quote(self.options.tracking_uri)} {study} --output figures"
+        places = f"--tracking-uri {shlex.quote(shown(self.options.tracking_uri))} {study} --output figures"
         self.console.print(f"Figure: python {self.options.figure_command} {places}")
         self.console.print(f"Label traversals: python analysis/traversals.py {places}")
         for name, reason in failed.items():
@@ -101,7 +103,7 @@ def held(
         try:
             tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         except UNREACHABLE as error:
-            reason = str(error).partition("\n")[0]
+            reason = masked(str(error).partition("\n")[0], options.tracking_uri)
             rule = "`tracking_uri` must take a study's runs"
             raise InvalidInputError(f"{rule}, got {shown(options.tracking_uri)}: {reason}") from None
         yield Session(study, options, prepared, tracker, console)
@@ -109,5 +111,5 @@ def held(
 
 def _mlflow_address(uri: str, page: str) -> str:
     if is_server(uri):
-        return uri.rstrip("/") + page
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then http://127.0.0.1:5000{page}"
+        return shown(uri).rstrip("/") + page
+    return f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}, then http://127.0.0.1:5000{page}"

@@ -95,7 +95,8 @@ class StudyDirectory:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the study; InvalidInputError while another process does."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o750, exist_ok=True)  # whoever shall read more says so: `chmod`
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 yield

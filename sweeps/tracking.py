@@ -25,12 +25,12 @@ from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
 from sweeps import mlflow_names
-from sweeps.experiments import find_or_make_experiment, find_or_make_study_run, is_deleted
+from sweeps.experiments import find_or_make_experiment, find_or_make_study_run, is_deleted, keep_to_group
 from sweeps.known_runs import KnownRun, is_there, known_run, known_runs
 from sweeps.outbox import News, Outbox, RefusedError, say
 from sweeps.reachability import is_away, refusal, require_answer
 from sweeps.study import Study, StudyDirectory
-from sweeps.tracking_uri import is_server, sqlite_path
+from sweeps.tracking_uri import is_server, masked, sqlite_path
 
 MOST_POINTS = 1000  # that MLflow takes at once
 MOST_AWAITED = 500
@@ -81,6 +81,7 @@ class Tracker:
         self._tags = tags
         self._members = {member.content_hash: member for member in study.members}
         self._member_tags: dict[str, Mapping[str, str]] = {}
+        keep_to_group(uri)
         self._client = MlflowClient(tracking_uri=uri)
         self._logged: dict[str, int] = {}
         self._is_doubtful: set[str] = set()  # members whose run may have been made by a request without an answer
@@ -153,7 +154,7 @@ class Tracker:
         except _ANSWERS as error:
             if is_away(error):
                 raise
-            said = " ".join(str(error).split())[:200]
+            said = masked(" ".join(str(error).split()), self._client.tracking_uri)[:200]
             raise RefusedError(f"{self._label(name)} ({said})") from error
 
     def _forget_lost_run(self, name: str) -> bool:

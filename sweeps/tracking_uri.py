@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 _DATABASES = ("postgresql", "mysql", "mssql")
+_LOGIN = re.compile(r"//([^/@:]*)(?::([^?]*))?@")
+"""User and password, even one with characters that should have been written as %2F and the like."""
+_IN_QUERY = re.compile(r"([?&]\w*password=)([^&]*)")
 
 
 def is_server(uri: str) -> bool:
@@ -26,7 +32,70 @@ def kind_fault(uri: str) -> str:
 
 
 def shown(uri: str) -> str:
-    """The address without user and password, for messages."""
-    if uri.startswith("sqlite:"):
-        return uri  # an @ is part of a folder's name
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1…", re.sub(r"//[^/@:]*(:[^?]*)?@", "//", uri))
+    """The address without password, and a server's without user, for messages."""
+    if not _may_have_login(uri):
+        return uri
+    login = "//" if is_server(uri) else r"//\1@"
+    return _IN_QUERY.sub(r"\1…", _LOGIN.sub(login, uri))
+
+
+def masked(text: str, uri: str) -> str:
+    """A text, somebody's message say, without the passwords of an address."""
+    for password in _passwords(uri):
+        text = text.replace(password, "…").replace(unquote(password), "…")
+    return text
+
+
+def without_password(uri: str) -> tuple[str, dict[str, str]]:
+    """The address without its password, and the variables that are read in its place; none where none would be."""
+    login = _LOGIN.search(uri) if _may_have_login(uri) else None
+    if login is None or login[2] is None:
+        return uri, {}
+    user, password = unquote(login[1]), unquote(login[2])
+    if is_server(uri):
+        return _LOGIN.sub("//", uri), {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+    if uri.startswith("postgresql"):
+        return _LOGIN.sub(r"//\1@", uri), {"PGPASSWORD": password}
+    return uri, {}
+
+
+def take_passwords_off_command_line() -> None:
+    """Start this process anew where its command line shows a password, with variables in its place; tells so.
+
+    Every user of the machine reads command lines, and Ray and MLflow write them down.
+    """
+    words: list[str] = []
+    variables: dict[str, str] = {}
+    for word in sys.orig_argv:
+        flag, uri = _flag_and_uri(word)
+        safe, read_instead = without_password(uri)
+        if _passwords(uri):
+            advice = (
+                f"set {' and '.join(read_instead)} instead" if read_instead else "let its driver's own file have it"
+            )
+            print(f"warning: others can read the password that came with {flag}{shown(uri)}: {advice}", file=sys.stderr)
+        words.append(flag + safe)
+        variables |= read_instead
+    if variables:
+        os.environ |= variables
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *words[1:]])
+
+
+def _flag_and_uri(word: str) -> tuple[str, str]:
+    """`--flag=` and an address, or nothing and the whole word."""
+    flag = re.match(r"--[\w-]+=(?=\w)", word)
+    return (flag[0], word[flag.end() :]) if flag else ("", word)
+
+
+def _passwords(uri: str) -> list[str]:
+    """As they are spelt in an address."""
+    if not _may_have_login(uri):
+        return []
+    found = [login[2] for login in _LOGIN.finditer(uri)] + [query[2] for query in _IN_QUERY.finditer(uri)]
+    return [password for password in found if password]
+
+
+def _may_have_login(uri: str) -> bool:
+    return bool(re.match(r"[\w+]+://", uri)) and not uri.startswith("sqlite:")  # there @ is part of a folder's name

@@ -10,9 +10,6 @@ if [[ $head != *:* ]]; then
     echo "error: the first argument must be the head's HOST:PORT, got '$head'" >&2
     exit 2
 fi
-if [[ -z ${RAY_AUTH_TOKEN:-} && ! -s ${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token} ]]; then
-    echo "error: ~/.ray/auth_token must be the head's token: copy it from there" >&2
-    exit 2
-fi
+python -m cluster.ray_token --no-make
 resources=$(bash "$(dirname "$0")/../gpu_resources.sh")
 exec ray start --address "$head" --resources "$resources" "${ports[@]}" "${@:2}"

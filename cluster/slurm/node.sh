@@ -20,7 +20,7 @@ cancelled() { # the driver has been told, too: it has a moment for its last rows
     ray stop --force >/dev/null 2>&1 || true
     exit 143
 }
-mkdir -p "$RAY_TMPDIR"
+mkdir -p -m 700 "$RAY_TMPDIR" # Ray's sockets and code, for nobody else
 trap clean_up EXIT
 trap cancelled TERM
 

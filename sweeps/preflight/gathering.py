@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from larvae.errors import InvalidInputError
 from sweeps.preflight import nodes
 from sweeps.preflight.nodes import DRIVERS_FILE, Clock, Facts, Question
+from sweeps.tracking_uri import shown
 
 ANSWER_SECONDS = 13.0
 """For the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong."""
@@ -53,7 +54,7 @@ def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tu
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     with _rendezvous(storage) as (folder, token):
         remote = ray.remote(num_cpus=0, max_retries=0)(nodes.tell)
-        question = Question(folder, token, tracking_uri, prepared, wants_gpus=False)
+        question = Question(folder, token, shown(tracking_uri), prepared, wants_gpus=False)
         driver = nodes.tell(question._replace(tracking_uri=""), "of the driver's process")
         asked = {
             node["NodeID"]: _on(remote, node).remote(
