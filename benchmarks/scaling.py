@@ -29,7 +29,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # on a machine that does much else
 
 import ray
@@ -41,7 +40,7 @@ from simulation.writing import CountingClient, WriterInSimulatedTime
 
 from larvae.config import Schedule
 from larvae.hardware import processor_name
-from sweeps import tracking, tuning
+from sweeps import connection, tracking, tuning
 from sweeps.packing import TrialResources
 from sweeps.progress import StudyProgress
 from sweeps.reporting import MemberReporter
@@ -97,7 +96,7 @@ def main(command_line: list[str] | None = None) -> None:
 
 def measure(arguments: argparse.Namespace, trials: int, members_per_trial: int) -> dict[str, Any]:
     """Run one study with simulated trials; what it took."""
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    connection.start_local(num_cpus=1, include_dashboard=False)
     names = ("rows", "row_seconds", "evaluate_every", "preempted", "failed", "seed")
     load = Load(trials=trials, **{name: getattr(arguments, name) for name in names})
     try:

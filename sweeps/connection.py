@@ -139,9 +139,8 @@ def _answers(gcs: str, token: str | None) -> bool:
 
 def _set_mode(mode: str) -> None:
     """Have Ray, which has read RAY_AUTH_MODE when it was imported, use a mode in this process and its children."""
-    if os.environ.get("RAY_AUTH_MODE") != mode:
-        os.environ["RAY_AUTH_MODE"] = mode
-        ray._raylet.Config.initialize("")
+    os.environ["RAY_AUTH_MODE"] = mode
+    ray._raylet.Config.initialize("")
 
 
 @contextlib.contextmanager

@@ -50,9 +50,12 @@ def _require_answering_server(uri: str) -> None:
         ) from None
 
 
-def refusal(uri: str, error: Exception) -> str:
-    """One line on a server that is there and said this instead of an answer."""
-    said = masked(" ".join(str(error).rpartition("Response body: ")[2].split()), uri)[:200]
+def refusal(uri: str, error: Any) -> str:
+    """One line on a server that is there and said this instead of an answer. error: an MlflowException, as a rule."""
+    body = " ".join(str(error).rpartition("Response body: ")[2].split())
+    if body == "''":
+        body = f"answered {error.get_http_status_code()}"
+    said = masked(body, uri)[:200]
     advice = "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, anew"
     if "Host" in said:
         advice = "start it with --allowed-hosts and the name in --tracking-uri"

@@ -25,6 +25,17 @@ def cache_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def ray_token(cache_directory: Path) -> Iterator[str]:
+    """A token of this test session's own, for every Ray that it starts: the user's is neither read nor made."""
+    file = cache_directory / "auth_token"
+    file.touch(mode=0o600)
+    file.write_text("token-of-the-tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+        yield file.read_text()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     """Sums in one order, whatever machine the tests run on; tiny batches gain nothing from threads."""
     torch.set_num_threads(1)

@@ -4,12 +4,6 @@
 export PATH="${LARVAE_ENV:-$HOME/larvae-env}/bin:$PATH" # also of what is submitted as a job
 export RAY_AUTH_MODE=token
 export RAY_USAGE_STATS_ENABLED=0
-export RAY_TMPDIR=${RAY_TMPDIR:-/tmp/larvae-$(id -u)} # sockets, code and logs: nobody else's, unlike /tmp/ray
-mkdir -p -m 700 "$RAY_TMPDIR"
-[[ -O $RAY_TMPDIR ]] || {
-    echo "error: $RAY_TMPDIR must be a folder of your own, for Ray's sockets and code: set RAY_TMPDIR to another" >&2
-    exit 2
-}
 ulimit -n 65536 2>/dev/null || true # a socket or more for each worker of each node
 
 # Fixed, for firewalls: the table of ports in cluster/README.md.
@@ -23,3 +17,14 @@ ports=(
     --min-worker-port 10002
     --max-worker-port 10999
 )
+
+# For Ray's sockets, code and logs, which in /tmp/ray other users of the host could exchange.
+if [[ -z ${RAY_TMPDIR:-} ]]; then
+    export RAY_TMPDIR=/tmp/larvae-$UID
+    (umask 077 && mkdir -p "$RAY_TMPDIR")
+    if [[ -L $RAY_TMPDIR || ! -O $RAY_TMPDIR ]]; then
+        echo "error: $RAY_TMPDIR must be a folder of your own, for Ray's sockets and code: have it removed" >&2
+        exit 2
+    fi
+    chmod 700 "$RAY_TMPDIR"
+fi

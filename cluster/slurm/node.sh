@@ -20,7 +20,8 @@ cancelled() { # the driver has been told, too: it has a moment for its last rows
     ray stop --force >/dev/null 2>&1 || true
     exit 143
 }
-mkdir -p -m 700 "$RAY_TMPDIR" # Ray's sockets and code, for nobody else
+rm -rf "$RAY_TMPDIR"
+(umask 077 && mkdir "$RAY_TMPDIR") # for Ray's sockets and code, nobody else's
 trap clean_up EXIT
 trap cancelled TERM
 

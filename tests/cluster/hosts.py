@@ -40,7 +40,8 @@ RAY = (str(Path(sys.executable).with_name("ray")),)
 RAY_PORT = 6379
 RAY_ATTEMPTS = 4
 RAY_ENVIRONMENT = HEALTH_CHECKS | {
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "token-of-the-hosts",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "300",  # several nodes start on one machine
 }
@@ -151,7 +152,7 @@ class Host:
         kept = [self.folder, self.shared, PROJECT, Path(sys.prefix), Path(sys.base_prefix)]
         script = ["set -e", f"hostname {self.name}", f"mount --bind {shlex.quote(str(names))} /etc/hosts"]
         script += [
-            *_mounts(private, kept),
+            *mounts(private, kept),
             "mkdir /tmp/ray",
             f"mount --bind {shlex.quote(str(self.ray_folder))} /tmp/ray",
         ]
@@ -244,7 +245,7 @@ def _hold(left: contextlib.ExitStack, namespaces: Sequence[str], script: str, fo
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
 
 
-def _mounts(private: Sequence[Path], kept: Sequence[Path]) -> list[str]:
+def mounts(private: Sequence[Path], kept: Sequence[Path]) -> list[str]:
     """Shell commands that put empty folders of memory over some folders, below which others stay what they are."""
     below = [path for path in dict.fromkeys(kept) if any(path.is_relative_to(folder) for folder in private)]
     commands = ["mount -t tmpfs none /mnt"]  # where those that stay are held meanwhile

@@ -39,7 +39,7 @@ class Cluster(NamedTuple):
 def cluster(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Iterator[Cluster]:
     dashboard, metrics = free_port(), free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs find the environment's python
-    environment = {"RAY_AUTH_MODE": "disabled", "PATH": path}
+    environment = {"RAY_AUTH_MODE": "token", "PATH": path}
     flags = (f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}")
     with ray_head(tmp_path_factory.mktemp("dashboard"), 2, *flags, **environment) as address:
         urls = [f"http://127.0.0.1:{number}" for number in (dashboard, metrics)]
@@ -69,14 +69,15 @@ def test_a_job_whose_results_would_go_with_it_is_refused(cluster: Cluster) -> No
     assert "error: `storage_path` must outlive the job, got `results`" in ended.stdout
 
 
-def test_a_running_sweep_is_seen(cluster: Cluster, folder_with_database: Path) -> None:
+def test_a_running_sweep_is_seen(cluster: Cluster, folder_with_database: Path, ray_token: str) -> None:
     """Named trials in the dashboard, gauges for Prometheus, and the logs of a trial from its node."""
     command = script(folder_with_database, "--taus", "0", "1", "5", "--address", cluster.address, schedule=LONG)
-    log = folder_with_database / "log.txt"
+    log, identity = folder_with_database / "log.txt", {"Authorization": f"Bearer {ray_token}"}
     with running(command, folder_with_database, log) as process:
 
         def actors() -> dict[str, Any]:
-            found = requests.get(f"{cluster.dashboard}/logical/actors", timeout=10).json()["data"]["actors"]
+            answer = requests.get(f"{cluster.dashboard}/logical/actors", headers=identity, timeout=10)
+            found = answer.json()["data"]["actors"]
             return {actor["reprName"]: actor for actor in found.values() if actor["state"] == "ALIVE"}
 
         wait_until(lambda: process.poll() is not None or len(actors()) == 2, "two trials")

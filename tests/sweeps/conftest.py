@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,18 +20,15 @@ WITHOUT_CUDA = {"CUDA_VISIBLE_DEVICES": "", "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE
 
 
 @pytest.fixture(scope="session")
-def ray_session(dataset: Dataset) -> Iterator[None]:
+def ray_session(dataset: Dataset, ray_token: str) -> Iterator[None]:
     """Two CPUs and two GPUs that do not exist. The data set is made before: trials find it in the tests' cache."""
     import ray  # after `connection`, which sets what it reads
 
-    ray.init(
-        address="local",
+    connection.start_local(
         num_cpus=2,
         num_gpus=2,
         runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
         include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
     )
     yield
     ray.shutdown()

@@ -123,7 +123,7 @@ def ray_head(folder: Path, num_cpus: int, *flags: str, **environment: str) -> It
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--num-cpus={num_cpus}"]
     command += ["--num-gpus=0", f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", *flags]
     with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # a socket's path must be
-        settings = {"RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        settings = {"RAY_TMPDIR": short, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
         with running(command, folder, log, **(settings | environment)) as process:
             wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the cluster")
             assert process.poll() is None, log.read_text()
@@ -136,7 +136,7 @@ def ray_node(folder: Path, address: str, *flags: str, **environment: str) -> Ite
     log = folder / "node.txt"
     command = [Path(sys.executable).with_name("ray"), "start", f"--address={address}", "--block"]
     command += [f"--dashboard-agent-listen-port={free_port()}", *flags]
-    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    settings = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     with running(command, folder, log, **(settings | environment)) as process:
         wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "the node")
         assert process.poll() is None, log.read_text()

@@ -63,7 +63,7 @@ def forbidding_server() -> Iterator[str]:
 
 def test_tracking_server_that_refuses(folder: Path, forbidding_server: str, capsys: pytest.CaptureFixture[str]) -> None:
     message = refusal(folder, capsys, "--tracking-uri", forbidding_server)
-    assert message.startswith(f"`tracking_uri` must be a running MLflow server, got {forbidding_server}: answered 403")
+    assert message.startswith(f"`tracking_uri` must take this user's requests, got {forbidding_server}: answered 403; ")
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "mlruns", "sqlite://mlflow.db", "htp://127.0.0.1:5000"])
@@ -102,7 +102,7 @@ def test_tracking_database_that_cannot_be_used(
     uri: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refusal(folder, capsys, "--tracking-uri", uri)
-    shown = uri.replace("user:secret@", "")
+    shown = uri.replace(":secret@", "@")
     assert message.startswith(f"`tracking_uri` must be a database that answers, got {shown}: {said}")
     assert "secret" not in message
 

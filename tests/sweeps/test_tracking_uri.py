@@ -35,7 +35,8 @@ def test_other_kinds_are_refused(uri: str) -> None:
 
 def test_messages_do_not_show_logins() -> None:
     assert shown("http://user:secret@host:5000/path") == "http://host:5000/path"
-    assert shown("postgresql+psycopg2://user@host/data") == "postgresql+psycopg2://host/data"
-    assert shown("mysql://user:se@cr/et@host/data?password=secret&x=1") == "mysql://host/data?password=…&x=1"
+    assert shown("https://token@host") == "https://host"
+    assert shown("postgresql+psycopg2://user@host/data") == "postgresql+psycopg2://user@host/data"
+    assert shown("mysql://user:se@cr/et@host/data?password=secret&x=1") == "mysql://user@host/data?password=…&x=1"
     assert shown("sqlite:////home/user@host/mlflow.db") == "sqlite:////home/user@host/mlflow.db"
-    assert kind_fault("ftp://user:secret@host").endswith("got ftp://host")
+    assert kind_fault("ftp://user:secret@host").endswith("got ftp://user@host")

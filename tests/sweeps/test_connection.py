@@ -1,0 +1,141 @@
+"""Joining a cluster that asks for a token, or for none; and what others see of the Ray that a sweep starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+import ray
+from ray._raylet import AuthenticationMode, get_authentication_mode
+from ray.core.generated import gcs_service_pb2
+
+from larvae.errors import InvalidInputError
+from larvae.private_folder import private_folder
+from sweeps import connection
+
+TOKEN = "token-of-the-cluster"
+
+
+@contextmanager
+def control(token: str | None) -> Iterator[str]:
+    """The address of what answers as a cluster's control does, to those who have a token, or to everybody."""
+
+    def answer(_: bytes, context: Any) -> bytes:
+        identity = dict(context.invocation_metadata()).get("authorization")
+        if token is not None and identity != f"Bearer {token}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+        return gcs_service_pb2.CheckAliveReply(ray_version=ray.__version__).SerializeToString()
+
+    class Everything(grpc.GenericRpcHandler):
+        def service(self, _: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Everything()])
+    port = server.add_insecure_port("0.0.0.0:0")  # Ray makes this machine's own address of 127.0.0.1
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
+    """Addresses that Ray is told to join, with the mode that it is in then; it joins none."""
+    calls: list[tuple[str, int]] = []
+    before = os.environ["RAY_AUTH_MODE"]
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: calls.append((address, get_authentication_mode())))
+    yield calls
+    connection._set_mode(before)
+
+
+def test_a_cluster_that_asks_for_its_token_gets_it(
+    joined: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    with control(TOKEN) as address:
+        connection.connect(address)
+    assert joined == [(address, AuthenticationMode.TOKEN)]
+    assert connection.has_token()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_cluster_without_one_is_joined_without_and_told(joined: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
+    with control(None) as address:
+        connection.connect(address)
+    assert joined == [(address, AuthenticationMode.DISABLED)]
+    assert not connection.has_token()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: the Ray cluster at ")
+    assert "asks for no token: whoever reaches it runs code as its user" in line
+
+
+@pytest.mark.parametrize("token", ["another", ""])
+def test_a_wrong_token_and_none_are_told_before_ray_is_asked(
+    joined: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    fault = "the token in RAY_AUTH_TOKEN is not its own" if token else "it asks for a token, and none is here"
+    with control(TOKEN) as address, pytest.raises(InvalidInputError) as caught:
+        connection.connect(address)
+    assert str(caught.value).startswith(f"`address` must be a running Ray cluster, got {address}: {fault}; copy the ")
+    assert joined == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mode_without_tokens_does_not_fit_a_cluster_with(joined: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MODE", "disabled")
+    with control(TOKEN) as address, pytest.raises(InvalidInputError, match="unset RAY_AUTH_MODE, which is disabled"):
+        connection.connect(address)
+    assert joined == []
+
+
+def test_a_ray_that_is_too_old_is_told(joined: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "__version__", "2.58.1")
+    with pytest.raises(InvalidInputError, match=r"ray must be 2\.59 or newer, got 2\.58\.1: pip install 'ray>=2\.59'"):
+        connection.connect(None)
+    assert joined == []
+
+
+def test_a_local_ray_without_tokens_is_the_users_choice_and_told(
+    joined: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(connection, "MODE", "disabled")
+    connection.connect(None)
+    assert joined == [("local", AuthenticationMode.DISABLED)]
+    assert capfd.readouterr().err.startswith("warning: RAY_AUTH_MODE is disabled: other users of this machine can run")
+
+
+def test_the_own_ray_listens_on_loopback_alone_and_asks_for_its_token(ray_session: None, ray_token: str) -> None:
+    places = listening(psutil.Process())
+    assert len(places) >= 5
+    assert {address for address, _ in places} == {"127.0.0.1"}
+    gcs = ray.get_runtime_context().gcs_address
+    assert not connection._answers(gcs, None)
+    assert not connection._answers(gcs, "another")
+    assert connection._answers(gcs, ray_token)
+
+
+def test_the_own_rays_files_are_for_its_owner_alone(ray_session: None) -> None:
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert session.is_relative_to(private_folder())
+    assert private_folder().stat().st_mode & 0o077 == 0
+
+
+def listening(process: psutil.Process) -> set[tuple[str, int]]:
+    """Addresses and ports at which a process and those that it has started listen."""
+    found = set()
+    for each in (process, *process.children(recursive=True)):
+        for place in each.net_connections("tcp"):
+            if place.status == psutil.CONN_LISTEN and place.laddr:
+                found.add((place.laddr.ip.removeprefix("::ffff:"), place.laddr.port))
+    return found
