@@ -14,8 +14,8 @@ sweep: .venv/installed
 	@echo
 	@echo "The figure:    figures/tau_sensitivity.png (.pdf, .csv)"
 	@echo "MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI)   then open http://127.0.0.1:5000"
-	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs; to keep it: $(BIN)/ray start --head,"
-	@echo "               then $(BIN)/python sweeps/tau_sweep.py --address auto"
+	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs, with the token of $(BIN)/ray get-auth-token; to keep it:"
+	@echo "               RAY_AUTH_MODE=token $(BIN)/ray start --head, then $(BIN)/python sweeps/tau_sweep.py --address auto"
 
 install: .venv/installed
 

@@ -162,9 +162,9 @@ def _require_recent_ray() -> None:
 
 
 def _refusal(address: str, reason: object, advice: str = "") -> str:
-    first_line = str(reason).partition("\n")[0].rstrip(".")
+    first_sentence = str(reason).partition("\n")[0].partition(". ")[0].rstrip(".")
     advice = advice or "start one with `ray start --head`, or leave --address out"
-    return f"`address` must be a running Ray cluster, got {address}: {first_line}; {advice}"
+    return f"`address` must be a running Ray cluster, got {address}: {first_sentence}; {advice}"
 
 
 def _require_no_client(address: str | None) -> None:

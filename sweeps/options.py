@@ -66,7 +66,8 @@ class StudyOptions:
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
     tracking_uri: str = "sqlite:///mlflow.db"
-    """MLflow: a database on this machine, or http://HOST:PORT of a server."""
+    """MLflow: a database on this machine, or http://HOST:PORT of a server. Set MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD for one that asks for a login; a password in the address others could read."""
     storage_path: Path = Path("results")
     """Folder of checkpoints and results; on a cluster, one that all nodes share."""
     cpus_per_trial: int = 1

@@ -67,7 +67,9 @@ def _answers(nodes: Sequence[Node], driver: Facts, demand: Demand) -> Iterator[F
     for node in nodes:
         if node.facts is None:
             rule = f"each node must answer, got {node.silence}"
-            advice = "look there into /tmp/ray/session_latest/logs (raylet.err, runtime_env_*.log), or stop Ray there"
+            advice = (
+                "look there into session_latest/logs of Ray's folder (raylet.err, runtime_env_*.log), or stop Ray there"
+            )
             yield Finding("host", (node.address,), rule, advice)
 
 
@@ -87,7 +89,7 @@ def _versions(nodes: Sequence[Node], driver: Facts, demand: Demand) -> Iterator[
             yield Finding("packages", (node.address,), rule, f"pip install {' '.join(missing)} there and restart Ray")
         if facts.code != driver.code:
             rule = f"a node must run this project's code {driver.code}, got {facts.code}"
-            advice = "stop Ray there (`ray stop`) and remove /tmp/ray: it keeps an older copy"
+            advice = "stop Ray there (`ray stop`) and remove Ray's folder: it keeps an older copy"
             yield Finding("packages", (node.address,), rule, advice)
 
 
