@@ -46,12 +46,9 @@ def find_token() -> Token | None:
 def find_or_make_token() -> Token:
     """The token that Ray would read, else a new one: in the usual file, or where no home can take it, elsewhere.
 
-    Ray and its processes will read the same one. Raises InvalidInputError as `find_token` does.
+    Raises InvalidInputError as `find_token` does.
     """
-    token = find_token() or _made()
-    if token.path:
-        os.environ[PATH_VARIABLE] = str(token.path)
-    return token
+    return find_token() or _made()
 
 
 def how_to_read_token() -> str:
@@ -98,6 +95,7 @@ def _write_once(path: Path, value: str) -> None:
 
 
 def _read(path: Path) -> Token:
+    """The token in a file, which Ray and its processes will read too, whatever they take for the user's home."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -113,7 +111,9 @@ def _read(path: Path) -> Token:
         )
         advice = f"`chmod 600 {name}`; where others may have read it, delete it and start Ray anew"
         raise InvalidInputError(f"{rule}: {advice}")
-    return Token(_checked(value, f"`{path}`", f"write the cluster's there, or `rm {name}` for a new one"), path)
+    token = Token(_checked(value, f"`{path}`", f"write the cluster's there, or `rm {name}` for a new one"), path)
+    os.environ[PATH_VARIABLE] = str(path)
+    return token
 
 
 def _others_can_read(found: os.stat_result) -> bool:
