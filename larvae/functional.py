@@ -167,7 +167,7 @@ def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compile_cache() -> Path:
     """A folder for compiled code that nobody else can write to, as they could to the one that PyTorch would take."""
     try:
-        return make_private_folder() / "inductor"
+        return make_private_folder(Path(tempfile.gettempdir())) / "inductor"
     except InvalidInputError:
         return Path(tempfile.mkdtemp(prefix="larvae-"))
 

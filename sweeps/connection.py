@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import ray
 from ray._private import ray_constants, services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
@@ -24,7 +25,7 @@ from sweeps.ray_folders import make_own_ray_folder
 from sweeps.tokens import VARIABLE as TOKEN_VARIABLE
 from sweeps.tokens import find_or_make_token, find_token
 
-MODE = os.environ["RAY_AUTH_MODE"]
+MODE = os.environ["RAY_AUTH_MODE"].lower()
 """What this process was started with; a cluster that it joins may have another."""
 OLDEST_RAY = (2, 59)
 ANSWER_SECONDS = 5
@@ -52,14 +53,17 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     _require_recent_ray()
+    if MODE not in ("token", "disabled"):  # Ray would take it for the latter
+        raise InvalidInputError(f"`RAY_AUTH_MODE` must be token or disabled, got {MODE}: unset it")
     if address is None:
         start_local(include_dashboard=True, runtime_env={"env_vars": WORKER_ENVIRONMENT})
         return
-    _take_up_mode(address)
+    control = _control_of(address)
+    _take_up_mode(address, control)
     packages = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
-    with _deadline(address):
+    with _deadline(address), _on_loopback() if control.startswith("127.") else contextlib.nullcontext():
         try:
-            ray.init(address, **_QUIET, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": packages})
+            ray.init(control, **_QUIET, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": packages})
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InvalidInputError(_refusal(address, error)) from None
 
@@ -95,38 +99,70 @@ def warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def _take_up_mode(address: str) -> None:
+def _control_of(address: str) -> str:
+    """Where the control of a cluster listens, HOST:PORT. Raises InvalidInputError.
+
+    For auto Ray itself would take the cluster of any user of this machine, or one that a file names to which all can
+    write, and would send it the token.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address != "auto":
+        try:
+            if found := services.canonicalize_bootstrap_address(address, None):
+                return str(found)
+        except (ConnectionError, ValueError) as error:
+            raise InvalidInputError(_refusal(address, error)) from None
+        raise InvalidInputError(f"`address` must be auto or HOST:6379, on a node of the cluster, got {address}")
+    own = sorted(set(_own_controls()))
+    if len(own) != 1:
+        fault = f"you have {len(own)} here: {', '.join(own)}" if own else "you have started none here"
+        raise InvalidInputError(_refusal("auto", fault, "give HOST:PORT" if own else ""))
+    return own[0]
+
+
+def _own_controls() -> Iterator[str]:
+    """Controls of the clusters whose nodes this user runs on this machine."""
+    for process in psutil.process_iter(["name", "uids", "cmdline"]):
+        uids = process.info["uids"]
+        if process.info["name"] == "raylet" and uids and uids.real == os.getuid():
+            words = process.info["cmdline"] or ()
+            yield from (word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
+
+
+def _take_up_mode(address: str, control: str) -> None:
     """Use a token where a cluster asks for one, before Ray does, which asks again and again and tells it in many lines.
 
     Raises InvalidInputError where the cluster would refuse this process, or does not answer.
     """
     try:
-        gcs = services.canonicalize_bootstrap_address(address, None)
-        asks_for_token = not _answers(gcs, None)
-    except (ConnectionError, ValueError) as error:
+        asks_for_token = not _answers(control, None)
+        if not asks_for_token:
+            warn(
+                f"the Ray cluster at {control} asks for no token: whoever reaches it runs code as its user; {_PROTECT}"
+            )
+        elif MODE != "token":
+            raise InvalidInputError(_refusal(address, "it asks for a token", f"unset RAY_AUTH_MODE, which is {MODE}"))
+        else:
+            _require_its_token(address, control)
+    except ConnectionError as error:
         raise InvalidInputError(_refusal(address, error)) from None
-    if not asks_for_token:
-        warn(f"the Ray cluster at {gcs} asks for no token: whoever reaches it runs code as its user; {_PROTECT}")
-    elif MODE != "token":
-        raise InvalidInputError(_refusal(address, "it asks for a token", f"unset RAY_AUTH_MODE, which is {MODE}"))
-    else:
-        _require_its_token(address, gcs)
     _set_mode("token" if asks_for_token else "disabled")
 
 
-def _require_its_token(address: str, gcs: str) -> None:
+def _require_its_token(address: str, control: str) -> None:
     token = find_token()
     if token is None:
         raise InvalidInputError(_refusal(address, "it asks for a token, and none is here", _TAKE_TOKEN))
-    if not _answers(gcs, token.value):
+    if not _answers(control, token.value):
         place = token.path or TOKEN_VARIABLE
         raise InvalidInputError(_refusal(address, f"the token in {place} is not its own", _TAKE_TOKEN))
 
 
-def _answers(gcs: str, token: str | None) -> bool:
+def _answers(control: str, token: str | None) -> bool:
     """Whether the control of a cluster takes a question with a token; ConnectionError where nothing answers."""
     identity = () if token is None else (("authorization", f"Bearer {token}"),)
-    with grpc.insecure_channel(gcs, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(control, options=[("grpc.enable_http_proxy", 0)]) as channel:
         ask = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive
         try:
             ask(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_SECONDS, metadata=identity)

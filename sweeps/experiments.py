@@ -18,7 +18,7 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's
 
 def keep_to_group(uri: str) -> None:
     """Make a database on this machine, and its artifacts' folder, for owner and group; those there stay as they are."""
-    if (database := sqlite_path(uri)) and not database.exists():
+    if database := sqlite_path(uri):
         database.touch(mode=0o640)
         _artifacts(database).mkdir(mode=0o750, exist_ok=True)
 

@@ -6,12 +6,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 _DATABASES = ("postgresql", "mysql", "mssql")
-_LOGIN = re.compile(r"//([^/@:]*)(?::([^?]*))?@")
-"""User and password, even one with characters that should have been written as %2F and the like."""
-_IN_QUERY = re.compile(r"([?&]\w*password=)([^&]*)")
+_LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@")
+"""User and password, even one with characters that should have been written as %2F and the like; no port and path."""
+_IN_QUERY = re.compile(r"([?&]\w*(?:password|passwd|pwd|odbc_connect)=)([^&]*)", re.IGNORECASE)
+_READ_PGPASSWORD = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+"""Those of PostgreSQL's drivers that are built on its own library."""
 
 
 def is_server(uri: str) -> bool:
@@ -33,10 +35,11 @@ def kind_fault(uri: str) -> str:
 
 def shown(uri: str) -> str:
     """The address without password, and a server's without user, for messages."""
-    if not _may_have_login(uri):
-        return uri
-    login = "//" if is_server(uri) else r"//\1@"
-    return _IN_QUERY.sub(r"\1…", _LOGIN.sub(login, uri))
+    if uri.startswith("sqlite:"):
+        return uri  # an @ is part of a folder's name
+    if "://" not in uri:
+        return "…@" + uri.rpartition("@")[2] if "@" in uri else uri
+    return _IN_QUERY.sub(r"\1…", _LOGIN.sub("//" if is_server(uri) else r"//\1@", uri))
 
 
 def masked(text: str, uri: str) -> str:
@@ -48,14 +51,14 @@ def masked(text: str, uri: str) -> str:
 
 def without_password(uri: str) -> tuple[str, dict[str, str]]:
     """The address without its password, and the variables that are read in its place; none where none would be."""
-    login = _LOGIN.search(uri) if _may_have_login(uri) else None
-    if login is None or login[2] is None:
-        return uri, {}
-    user, password = unquote(login[1]), unquote(login[2])
-    if is_server(uri):
-        return _LOGIN.sub("//", uri), {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
-    if uri.startswith("postgresql"):
-        return _LOGIN.sub(r"//\1@", uri), {"PGPASSWORD": password}
+    parts = urlsplit(uri)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    host = parts.netloc.rpartition("@")[2]
+    if password and is_server(uri):
+        variables = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+        return parts._replace(netloc=host).geturl(), variables
+    if password and parts.scheme in _READ_PGPASSWORD:
+        return parts._replace(netloc=f"{parts.username or ''}@{host}").geturl(), {"PGPASSWORD": password}
     return uri, {}
 
 
@@ -91,11 +94,7 @@ def _flag_and_uri(word: str) -> tuple[str, str]:
 
 def _passwords(uri: str) -> list[str]:
     """As they are spelt in an address."""
-    if not _may_have_login(uri):
+    if uri.startswith("sqlite:") or "://" not in uri:
         return []
     found = [login[2] for login in _LOGIN.finditer(uri)] + [query[2] for query in _IN_QUERY.finditer(uri)]
     return [password for password in found if password]
-
-
-def _may_have_login(uri: str) -> bool:
-    return bool(re.match(r"[\w+]+://", uri)) and not uri.startswith("sqlite:")  # there @ is part of a folder's name

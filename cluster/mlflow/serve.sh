@@ -10,7 +10,7 @@
 set -euo pipefail
 
 if (($# != 2)) || [[ -z ${MLFLOW_NAMES:-} ]]; then
-    echo "error: a database's URI, a folder of artifacts and MLFLOW_NAMES must be given, got '$*' and '${MLFLOW_NAMES:-}'" >&2
+    echo "error: a database's URI, a folder of artifacts and MLFLOW_NAMES must be given, got $# and '${MLFLOW_NAMES:-}'" >&2
     exit 2
 fi
 allowed='localhost:*,127.0.0.1:*'

@@ -6,8 +6,8 @@ export RAY_AUTH_MODE=token
 export RAY_USAGE_STATS_ENABLED=0
 ulimit -n 65536 2>/dev/null || true # a socket or more for each worker of each node
 
-# Fixed, for firewalls: the table of ports in cluster/README.md.
-ports=(
+# Ports are fixed, for firewalls: the table of ports in cluster/README.md.
+options=(
     --node-manager-port 6380
     --object-manager-port 6381
     --runtime-env-agent-port 6382
@@ -28,3 +28,4 @@ if [[ -z ${RAY_TMPDIR:-} ]]; then
     fi
     chmod 700 "$RAY_TMPDIR"
 fi
+options+=(--temp-dir "$RAY_TMPDIR/ray") # a worker would take the path of the head's

@@ -12,4 +12,4 @@ if [[ $head != *:* ]]; then
 fi
 python -m cluster.ray_token --no-make
 resources=$(bash "$(dirname "$0")/../gpu_resources.sh")
-exec ray start --address "$head" --resources "$resources" "${ports[@]}" "${@:2}"
+exec ray start --address "$head" --resources "$resources" "${options[@]}" "${@:2}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -61,7 +62,9 @@ def test_a_cluster_that_asks_for_its_token_gets_it(
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     with control(TOKEN) as address:
         connection.connect(address)
-    assert joined == [(address, AuthenticationMode.TOKEN)]
+    ((where, mode),) = joined
+    assert where.rpartition(":")[2] == address.rpartition(":")[2]
+    assert mode == AuthenticationMode.TOKEN
     assert connection.has_token()
     assert capfd.readouterr().err == ""
 
@@ -69,7 +72,9 @@ def test_a_cluster_that_asks_for_its_token_gets_it(
 def test_a_cluster_without_one_is_joined_without_and_told(joined: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
     with control(None) as address:
         connection.connect(address)
-    assert joined == [(address, AuthenticationMode.DISABLED)]
+    ((where, mode),) = joined
+    assert where.rpartition(":")[2] == address.rpartition(":")[2]
+    assert mode == AuthenticationMode.DISABLED
     assert not connection.has_token()
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("warning: the Ray cluster at ")
@@ -96,6 +101,45 @@ def test_a_mode_without_tokens_does_not_fit_a_cluster_with(joined: list[Any], mo
     monkeypatch.setattr(connection, "MODE", "disabled")
     with control(TOKEN) as address, pytest.raises(InvalidInputError, match="unset RAY_AUTH_MODE, which is disabled"):
         connection.connect(address)
+    assert joined == []
+
+
+def test_auto_is_a_cluster_of_ones_own_and_no_other(joined: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would ask that of any user, and send it the token."""
+
+    def raylet(uid: int, control: str) -> SimpleNamespace:
+        words = ["raylet", "--port=1", f"--gcs-address={control}"]
+        return SimpleNamespace(info={"name": "raylet", "uids": SimpleNamespace(real=uid), "cmdline": words})
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    nodes: list[SimpleNamespace] = []
+    monkeypatch.setattr(psutil, "process_iter", lambda names: nodes)
+    with control("token-of-another-user") as theirs, control(TOKEN) as ours:
+        nodes.append(raylet(os.getuid() + 1, theirs))
+        with pytest.raises(InvalidInputError, match="got auto: you have started none here"):
+            connection.connect("auto")
+        nodes.append(raylet(os.getuid(), ours))
+        connection.connect("auto")
+        assert joined == [(ours, AuthenticationMode.TOKEN)]
+        nodes.append(raylet(os.getuid(), "10.0.0.5:6379"))
+        with pytest.raises(InvalidInputError, match=f"you have 2 here: 10.0.0.5:6379, {ours}; give HOST:PORT"):
+            connection.connect("auto")
+        monkeypatch.setenv("RAY_ADDRESS", ours)
+        connection.connect("auto")
+    assert len(joined) == 2
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(InvalidInputError, match="must be auto or HOST:6379, on a node of the cluster, got local"):
+        connection.connect("auto")
+
+
+@pytest.mark.parametrize("mode", ["tokens", "k8s"])
+def test_a_mode_that_ray_would_take_for_none_is_refused(
+    joined: list[Any], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(connection, "MODE", mode)
+    with pytest.raises(InvalidInputError, match=f"`RAY_AUTH_MODE` must be token or disabled, got {mode}"):
+        connection.connect(None)
     assert joined == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tracking_uri import is_server, kind_fault, shown, sqlite_path
+from sweeps.tracking_uri import is_server, kind_fault, masked, shown, sqlite_path, without_password
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,34 @@ def test_messages_do_not_show_logins() -> None:
     assert shown("postgresql+psycopg2://user@host/data") == "postgresql+psycopg2://user@host/data"
     assert shown("mysql://user:se@cr/et@host/data?password=secret&x=1") == "mysql://user@host/data?password=…&x=1"
     assert shown("sqlite:////home/user@host/mlflow.db") == "sqlite:////home/user@host/mlflow.db"
+    assert shown("user:secret@host:5000") == "…@host:5000"
+    assert shown("postgresql-psycopg2://user:sec?ret@host/db") == "postgresql-psycopg2://user@host/db"
+    assert shown("mssql+pyodbc:///?odbc_connect=UID%3Du%3BPWD%3Ds&x=1") == "mssql+pyodbc:///?odbc_connect=…&x=1"
+    assert shown("http://hub:8000/user/me@example.org/") == "http://hub:8000/user/me@example.org/"
     assert kind_fault("ftp://user:secret@host").endswith("got ftp://user@host")
+
+
+@pytest.mark.parametrize(
+    ("uri", "without", "variables"),
+    [
+        (
+            "http://us%40er:p%2Fw@host:5000/x",
+            "http://host:5000/x",
+            {"MLFLOW_TRACKING_USERNAME": "us@er", "MLFLOW_TRACKING_PASSWORD": "p/w"},
+        ),
+        ("postgresql+psycopg2://u:s@h/db?x=1", "postgresql+psycopg2://u@h/db?x=1", {"PGPASSWORD": "s"}),
+        ("postgresql+pg8000://u:s@h/db", "postgresql+pg8000://u:s@h/db", {}),
+        ("mysql://u:s@h/db", "mysql://u:s@h/db", {}),
+        ("https://key:@host", "https://key:@host", {}),
+        ("http://hub:8000/user/me@example.org/", "http://hub:8000/user/me@example.org/", {}),
+        ("sqlite:////home/a:b@c/mlflow.db", "sqlite:////home/a:b@c/mlflow.db", {}),
+    ],
+)
+def test_passwords_move_into_the_variables_that_are_read(uri: str, without: str, variables: dict[str, str]) -> None:
+    assert without_password(uri) == (without, variables)
+
+
+def test_what_others_say_is_masked() -> None:
+    said = "cannot log in to http://u:p%2Fw@host as u with p/w"
+    assert masked(said, "http://u:p%2Fw@host") == "cannot log in to http://u:…@host as u with …"
+    assert masked(said, "sqlite:///mlflow.db") == said
