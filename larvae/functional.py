@@ -156,14 +156,14 @@ def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
 
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_compile_cache()))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_compile_cache())
     torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
     if hasattr(torch._functorch.config, CACHE_OUR_GRADIENTS):
         setattr(torch._functorch.config, CACHE_OUR_GRADIENTS, True)
     return torch.compile(function, dynamic=False)
 
 
-@functools.cache
 def _compile_cache() -> Path:
     """A folder for compiled code that nobody else can write to, as they could to the one that PyTorch would take."""
     try:

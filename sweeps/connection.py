@@ -49,7 +49,7 @@ def connect(address: str | None) -> None:
     The project's code travels to a cluster's workers. Raises InvalidInputError for addresses of Ray's client, for a
     token that is missing, wrong, or for others to read, and within 15 s when nothing answers there.
     """
-    _require_no_client(address)
+    address = _named(address)
     if ray.is_initialized():
         return
     _require_recent_ray()
@@ -105,15 +105,11 @@ def _control_of(address: str) -> str:
     For auto Ray itself would take the cluster of any user of this machine, or one that a file names to which all can
     write, and would send it the token.
     """
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or address
     if address != "auto":
         try:
-            if found := services.canonicalize_bootstrap_address(address, None):
-                return str(found)
+            return str(services.canonicalize_bootstrap_address(address, None))
         except (ConnectionError, ValueError) as error:
             raise InvalidInputError(_refusal(address, error)) from None
-        raise InvalidInputError(f"`address` must be auto or HOST:6379, on a node of the cluster, got {address}")
     own = sorted(set(_own_controls()))
     if len(own) != 1:
         fault = f"you have {len(own)} here: {', '.join(own)}" if own else "you have started none here"
@@ -203,16 +199,20 @@ def _refusal(address: str, reason: object, advice: str = "") -> str:
     return f"`address` must be a running Ray cluster, got {address}: {first_sentence}; {advice}"
 
 
-def _require_no_client(address: str | None) -> None:
-    """Raise InvalidInputError for ray:// and other addresses that Ray hands to its client.
+def _named(address: str | None) -> str | None:
+    """The address that is meant: for auto that of RAY_ADDRESS, if set, as Ray reads it; None for a Ray of one's own.
 
-    Behind a client Tune runs on the cluster's head, apart from our callbacks, which need a Ray of their own process.
+    Raises InvalidInputError for ray:// and other addresses that Ray hands to its client: behind one Tune runs on the
+    cluster's head, apart from our callbacks, which need a Ray of their own process. So too for `local`, no cluster.
     """
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", address)  # as Ray reads it
+        address = os.environ.get("RAY_ADDRESS") or address
+    rule = f"`address` must be auto or HOST:6379, on a node of the cluster, got {address}"
+    if address == "local":
+        raise InvalidInputError(rule)
     if address and "://" in address:
-        rule = "`address` must be auto or HOST:6379, on a node of the cluster"
-        raise InvalidInputError(f"{rule}, got {address}: from elsewhere, use `ray job submit`")
+        raise InvalidInputError(f"{rule}: from elsewhere, use `ray job submit`")
+    return address
 
 
 @contextlib.contextmanager

@@ -51,7 +51,10 @@ def masked(text: str, uri: str) -> str:
 
 def without_password(uri: str) -> tuple[str, dict[str, str]]:
     """The address without its password, and the variables that are read in its place; none where none would be."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that hold no address
+        return uri, {}
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     host = parts.netloc.rpartition("@")[2]
     if password and is_server(uri):
@@ -71,14 +74,15 @@ def take_passwords_off_command_line() -> None:
     variables: dict[str, str] = {}
     for word in sys.orig_argv:
         flag, uri = _flag_and_uri(word)
-        safe, read_instead = without_password(uri)
         if _passwords(uri):
+            place = f"{flag}{shown(uri)}"
+            uri, read_instead = without_password(uri)
+            variables |= read_instead
             advice = (
                 f"set {' and '.join(read_instead)} instead" if read_instead else "let its driver's own file have it"
             )
-            print(f"warning: others can read the password that came with {flag}{shown(uri)}: {advice}", file=sys.stderr)
-        words.append(flag + safe)
-        variables |= read_instead
+            print(f"warning: others can read the password that came with {place}: {advice}", file=sys.stderr)
+        words.append(flag + uri)
     if variables:
         os.environ |= variables
         sys.stdout.flush()

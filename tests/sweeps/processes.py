@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import psutil
+
 Found = TypeVar("Found")
 
 
@@ -114,6 +116,16 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def listening(process: psutil.Process) -> set[tuple[str, int]]:
+    """Addresses and ports at which a process and those that it has started listen."""
+    found = set()
+    for each in (process, *process.children(recursive=True)):
+        for place in each.net_connections("tcp"):
+            if place.status == psutil.CONN_LISTEN and place.laddr:
+                found.add((place.laddr.ip.removeprefix("::ffff:"), place.laddr.port))
+    return found
 
 
 @contextlib.contextmanager

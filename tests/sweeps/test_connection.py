@@ -20,6 +20,7 @@ from ray.core.generated import gcs_service_pb2
 from larvae.errors import InvalidInputError
 from larvae.private_folder import private_folder
 from sweeps import connection
+from tests.sweeps.processes import listening
 
 TOKEN = "token-of-the-cluster"
 
@@ -173,13 +174,3 @@ def test_the_own_rays_files_are_for_its_owner_alone(ray_session: None) -> None:
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert session.is_relative_to(private_folder())
     assert private_folder().stat().st_mode & 0o077 == 0
-
-
-def listening(process: psutil.Process) -> set[tuple[str, int]]:
-    """Addresses and ports at which a process and those that it has started listen."""
-    found = set()
-    for each in (process, *process.children(recursive=True)):
-        for place in each.net_connections("tcp"):
-            if place.status == psutil.CONN_LISTEN and place.laddr:
-                found.add((place.laddr.ip.removeprefix("::ffff:"), place.laddr.port))
-    return found

@@ -22,8 +22,7 @@ from tests.cluster.hosts import mounts, why_not
 from tests.commands import ROOT
 from tests.sweeps import another_user
 from tests.sweeps.commands import STUDY, script
-from tests.sweeps.processes import running, trials_below, wait_until
-from tests.sweeps.test_connection import listening
+from tests.sweeps.processes import listening, running, trials_below, wait_until
 
 pytestmark = [
     pytest.mark.slow,

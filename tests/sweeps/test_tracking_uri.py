@@ -58,6 +58,7 @@ def test_messages_do_not_show_logins() -> None:
         ("postgresql+pg8000://u:s@h/db", "postgresql+pg8000://u:s@h/db", {}),
         ("mysql://u:s@h/db", "mysql://u:s@h/db", {}),
         ("https://key:@host", "https://key:@host", {}),
+        ("http://[user:secret@host", "http://[user:secret@host", {}),
         ("http://hub:8000/user/me@example.org/", "http://hub:8000/user/me@example.org/", {}),
         ("sqlite:////home/a:b@c/mlflow.db", "sqlite:////home/a:b@c/mlflow.db", {}),
     ],
