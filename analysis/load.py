@@ -43,6 +43,7 @@ REPEATED_OVER = ("label_rate", "seed")
 
 _COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *LOGGED_METRICS)
 """What `load_members` gives beside the parameters."""
+_OF_ANOTHER_FORMAT = "give another --study, or draw it with the version that trained it"
 _PANEL = ("dataset", "regulariser")
 """What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
 _ENVIRONMENT = {
@@ -118,6 +119,7 @@ def member_directory(tracking_uri: str, run_id: str) -> str:
     """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
     with connection(tracking_uri) as client:
         tags = client.get_run(run_id).data.tags
+    mlflow_names.require_format(tags, f"run {run_id} was written", _OF_ANOTHER_FORMAT)
     if mlflow_names.DIRECTORY not in tags:
         raise InvalidInputError(f"a run must be a member's, tagged `{mlflow_names.DIRECTORY}`, got {run_id}")
     return str(tags[mlflow_names.DIRECTORY])
@@ -143,6 +145,7 @@ def newest_study(tracking_uri: str, is_wanted: Callable[[Any, Any], bool], descr
     with connection(tracking_uri) as client:
         for experiment in _experiments(client):
             if is_wanted(client, experiment):
+                _require_format(experiment)
                 return str(experiment.name)
     raise InvalidInputError(f"`tracking_uri` must hold {description}, got {shown(tracking_uri)}")
 
@@ -158,12 +161,18 @@ def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], 
 
 
 def experiment_of(client: Any, study: str) -> Any:
-    """MLflow's experiment of a study. Raises InvalidInputError when there is none."""
+    """MLflow's experiment of a study. Raises InvalidInputError when there is none, or one of an earlier format."""
     experiments = {experiment.name: experiment for experiment in _experiments(client)}
     if study not in experiments:
         known = ", ".join(sorted(experiments)) or "(there is none)"
         raise InvalidInputError(f"`study` must be one of {known}, got {study}")
+    _require_format(experiments[study])
     return experiments[study]
+
+
+def _require_format(experiment: Any) -> None:
+    what = f"study {experiment.name} was written"
+    mlflow_names.require_format(experiment.tags, what, _OF_ANOTHER_FORMAT)
 
 
 def study_tags(client: Any, experiment: Any) -> dict[str, str]:

@@ -20,17 +20,30 @@ DEFAULT_GAMMA_TC = {"beta_vae": 3.0, "beta_tcvae": 4.0, "factor_vae": 10.0}
 """γ_tc where none is given, by regulariser: β = 4 for β-VAE, β = 5 for β-TCVAE, γ = 10 for FactorVAE."""
 REGULARISERS = tuple(DEFAULT_GAMMA_TC)
 DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
-LIKELIHOODS = ("bernoulli", "gaussian")
+LIKELIHOODS = ("gaussian", "bernoulli")
+PIXEL_MEANS = ("linear", "sigmoid")
+"""What the decoder's output is to the mean of a Gaussian pixel: the mean itself, or its logit."""
 METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
 """All metrics, the quick ones first."""
 HELD_OUT_METRICS = ("mig", "l2")
 """Those that are computed on held-out labelled images too, where there are any, as `held_out(metric)`."""
-_CAME_LATER = {"held_out": 0.0}
+FORMAT = 2
+"""Of studies, checkpoints, results and runs: a change of what a field means, or of a default, needs a new number."""
 
 
 def held_out(metric: str) -> str:
     """What a metric of held-out labelled images is called: `held_out_mig` for mig."""
     return f"held_out_{metric}"
+
+
+def require_format(found: object, what: str, remedy: str) -> None:
+    """Raise InvalidInputError unless what a file or a database holds is of this format; None is the first one's.
+
+    what: what holds it, as in "`results/study` was written". remedy: what to type.
+    """
+    if found != FORMAT:
+        number = 1 if found is None else found
+        raise InvalidInputError(f"{what} in format {number}, whose settings mean something else in {FORMAT}: {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +63,7 @@ class MemberConfig:
     """Dimensions of the nuisance z beside the label y."""
     gamma_tc: float = 4.0
     """Weight of R_u, γ_tc of Eq. 1: β − 1 in the terms of β-TCVAE and β-VAE; 0 is the generic case of Section 4."""
-    alpha: float = 64.0
+    alpha: float = 1.0
     """Weight of the label loss, α of Eqs. 7 and 8; with τ = 0 as well, learning is unsupervised."""
     learning_rate: float = 1e-4
     """Adam's constant learning rate."""
@@ -58,8 +71,15 @@ class MemberConfig:
     """Images drawn from all data, and again from the labelled set, in each iteration."""
     density_estimator: str = "minibatch_weighted"
     """How β-TCVAE estimates log q(z) within a batch: `minibatch_weighted` or `minibatch_stratified`."""
-    likelihood: str = "bernoulli"
-    """p(x | y, z): `bernoulli` on logits, or `gaussian` of variance 1/2 around their sigmoid."""
+    likelihood: str = "gaussian"
+    """p(x | y, z) of the ELBO: `gaussian` as in Section 3.3, or `bernoulli`, the decoder's output being logits."""
+    pixel_mean: str = "linear"
+    """The Gaussian's mean: the decoder's output, `linear`, as Table D.2 ends; or the output's `sigmoid`."""
+    pixel_variance: float = 0.5
+    """The Gaussian's variance, σ²."""
+    replacement_likelihood: str = ""
+    """p(x | y, z) of L_rep, where it is another one than the ELBO's: one output serves both, so a Gaussian's mean must
+    be its sigmoid then."""
     instance_norm: bool = True
     """Whether convolutions are followed by instance normalisation, as in Table D.2; False is an ablation."""
     observed_factors: tuple[str, ...] = ()
@@ -73,7 +93,7 @@ class MemberConfig:
         require_known("dataset", self.dataset, SPECIFICATIONS)
         require_known("regulariser", self.regulariser, REGULARISERS)
         require_known("density_estimator", self.density_estimator, DENSITY_ESTIMATORS)
-        require_known("likelihood", self.likelihood, LIKELIHOODS)
+        self._canonicalise_likelihood()
         object.__setattr__(self, "observed_factors", self._canonical_factors())
         for name in ("tau", "gamma_tc", "alpha"):
             value = getattr(self, name)
@@ -81,11 +101,9 @@ class MemberConfig:
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
         _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
         _require(self.z_dim >= 0, "`z_dim` must be >= 0", self.z_dim)
-        _require(
-            self.learning_rate > 0 and math.isfinite(self.learning_rate),
-            "`learning_rate` must be finite and > 0",
-            self.learning_rate,
-        )
+        for name in ("learning_rate", "pixel_variance"):
+            value = getattr(self, name)
+            _require(value > 0 and math.isfinite(value), f"`{name}` must be finite and > 0", value)
         _require(self.batch_size > 0, "`batch_size` must be > 0", self.batch_size)
         if self.density_estimator == "minibatch_stratified":
             images = SPECIFICATIONS[self.dataset].num_images
@@ -112,16 +130,27 @@ class MemberConfig:
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that depend on every field and nothing else."""
         values = self.to_dict()
-        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float" and f.name in values}
+        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float"}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again.
+        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again."""
+        return asdict(self) | {"observed_factors": list(self.observed_factors)}
 
-        A field that came later is left out at its default: members of earlier versions keep their names.
-        """
-        values = asdict(self) | {"observed_factors": list(self.observed_factors)}
-        return {name: value for name, value in values.items() if _CAME_LATER.get(name) != value}
+    def _canonicalise_likelihood(self) -> None:
+        """Check the likelihood's fields; those without effect take their defaults: one configuration has one hash."""
+        require_known("likelihood", self.likelihood, LIKELIHOODS)
+        require_known("replacement_likelihood", self.replacement_likelihood or self.likelihood, LIKELIHOODS)
+        require_known("pixel_mean", self.pixel_mean, PIXEL_MEANS)
+        if self.tau == 0 or self.replacement_likelihood == self.likelihood:
+            object.__setattr__(self, "replacement_likelihood", "")
+        pair = {self.likelihood, self.replacement_likelihood or self.likelihood}
+        if len(pair) == 2:
+            rule = "`pixel_mean` must be sigmoid with one likelihood in the ELBO and another in L_rep"
+            _require(self.pixel_mean == "sigmoid", rule, self.pixel_mean)
+        if "gaussian" not in pair:
+            object.__setattr__(self, "pixel_mean", "sigmoid")
+            object.__setattr__(self, "pixel_variance", 0.5)
 
     def _canonical_factors(self) -> tuple[str, ...]:
         """The observed factors in the data set's order, none for all: one configuration has one hash."""

@@ -1,4 +1,4 @@
-"""Gaussian posteriors: KL to the prior, samples, and the total correlation of the aggregate.
+"""Gaussian posteriors: KL to the prior, samples, and the total correlation of the aggregate. Pixels' likelihoods.
 
 Shapes: B images, D latents. Sums run over latents and pixels, means over the batch.
 """
@@ -32,6 +32,19 @@ class Gaussian(NamedTuple):
     def images(self, start: int, stop: int) -> Gaussian:
         """The posteriors of images start to stop."""
         return Gaussian(self.mean[start:stop], self.log_variance[start:stop])
+
+
+class Likelihood(NamedTuple):
+    """What the decoder's output says of pixels: p(x | output)."""
+
+    kind: str
+    """gaussian or bernoulli."""
+    pixel_mean: str
+    """linear: the output is the mean; sigmoid: it is the mean's logit, as it always is for bernoulli."""
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Expected pixels."""
+        return output if self.pixel_mean == "linear" else torch.sigmoid(output)
 
 
 def kl_to_standard_normal(posterior: Gaussian) -> Tensor:
@@ -96,18 +109,18 @@ def discriminator_loss(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
     return -0.5 * (joint.mean() + permuted.mean())
 
 
-def negative_log_likelihood(logits: Tensor, images: Tensor, likelihood: str) -> Tensor:
-    """−log p(x | logits) in nats, summed over pixels and averaged over the batch; 0-d.
+def negative_log_likelihood(output: Tensor, images: Tensor, likelihood: Likelihood, variance: Tensor) -> Tensor:
+    """−log p(x | output) in nats, summed over pixels and averaged over the batch; 0-d.
 
-    bernoulli: of the logits; pixels between 0 and 1 count as probabilities.
-    gaussian: of mean sigmoid(logits) and variance 1/2, so that it is the squared error and a constant.
+    bernoulli: pixels between 0 and 1 count as probabilities.
+    gaussian: squared error / 2σ² + ½·log 2πσ² a pixel; at σ² = ½ the squared error and a constant.
 
-    logits, images: (B, C, 64, 64), images in [0, 1].
+    output: of the decoder, (B, C, 64, 64). images: as many, in [0, 1]. variance: σ², 0-d; no matter to bernoulli.
     """
-    if likelihood == "gaussian":
-        squared_errors = (torch.sigmoid(logits) - images).square()
-        return squared_errors.sum() / len(images) + 0.5 * math.log(math.pi) * images[0].numel()
-    return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+    if likelihood.kind == "bernoulli":
+        return F.binary_cross_entropy_with_logits(output, images, reduction="sum") / len(images)
+    squared_error = (likelihood.mean(output) - images).square().sum() / len(images)
+    return squared_error / (2 * variance) + 0.5 * torch.log(2 * math.pi * variance) * images[0].numel()
 
 
 def _log_normal(values: Tensor, gaussian: Gaussian) -> Tensor:

@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from larvae import datasets
 from larvae.config import MemberConfig
-from larvae.distributions import Gaussian
+from larvae.distributions import Gaussian, Likelihood
 from larvae.errors import InvalidInputError
 from larvae.fast_networks import FastModel
 from larvae.native.library import COMPILERS, is_faster
@@ -72,7 +72,8 @@ def structure_of(config: MemberConfig) -> Structure:
     terms = Terms(
         regulariser=regulariser,
         density_estimator=config.density_estimator,
-        likelihood=config.likelihood,
+        likelihood=Likelihood(config.likelihood, config.pixel_mean),
+        replacement_likelihood=Likelihood(config.replacement_likelihood or config.likelihood, config.pixel_mean),
         dataset_size=specification.num_images,
         replaces_labels=config.replaces_labels,
     )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from larvae.checkpoint import load_checkpoint, load_json, save_bytes, save_checkpoint, save_json
-from larvae.config import MemberConfig, Schedule
+from larvae.config import FORMAT, MemberConfig, Schedule, require_format
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.evaluation import evaluate
@@ -67,8 +67,8 @@ class MemberDirectory:
         self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object
     ) -> None:
         """Write the member's end, whole and atomically."""
-        result = {"status": status, "reason": reason, "config": config.to_dict(), "history": list(history), **more}
-        save_json(self.result, result)
+        result = {"format": FORMAT, "status": status, "reason": reason, "config": config.to_dict()}
+        save_json(self.result, result | {"history": list(history), **more})
 
     def write_failure(self, config: MemberConfig, error: Exception, history: Sequence[Row] = ()) -> str:
         """Write the member's end by an error; return its reason, a line."""
@@ -115,7 +115,7 @@ class Member:
         if directory.checkpoint.exists():
             state = _resume(self.trainer, directory.checkpoint, schedule.iterations)
             self.history = state["history"]
-            self.environments = state.get("environments", [])  # members of earlier versions do not say
+            self.environments = state["environments"]
         self._enter(environment(self.trainer))
         self._started = time.perf_counter()
         self._first = self.trainer.iteration
@@ -182,8 +182,14 @@ class Member:
 
     def _save(self) -> None:
         trainer = self.trainer
-        state: dict[str, Any] = {"config": trainer.config.to_dict(), "fingerprint": trainer.dataset.fingerprint}
-        state |= {"history": self.history, "environments": self.environments, "trainer": trainer.state_dict()}
+        state = {
+            "format": FORMAT,
+            "config": trainer.config.to_dict(),
+            "fingerprint": trainer.dataset.fingerprint,
+            "history": self.history,
+            "environments": self.environments,
+            "trainer": trainer.state_dict(),
+        }
         save_checkpoint(self.directory.checkpoint, state)
 
     def _enter(self, ours: dict[str, Any]) -> None:
@@ -251,8 +257,8 @@ def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Train
 
 
 def checkpoint_config(checkpoint: Path) -> MemberConfig:
-    """The configuration of the member that wrote a checkpoint. InvalidInputError when it is not whole."""
-    config = load_checkpoint(checkpoint).get("config") or {}
+    """The configuration of the member that wrote a checkpoint. InvalidInputError when it is not whole or of today."""
+    config = _load_ours(checkpoint, "train the member again, or use the version that trained it").get("config") or {}
     try:
         return MemberConfig(**config)
     except TypeError as error:
@@ -275,12 +281,19 @@ def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, An
 
 def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
     """A checkpoint of the trainer's configuration and data set; InvalidInputError when it is another's."""
-    state = load_checkpoint(checkpoint)
+    state = _load_ours(checkpoint, "train the member again")
     for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.fingerprint)):
         if state.get(name) != ours:
             raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
-    if missing := {"trainer", "history"} - state.keys():
+    if missing := {"trainer", "history", "environments"} - state.keys():
         raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
+    return state
+
+
+def _load_ours(checkpoint: Path, remedy: str) -> dict[str, Any]:
+    """A whole checkpoint of today's format, or InvalidInputError. remedy: what to do about another format's."""
+    state = load_checkpoint(checkpoint)
+    require_format(state.get("format"), f"`{checkpoint}` was written", remedy)
     return state
 
 

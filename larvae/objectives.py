@@ -14,6 +14,7 @@ from torch import Tensor
 
 from larvae.distributions import (
     Gaussian,
+    Likelihood,
     density_ratio,
     discriminator_loss,
     kl_to_standard_normal,
@@ -49,11 +50,13 @@ class Noise(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Coefficients of the terms, 0-d tensors."""
+    """Coefficients of the terms, and the variance that is one within them; 0-d tensors."""
 
     gamma_tc: Tensor
     alpha: Tensor
     tau: Tensor
+    pixel_variance: Tensor
+    """σ² of a Gaussian likelihood."""
 
 
 class Terms(NamedTuple):
@@ -62,7 +65,10 @@ class Terms(NamedTuple):
     regulariser: str
     """beta_vae, beta_tcvae or factor_vae; `none` where γ_tc = 0."""
     density_estimator: str
-    likelihood: str
+    likelihood: Likelihood
+    """Of the ELBO."""
+    replacement_likelihood: Likelihood
+    """Of L_rep."""
     dataset_size: int
     replaces_labels: bool
     """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
@@ -89,11 +95,9 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     """
     posterior, labelled_posterior = _posteriors(model, batch)
     samples = posterior.sample(noise.latents)
+    output, variance = model.decode(samples), weights.pixel_variance
     kl = kl_to_standard_normal(posterior)
-    values = {
-        "reconstruction": negative_log_likelihood(model.decode(samples), batch.images, terms.likelihood),
-        "kl": kl,
-    }
+    values = {"reconstruction": negative_log_likelihood(output, batch.images, terms.likelihood, variance), "kl": kl}
     loss = values["reconstruction"] + kl
 
     if labelled_posterior is not None and batch.labels is not None:
@@ -111,7 +115,8 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
         loss = loss + weights.gamma_tc * values["total_correlation"]
 
     if labelled_posterior is not None and terms.replaces_labels:
-        values |= label_replacement_terms(model, batch, labelled_posterior, noise, terms.likelihood)
+        likelihood = terms.replacement_likelihood
+        values |= label_replacement_terms(model, batch, labelled_posterior, noise, likelihood, variance)
         loss = loss + weights.tau * values["label_replacement_loss"]
     return values | {"loss": loss}
 
@@ -122,13 +127,13 @@ def label_loss(means: Tensor, labels: Tensor) -> Tensor:
 
 
 def label_replacement_terms(
-    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, likelihood: str
+    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, likelihood: Likelihood, variance: Tensor
 ) -> dict[str, Tensor]:
-    """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance."""
+    """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance. variance: σ²."""
     labels, images, nuisance_noise = _given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
     nuisance = labelled_posterior.latents(labels.shape[1], labelled_posterior.mean.shape[1])
-    logits = model.decode(torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1))
-    reconstruction = negative_log_likelihood(logits, images, likelihood)
+    output = model.decode(torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1))
+    reconstruction = negative_log_likelihood(output, images, likelihood, variance)
     kl = kl_to_standard_normal(nuisance)
     return {
         "replacement_reconstruction": reconstruction,

@@ -50,9 +50,8 @@ class Trainer:
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.parameters, config.learning_rate)
         self._on_device = on_device(dataset.store, self.device)
-        self.weights = Weights(
-            *(torch.tensor(w, device=self.device) for w in (config.gamma_tc, config.alpha, config.tau))
-        )
+        weights = (float(getattr(config, name)) for name in Weights._fields)
+        self.weights = Weights(*(torch.tensor(weight, device=self.device) for weight in weights))
         self.compiled_in = fast_precision(self.device) if compiled else None
         self._functions = functions(self.structure, self.compiled_in, self.device.type)
 
@@ -108,10 +107,10 @@ class Trainer:
 
     @torch.no_grad()
     def decode(self, labels: NDArray[np.float32], nuisance: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Expected images (n, channels, 64, 64), 0 to 255, of labels (n, |y|) with one nuisance (|z|,)."""
+        """Expected images (n, channels, 64, 64), clipped to 0 to 255, of labels (n, |y|) with one nuisance (|z|,)."""
         latents = np.concatenate([labels, np.broadcast_to(nuisance, (len(labels), len(nuisance)))], axis=1)
-        pixels = torch.sigmoid(self.model.decode(self._tensor(latents)))
-        return (pixels * 255).round().to(torch.uint8).cpu().numpy()
+        pixels = self.structure.terms.likelihood.mean(self.model.decode(self._tensor(latents)))
+        return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had stopped."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from larvae.config import FORMAT
 from sweeps import mlflow_names
 from sweeps.known_runs import KnownRun
 from sweeps.outbox import say
@@ -28,8 +29,12 @@ def _artifacts(database: Path) -> Path:
 
 
 def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
-    """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken."""
+    """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken.
+
+    Raises InvalidInputError where it is of an earlier format.
+    """
     if experiment := client.get_experiment_by_name(name):
+        mlflow_names.require_format(experiment.tags, f"MLflow's experiment {name} was written", "give another --study")
         if is_deleted(experiment):
             client.restore_experiment(experiment.experiment_id)
             say(f"MLflow's experiment {name} had been deleted; it is restored, with its runs")
@@ -37,7 +42,8 @@ def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
     location = None  # a server has its own place for artifacts
     if database := sqlite_path(uri):
         location = (_artifacts(database) / name).as_uri()
-    return client.create_experiment(name, artifact_location=location, tags=_KIND)
+    tags = {**_KIND, mlflow_names.FORMAT: str(FORMAT)}
+    return client.create_experiment(name, artifact_location=location, tags=tags)
 
 
 def is_deleted(experiment: Any) -> bool:
@@ -50,7 +56,7 @@ def find_or_make_study_run(
 ) -> str:
     """The id of the study's own run, RUNNING, with what the study is. tags: of one that is made."""
     if known is None:
-        all_tags = {mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
+        all_tags = {mlflow_names.FORMAT: str(FORMAT), mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
         run = client.create_run(experiment, run_name=study.name, tags=all_tags).info.run_id
     else:
         run = known.run_id

@@ -1,10 +1,16 @@
 """Names by which sweeps/tracking.py writes runs to MLflow and analysis/load.py finds them again.
 
-Databases hold these tags: a name that changes makes those of earlier versions unreadable.
+Databases hold these tags: a name that changes, or its meaning, needs another number of `larvae.config.FORMAT`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from larvae import config
+
+FORMAT = "larvae.format"
+"""On experiments and runs: the number of `larvae.config.FORMAT` that they were written in; a first one is untagged."""
 ROLE = "larvae.role"
 """STUDY_ROLE or MEMBER_ROLE."""
 STUDY_ROLE, MEMBER_ROLE = "study", "member"
@@ -31,6 +37,12 @@ POINT = "larvae.point"
 
 SCHEDULED, RUNNING, FINISHED, FAILED, STOPPED = "SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"
 """MLflow's statuses of a run; a member that was stopped is KILLED."""
+
+
+def require_format(tags: Mapping[str, str], what: str, remedy: str) -> None:
+    """As `larvae.config.require_format`, of the tags of an experiment or a run."""
+    number = tags.get(FORMAT)
+    config.require_format(int(number) if number and number.isdecimal() else number, what, remedy)
 
 
 def tagged(name: str, value: str) -> str:

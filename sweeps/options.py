@@ -51,12 +51,19 @@ class StudyOptions:
     """Metrics computed during training, of mig, l2, factor_vae_score, beta_vae_score, sap, modularity and dci."""
     final_metrics: tuple[str, ...] = METRICS
     """Metrics computed at the end of each member."""
-    alpha: float = 64.0
+    alpha: float = 1.0
     """Weight α of the label loss; with α = 0 and τ = 0 learning is unsupervised."""
     density_estimator: str = "minibatch_weighted"
     """How β-TCVAE estimates densities within a batch: minibatch_weighted or minibatch_stratified."""
-    likelihood: str = "bernoulli"
-    """Likelihood of the pixels: bernoulli or gaussian."""
+    likelihood: str = "gaussian"
+    """Likelihood p(x | y, z) of the pixels: gaussian, as the paper says, or bernoulli."""
+    pixel_mean: str = "linear"
+    """A Gaussian pixel's mean: linear, the decoder's output itself, as the paper's Table D.2 ends; or its sigmoid."""
+    pixel_variance: float = 0.5
+    """A Gaussian pixel's variance σ². It moves every other weight: 2σ²·L = squared error + 2σ²·(KL + γ_tc·R_u +
+    α·label loss) + τ·(squared error + 2σ²·KL of z), so a smaller σ² weakens the labels at the same α."""
+    replacement_likelihood: str | None = None
+    """Likelihood of label replacement's L_rep. Left out: --likelihood. Another one needs --pixel-mean sigmoid."""
     instance_norm: bool = True
     """Normalise instances after each convolution, as the paper does."""
     learning_rate: float = 1e-4

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from larvae import datasets
 from larvae.checkpoint import load_json, save_json
-from larvae.config import DEFAULT_GAMMA_TC, MemberConfig, Schedule
+from larvae.config import DEFAULT_GAMMA_TC, FORMAT, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory
 
@@ -112,8 +112,7 @@ class StudyDirectory:
         record = self.read_record()
         if record is None:
             return
-        if not {"fingerprints", "fixed", "schedule"} <= record.keys():
-            raise InvalidInputError(f"`{self.path}` must be of this version, got another's study: give another --study")
+        require_format(record.get("format"), f"`{self.path}` was written", "give another --study")
         now = {"space": None} | dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
         then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"]) | _measured(record["schedule"])
         for name, value in now.items():
@@ -137,6 +136,7 @@ class StudyDirectory:
         earlier = self.read_record() or {}
         members = {m.content_hash: {"label": study.label(m), "config": m.to_dict()} for m in study.members}
         record = {
+            "format": FORMAT,
             "name": study.name,
             "preset": preset or earlier.get("preset", ""),
             "finished": False,

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from larvae.config import MemberConfig
+from larvae.config import FORMAT, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
 from sweeps import mlflow_names
@@ -277,6 +277,7 @@ class Tracker:
     def _make_run(self, name: str) -> str:
         member = self._members[name]
         tags = {
+            mlflow_names.FORMAT: str(FORMAT),
             mlflow_names.ROLE: mlflow_names.MEMBER_ROLE,
             mlflow_names.MEMBER: name,
             mlflow_names.ITERATIONS: str(self.study.schedule.iterations),

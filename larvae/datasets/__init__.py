@@ -175,7 +175,7 @@ def cached_path(name: str, digest: str | None = None) -> Path:
 def _cached(known: Specification, digest: str | None = None) -> Path:
     parts = [known.name]
     if known.is_rendered and known.takes:  # rendered images and published ones stand side by side
-        parts.append("rendered" if digest is None else digest[:12])
+        parts.append(f"rendered-{store.FORMAT}" if digest is None else digest[:12])
     if known.crop != specification(known.name).crop:
         parts += [str(number) for number in known.crop or ()]
     return store.cache_directory() / f"{'-'.join(parts)}.h5"

@@ -19,8 +19,8 @@ from larvae.errors import InvalidInputError
 
 IMAGE_SIZE = 64
 BYTES_PER_IMAGE = IMAGE_SIZE * IMAGE_SIZE // 8
-FORMAT = "larvae 1"
-"""What a prepared file calls its layout; another layout must get another number."""
+FORMAT = 2
+"""Of prepared files: another layout, or other pixels of a rendered data set, need another number."""
 
 
 def cache_directory() -> Path:
@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
         with open_file(path) as file:
             attributes = dict(file.attrs)
         if attributes["format"] != FORMAT:
-            raise LookupError(f"its layout is `{attributes['format']}`, not `{FORMAT}`")
+            raise LookupError(f"its format is {attributes['format']}, not {FORMAT}")
         return Header(
             dataset=str(attributes["dataset"]),
             num_images=int(attributes["num_images"]),
@@ -68,12 +68,12 @@ def read_header(path: Path) -> Header:
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether there is a whole prepared file, of whatever data set, at a path."""
+    """Whether there is a file at a path that `writing` began, of whatever data set and format."""
     try:
-        read_header(path)
-    except InvalidInputError:
+        with open_file(path) as file:
+            return "format" in file.attrs
+    except OSError:
         return False
-    return True
 
 
 def not_whole(path: Path, error: Exception) -> InvalidInputError:

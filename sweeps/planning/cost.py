@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from larvae import datasets
-from larvae.config import METRICS, MemberConfig, Schedule
+from larvae.config import FORMAT, METRICS, MemberConfig, Schedule
 from larvae.evaluation import applicable
 from larvae.group import Likeness, likeness
 from larvae.member import MemberDirectory, Row
@@ -56,8 +56,7 @@ def kind_of(config: MemberConfig) -> Likeness:
 def execution_of(result: Result) -> Execution:
     """Where a member trained."""
     environment = result["environment"]
-    native = environment.get("native", False)  # members of earlier versions do not say
-    return Execution(environment["device"], environment["compiled"], environment["precision"], native)
+    return Execution(*(environment[name] for name in Execution._fields))
 
 
 def read_results(members_directory: Path) -> Results:
@@ -66,7 +65,9 @@ def read_results(members_directory: Path) -> Results:
     paths = sorted(members_directory.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
     for path in paths[-MOST_RESULTS:]:
         result = MemberDirectory(path.parent).read_result()
-        if result and result["status"] in ("finished", "stopped") and result["history"] and "environment" in result:
+        if not result or result.get("format") != FORMAT:
+            continue
+        if result["status"] in ("finished", "stopped") and result["history"] and "environment" in result:
             kind = kind_of(MemberConfig(**result["config"]))
             found.setdefault(kind, {}).setdefault(execution_of(result), []).append(result)
     return found

@@ -37,7 +37,7 @@ from tests.sweeps.test_interruptions import leave_checkpoint
 
 pytestmark = pytest.mark.cluster
 WORKER_CPUS = 2
-RENDERED = "dsprites-rendered.h5"
+RENDERED = "dsprites-rendered-2.h5"
 LONGER = replace(SCHEDULE, iterations=60, evaluate_every=30)
 SIX_TAUS = ("--taus", "0", "0.1", "0.3", "1", "3", "10")
 """One member more than a head and two workers have CPUs."""

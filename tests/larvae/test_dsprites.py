@@ -1,11 +1,11 @@
-"""The renderer against the closed forms, against real images, and the prepared data set against the renderer."""
+"""The renderer against triangles, against real images, and the prepared data set against the renderer."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,38 +20,38 @@ from larvae.datasets.layouts import PackedImages
 LAST = np.array(GRID.sizes) - 1
 
 
-def literal_square(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (abs(u) <= 9.598) & (abs(v) <= 9.598)
-
-
-def literal_ellipse(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (u / 12.7659) ** 2 + (v / 7.2123) ** 2 <= 1
-
-
-def literal_heart(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    def outline(t: NDArray[np.float64]) -> NDArray[np.float64]:
-        curve = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-        return -1.4365 - 0.6622 * curve
-
-    beside = abs(u) > 9.5935
-    t = np.arcsin(np.cbrt(np.where(beside, 0, abs(u)) / 9.5935))
-    ends = np.stack([outline(t), outline(np.pi - t)])
-    return ~beside & (ends.min(0) <= v) & (v <= ends.max(0))
-
-
-LITERAL: tuple[Callable[..., NDArray[np.bool_]], ...] = (literal_square, literal_ellipse, literal_heart)
+def literal_outline(shape: int) -> list[tuple[float, float]]:
+    if shape == 0:
+        return [(-9.6, -9.6), (9.6, -9.6), (9.6, 9.6), (-9.6, 9.6)]
+    turns = [2 * math.pi * k / (100, 150)[shape - 1] for k in range((100, 150)[shape - 1])]
+    if shape == 1:
+        return [(12.766 * math.cos(t), 7.219 * math.sin(t)) for t in turns]
+    curve = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    return [(9.6 * math.sin(t) ** 3, -1.44 - 9.6 * c / 14.5) for t, c in zip(turns, curve, strict=True)]
 
 
 def literal_image(shape: int, scale: int, orientation: int, position_x: int, position_y: int) -> NDArray[np.bool_]:
-    """One image straight from its definition, every pixel of the plane tested."""
+    """One image as graphics hardware draws it: a fan of triangles around the centre, every pixel of the plane tested.
+
+    A pixel is inside a triangle where all three edge functions are positive, or zero on a top or a left edge.
+    """
     s = np.linspace(0.5, 1, 6)[scale]
     theta = np.linspace(0, 2 * np.pi, 40)[orientation]
-    pixel_y, pixel_x = np.mgrid[:64, :64] + 0.5
-    dx = pixel_x - (16 + 32 * position_x / 31)
-    dy = pixel_y - (16 + 32 * position_y / 31)
-    u = (np.cos(theta) * dx - np.sin(theta) * dy) / s
-    v = (np.sin(theta) * dx + np.cos(theta) * dy) / s
-    return LITERAL[shape](u, v)
+    centre = np.array([16 + 32 * position_x / 31, 16 + 32 * position_y / 31])
+    turn = s * np.array([(np.cos(theta), -np.sin(theta)), (np.sin(theta), np.cos(theta))])
+    outline = np.rint((np.array(literal_outline(shape)) @ turn + centre) * 256).astype(int)
+    fan = np.stack(
+        [np.broadcast_to(np.rint(centre * 256).astype(int), outline.shape), outline, np.roll(outline, -1, 0)]
+    )
+    y, x = np.mgrid[:64, :64] * 256 + 128
+    inside = np.ones((len(outline), 64, 64), bool)
+    for start, end in zip(fan, np.roll(fan, -1, 0), strict=True):
+        (width, height), (from_x, from_y) = (end - start).T[:, :, None, None], start.T[:, :, None, None]
+        edge = width * (y - from_y) - height * (x - from_x)
+        is_top_left = (height < 0) | ((height == 0) & (width > 0))
+        inside &= (edge > 0) | ((edge == 0) & is_top_left)
+    assert inside.sum(0).max() == 1  # no pixel belongs to two triangles
+    return inside.any(0)
 
 
 def literal_render(classes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -62,19 +62,19 @@ def random_classes(count: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, GRID.sizes, (count, 5))
 
 
-def test_random_images_follow_the_closed_forms_to_the_pixel() -> None:
-    classes = random_classes(300, seed=0)
+def test_random_images_are_what_triangles_give() -> None:
+    classes = random_classes(100, seed=0)
     assert np.array_equal(render(classes), literal_render(classes))
 
 
-def test_extremes_of_every_factor_follow_the_closed_forms_to_the_pixel() -> None:
+def test_extremes_of_every_factor_are_what_triangles_give() -> None:
     classes = np.array(list(itertools.product(range(3), (0, 5), (0, 39), (0, 31), (0, 31))))
     assert np.array_equal(render(classes), literal_render(classes))
 
 
-def test_every_orientation_of_the_largest_shapes_follows_the_closed_forms_to_the_pixel() -> None:
-    """A window around the sprite that is too small would cut these off."""
-    classes = np.array(list(itertools.product(range(3), (5,), range(40), (0, 17), (31,))))
+@pytest.mark.parametrize("shape", range(3))
+def test_every_orientation_of_the_largest_shapes_is_what_triangles_give(shape: int) -> None:
+    classes = np.array(list(itertools.product((shape,), (5,), range(40), (17,), (31,))))
     assert np.array_equal(render(classes), literal_render(classes))
 
 
@@ -117,12 +117,15 @@ def test_largest_square_repeats_in_orientations_5_and_34() -> None:
 
 
 @pytest.mark.parametrize("shape", range(3))
-def test_reversed_orientation_and_position_mirror_the_image(shape: int) -> None:
+def test_reversed_orientation_and_position_mirror_the_image_but_for_centres_on_the_outline(shape: int) -> None:
+    """A centre on the outline belongs to a left edge and not to a right one: few images in a thousand have one."""
     classes = random_classes(400, seed=4 + shape)
     classes[:, 0] = shape
     mirrored = classes.copy()
     mirrored[:, [2, 3]] = LAST[[2, 3]] - classes[:, [2, 3]]
-    assert np.array_equal(render(mirrored), render(classes)[:, :, ::-1])
+    differing = np.count_nonzero(render(mirrored) != render(classes)[:, :, ::-1], axis=(1, 2))
+    assert np.count_nonzero(differing) <= 4
+    assert differing.max() <= 2
 
 
 def test_position_moves_right_and_down_and_scale_grows() -> None:
@@ -151,7 +154,7 @@ def test_classes_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
         render(np.zeros(shape, np.int64))
 
 
-def test_real_images_differ_in_two_pixels_at_most() -> None:
+def test_real_images_are_exact() -> None:
     """Against images of the data set's publisher, which are no part of this repository."""
     beside_repository = Path(__file__).parents[2] / "../shared/data/dsprites_gif_258.npz"
     path = Path(os.environ.get("LARVAE_DSPRITES_SAMPLES") or beside_repository)
@@ -160,7 +163,7 @@ def test_real_images_differ_in_two_pixels_at_most() -> None:
     samples = np.load(path)
     classes = samples["latents_classes"][:, 1:]  # the first factor, colour, is constant
     assert len(classes) > 0
-    assert np.count_nonzero(render(classes) != samples["imgs"]) <= 2
+    assert np.array_equal(render(classes), samples["imgs"])
 
 
 def packed(dataset: Dataset) -> NDArray[np.uint8]:
@@ -183,13 +186,13 @@ def test_data_set_knows_its_name_and_size(dataset: Dataset) -> None:
 
 
 def test_prepared_file_is_small_and_named_by_its_content(dataset: Dataset, cache_directory: Path) -> None:
-    path = cache_directory / "dsprites-rendered.h5"
+    path = cache_directory / "dsprites-rendered-2.h5"
     assert path.stat().st_size <= 400e6
     assert dataset.store.fingerprint == hashlib.sha256(packed(dataset).data).hexdigest()
 
 
 def test_preparing_again_renders_nothing(dataset: Dataset, cache_directory: Path) -> None:
-    path = cache_directory / "dsprites-rendered.h5"
+    path = cache_directory / "dsprites-rendered-2.h5"
     before = path.stat()
     assert datasets.prepare("dsprites") == path == datasets.cached_path("dsprites")
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)

@@ -99,7 +99,7 @@ def test_file_says_what_it_holds(tmp_path: Path) -> None:
     make_packed(tmp_path / "images.h5")
     with store.open_file(tmp_path / "images.h5") as file:
         assert dict(file.attrs) == {
-            "format": "larvae 1",
+            "format": store.FORMAT,
             "dataset": "dsprites",
             "num_images": NUM_IMAGES,
             "maximum": 1,
@@ -464,7 +464,7 @@ def test_cached_name_tells_published_files_apart(cache_directory: Path) -> None:
     paths = {datasets.cached_path("dsprites", digest) for _, digest in CHECKSUMS.values()}
     assert len(paths) == len({digest for _, digest in CHECKSUMS.values()})
     assert {path.parent for path in paths} == {cache_directory}
-    assert cache_directory / "dsprites-rendered.h5" not in paths
+    assert cache_directory / "dsprites-rendered-2.h5" not in paths
 
 
 def test_installed_images_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

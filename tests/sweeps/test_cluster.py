@@ -67,14 +67,15 @@ def test_members_train_there_on_data_of_the_nodes_own(
     assert [result["status"] for result in results] == ["finished", "finished"]
     assert {result["history"][-1]["iteration"] for result in results} == {SCHEDULE.iterations}
     assert_all_in_mlflow(folder_with_database)
-    rendered, expected = (store.read_header(c / "dsprites-rendered.h5") for c in (cluster.cache, cache_directory))
+    rendered, expected = (store.read_header(c / "dsprites-rendered-2.h5") for c in (cluster.cache, cache_directory))
     assert rendered == expected
 
 
 def test_members_train_there_on_a_given_file(
     cluster: Cluster, dataset: Dataset, folder_with_database: Path, cache_directory: Path
 ) -> None:
-    flags = ("--taus", "0", "--address", cluster.address, "--data-file", str(cache_directory / "dsprites-rendered.h5"))
+    data_file = cache_directory / "dsprites-rendered-2.h5"
+    flags = ("--taus", "0", "--address", cluster.address, "--data-file", str(data_file))
     command = script(folder_with_database, *flags)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr

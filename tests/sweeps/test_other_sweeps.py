@@ -181,7 +181,7 @@ def test_prepared_file_reaches_a_node_that_lacks_it(
     dataset: Dataset, cache_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And only such a node: where the driver's file is, with these images, it is used as it is."""
-    path = cache_directory / "dsprites-rendered.h5"
+    path = cache_directory / "dsprites-rendered-2.h5"
     content = ray.put(np.fromfile(path, np.uint8))
     assert PreparedFile(path, content, dataset.fingerprint).on_this_node("dsprites") == path
     monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
