@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
@@ -181,6 +182,30 @@ def test_each_block_is_its_convolution_and_norm(name: str, precision: torch.dtyp
     else:
         assert features.grad.dtype == precision
         assert error(features.grad.permute(0, 3, 1, 2), of_images) < ERROR[precision]
+
+
+def test_a_large_image_is_as_exact_as_with_pytorch_s_norm() -> None:
+    """A sum of a thousand pixels one after another would be fifty times as wrong."""
+    layer, _ = LAYERS["4×4 of 1 channel"]
+    images, factor = blobs(1), random_tensor(BATCH_SIZE, 32, 32, 32, seed=3) + 3  # the norm takes the 3 out again
+
+    def of(precision: torch.dtype, run: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        weight = random_tensor(*layer.weight.shape, seed=1).to(precision).requires_grad_()
+        result = run(images.to(precision), weight)
+        result.backward(factor.to(precision))
+        assert weight.grad is not None
+        return result.detach(), weight.grad
+
+    def plain(images: Tensor, weight: Tensor) -> Tensor:
+        return F.instance_norm(F.conv2d(images, weight, stride=2, padding=1))
+
+    def ours(images: Tensor, weight: Tensor) -> Tensor:
+        return native._Normed.apply(images.permute(0, 2, 3, 1), weight, False, False).permute(0, 3, 1, 2)
+
+    expected = of(torch.float64, plain)
+    theirs, found = of(torch.float32, plain), of(torch.float32, ours)
+    for exact, their, our in zip(expected, theirs, found, strict=True):
+        assert error(our, exact) < 4 * error(their, exact)
 
 
 @with_relu_or_not
