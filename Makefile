@@ -3,9 +3,10 @@ PYTHON ?= python3
 TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
 BIN := .venv/bin
 SWEEP_FLAGS ?=
+STUDY_FLAGS ?=
 TRACKING_URI ?= sqlite:///mlflow.db
 
-.PHONY: sweep install test test-slow test-cluster lint clean force
+.PHONY: sweep install test test-slow test-cluster study lint clean force
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
@@ -28,6 +29,10 @@ test-slow: .venv/installed
 # As root, with Debian's iproute2, slurm-wlm, munge and postgresql; what is missing is skipped with a reason.
 test-cluster: .venv/installed
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# Trains what is missing of docs/results, at the lowest priority: stop it whenever you like, the same command goes on.
+study: .venv/installed
+	$(BIN)/python sweeps/kept_study.py $(STUDY_FLAGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -25,11 +25,11 @@ def source_tags() -> dict[str, str]:
         "mlflow.user": getpass.getuser(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
-        "mlflow.source.git.commit": _git_commit(),
+        "mlflow.source.git.commit": git_commit(),
     }
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
     """The commit of this project's checkout, `+` if it has changes; `unknown` outside one."""
 
     def git(*arguments: str) -> str:
