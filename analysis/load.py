@@ -119,9 +119,9 @@ def member_directory(tracking_uri: str, run_id: str) -> str:
     """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
     with connection(tracking_uri) as client:
         tags = client.get_run(run_id).data.tags
-    mlflow_names.require_format(tags, f"run {run_id} was written", _OF_ANOTHER_FORMAT)
     if mlflow_names.DIRECTORY not in tags:
         raise InvalidInputError(f"a run must be a member's, tagged `{mlflow_names.DIRECTORY}`, got {run_id}")
+    mlflow_names.require_format(tags, f"run {run_id} was written", _OF_ANOTHER_FORMAT)
     return str(tags[mlflow_names.DIRECTORY])
 
 

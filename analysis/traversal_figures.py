@@ -38,6 +38,8 @@ class TraversalComparison(NamedTuple):
     reference_image: NDArray[np.uint8]
     """(channels, 64, 64), 0 to 255."""
     models: Sequence[Model]
+    training: str = ""
+    """How all models were trained, in words."""
 
     @property
     def num_columns(self) -> int:
@@ -49,7 +51,7 @@ class TraversalComparison(NamedTuple):
         """Lines under the panels."""
         rows = "; ".join(f"{row}: {model.title}" for row, model in enumerate(self.models, start=1))
         heading = f"{written(self.dataset)}, label of image {self.reference} (left), one factor varied. Rows: {rows}."
-        return [heading]
+        return [heading, *([f"Trained alike: {self.training}."] if self.training else [])]
 
 
 def panel_picture(comparison: TraversalComparison, factor: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,8 +24,10 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, require_known
 from larvae.member import MemberDirectory, checkpoint_config, restore
+from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
 from sweeps.mlflow_names import FINISHED
+from sweeps.study import StudyDirectory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,9 @@ class Arguments:
     reference: int | None = None
     """Index of the image whose label is varied. Left out: one drawn from the model's seed."""
     steps: int = STEPS
-    """Values of each factor, where it has so many."""
+    """Values of each factor, evenly spaced from its first class to its last, also between classes, as in the paper."""
+    classes: bool = False
+    """Show a factor's real classes only, at most --steps of them."""
     data_file: Path | None = None
     """Published file of the data set, as given to the sweep. Left out: rendered, or as prepared before."""
 
@@ -115,17 +120,24 @@ def compare(checkpoints: Sequence[Path], arguments: Arguments) -> TraversalCompa
     factors = arguments.factors or tuple(n for n in configs[0].labels if all(n in c.labels for c in configs))
     if not factors:
         raise InvalidInputError(f"models must share a labelled factor, got {' and '.join(map(_labels, configs))}")
+    trainers = [restore(checkpoint, dataset) for checkpoint in checkpoints]
+    training = [_training(trainer, checkpoint) for trainer, checkpoint in zip(trainers, checkpoints, strict=True)]
+    shared = [fact for fact in training[0] if all(fact in facts for facts in training)]
+    decoded = partial(traverse, reference=reference, factors=factors, steps=arguments.steps, classes=arguments.classes)
     models = [
-        Model(_title(trainer.config), traverse(trainer, reference, factors, arguments.steps))
-        for trainer in (restore(checkpoint, dataset) for checkpoint in checkpoints)
+        Model(_title(trainer.config, [fact for fact in facts if fact not in shared]), decoded(trainer))
+        for trainer, facts in zip(trainers, training, strict=True)
     ]
     if dataset.specification.has_independent_factors:
-        models.insert(0, Model("data", traverse_data(dataset, reference, factors, arguments.steps)))
+        title = "data" if arguments.classes else "data of the nearest classes"
+        own = traverse_data(dataset, reference, factors, arguments.steps, classes=arguments.classes)
+        models.insert(0, Model(title, own))
     return TraversalComparison(
         dataset=dataset.specification.name,
         reference=reference,
         reference_image=reference_image(dataset, reference),
         models=models,
+        training=", ".join(shared),
     )
 
 
@@ -156,12 +168,21 @@ def _labels(config: MemberConfig) -> str:
     return f"({', '.join(config.labels)})"
 
 
-def _title(config: MemberConfig) -> str:
-    """What the paper calls a model."""
+def _training(trainer: Trainer, checkpoint: Path) -> list[str]:
+    """How a model was trained, in words; its study where the checkpoint lies in one's folder."""
+    config, study = trainer.config, StudyDirectory(checkpoint.absolute().parents[2])
+    facts = [f"{trainer.iteration:,} iterations", f"η = {100 * config.label_rate:g} %", f"seed {config.seed}"]
+    return [f"study {study.path.name}", *facts] if study.read_record() else facts
+
+
+def _title(config: MemberConfig, facts: Sequence[str]) -> str:
+    """What the paper calls a model, with what of its training is not that of all."""
     regulariser = REGULARISER_NAMES[config.regulariser]
     if config.replaces_labels:
-        return f"LaRVAE ({regulariser}, τ = {config.tau:g})"
-    return f"SS-{regulariser}" if config.uses_labels else regulariser
+        name, facts = "LaRVAE", [regulariser, f"τ = {config.tau:g}", *facts]
+    else:
+        name = f"SS-{regulariser}" if config.uses_labels else regulariser
+    return f"{name} ({', '.join(facts)})" if facts else name
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Label traversals (Figs. 4, E.3 and E.4): one label varied, the others held, decoded without the image.
 
-The reference is an image of the data set: its label is what is varied. z is the prior's mean, as the labels
-say all there is to say; where only some factors are labelled, z is inferred from the reference.
+The reference is an image of the data set: its label is what is varied, over all that its factor has (Section 5.3),
+between classes too. z is the prior's mean, as the labels say all there is to say; where only some factors are labelled,
+z is inferred from the reference.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from larvae.streams import Stream
 from larvae.training import Trainer
 
 STEPS = 5
-"""Values of each factor that are shown, where it has so many; the paper's figures have five."""
+"""Values of each factor that are shown; the paper's figures have five."""
 
 _GAP, _LINE = 4, 12  # pixels between images, and above them for text
 
@@ -32,21 +33,30 @@ class Traversal(NamedTuple):
 
     factor: str
     value_names: tuple[str, ...]
-    """What the varied label stands for, image by image."""
+    """What the varied label stands for, image by image; of a value between two classes, `≈` and the nearest."""
     images: NDArray[np.uint8]
     """(steps, channels, 64, 64), 0 to 255."""
 
 
-def traversed_classes(factors: Factors, name: str, steps: int = STEPS) -> NDArray[np.int64]:
-    """Real values of a factor, evenly spaced: from first to last, or once around where it goes round.
+def traversed_values(factors: Factors, name: str, steps: int = STEPS, *, classes: bool = False) -> NDArray[np.float64]:
+    """Values of a factor, evenly spaced: from its first class to its last, or once around where it goes round.
 
-    Returns at most `steps` class indices, ascending: all of a factor that has no more.
+    classes: real ones only, at most `steps`: all of a factor that has no more. Else `steps` of them, also between
+    classes.
+    Returns class indices, ascending; of a value between two classes, by how far it is from either.
     """
     size = factors.sizes[factors.columns([name])[0]]
-    if period := factors.periods.get(name):
-        count = min(steps, period)
-        return np.arange(count) * period // count
-    return np.round(np.linspace(0, size - 1, min(steps, size))).astype(np.int64)
+    period = factors.periods.get(name)
+    count = min(steps, period or size) if classes else steps
+    values = np.arange(count) * period / count if period else np.linspace(0, size - 1, count)
+    if classes:
+        values = np.floor(values) if period else np.round(values)
+    return np.asarray(values, np.float64)
+
+
+def nearest_class(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The classes next to some values of `traversed_values`; of two the later one."""
+    return np.floor(values + 0.5).astype(np.int64)
 
 
 def reference_index(num_images: int, seed: int) -> int:
@@ -54,24 +64,28 @@ def reference_index(num_images: int, seed: int) -> int:
     return int(streams.generator(seed, Stream.TRAVERSAL).integers(num_images))
 
 
-def traverse(trainer: Trainer, reference: int, factors: Sequence[str] = (), steps: int = STEPS) -> list[Traversal]:
+def traverse(
+    trainer: Trainer, reference: int, factors: Sequence[str] = (), steps: int = STEPS, *, classes: bool = False
+) -> list[Traversal]:
     """Vary one label after another of an image of the data set.
 
-    factors: names of those to vary, each one that y stands for; none means all of them.
+    factors: names of those to vary, each one that y stands for; none means all of them. classes: as of
+    `traversed_values`.
     Raises InvalidInputError where a factor is unknown or has no label.
     """
     traversals = []
     for name in factors or trainer.labels.names:
-        varied = varied_classes(trainer.label_classes(np.array([reference]))[0], trainer.labels, name, steps)
-        column = trainer.labels.columns([name])[0]
-        value_names = tuple(trainer.labels.value_name(name, int(c)) for c in varied[:, column])
+        values = traversed_values(trainer.labels, name, steps, classes=classes)
+        varied = trainer.labels.varied(trainer.label_classes(np.array([reference]))[0], name, values)
         images = trainer.decode(trainer.labels.standardise(varied), _nuisance(trainer, reference))
-        traversals.append(Traversal(name, value_names, images))
+        traversals.append(Traversal(name, value_names(trainer.labels, name, values), images))
     return traversals
 
 
-def traverse_data(dataset: Dataset, reference: int, factors: Sequence[str], steps: int = STEPS) -> list[Traversal]:
-    """The data set's own images of the same classes, what a perfect decoder would show.
+def traverse_data(
+    dataset: Dataset, reference: int, factors: Sequence[str], steps: int = STEPS, *, classes: bool = False
+) -> list[Traversal]:
+    """The data set's own images of the nearest classes, what a perfect decoder would show.
 
     Raises InvalidInputError where a factor is unknown, or where not all combinations of factors have an image.
     """
@@ -81,18 +95,20 @@ def traverse_data(dataset: Dataset, reference: int, factors: Sequence[str], step
         )
     traversals = []
     for name in factors:
-        varied = varied_classes(dataset.classes(np.array([reference]))[0], dataset.factors, name, steps)
-        value_names = tuple(
-            dataset.factors.value_name(name, int(c)) for c in varied[:, dataset.factors.columns([name])[0]]
-        )
+        values = traversed_values(dataset.factors, name, steps, classes=classes)
+        shown = nearest_class(values) % dataset.factors.periods.get(name, dataset.factors.num_images)
+        varied = dataset.factors.varied(dataset.classes(np.array([reference]))[0], name, shown)
         images = dataset.pictures(dataset.factors.indices(varied))
-        traversals.append(Traversal(name, value_names, images))
+        traversals.append(Traversal(name, value_names(dataset.factors, name, values), images))
     return traversals
 
 
-def varied_classes(classes: NDArray[np.integer], factors: Factors, name: str, steps: int) -> NDArray[np.integer]:
-    """One image's class indices (k,), again for each value of one factor that is shown, (steps, k)."""
-    return factors.varied(classes, name, traversed_classes(factors, name, steps))
+def value_names(factors: Factors, name: str, values: NDArray[np.floating]) -> tuple[str, ...]:
+    """What values of a factor stand for, with `≈` where they lie between classes."""
+    return tuple(
+        ("≈" if value != index else "") + factors.value_name(name, int(index))
+        for value, index in zip(values, nearest_class(values), strict=True)
+    )
 
 
 def reference_image(dataset: Dataset, reference: int) -> NDArray[np.uint8]:

@@ -28,13 +28,16 @@ def _artifacts(database: Path) -> Path:
     return database.absolute().parent / "mlartifacts"
 
 
-def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
-    """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken.
-
-    Raises InvalidInputError where it is of an earlier format.
-    """
+def find_experiment(client: Any, name: str) -> Any:
+    """A study's experiment, deleted or not; None where there is none. InvalidInputError where its format is another."""
     if experiment := client.get_experiment_by_name(name):
         mlflow_names.require_format(experiment.tags, f"MLflow's experiment {name} was written", "give another --study")
+    return experiment
+
+
+def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
+    """The id of a study's experiment. One that somebody has deleted is restored: MLflow keeps its name taken."""
+    if experiment := find_experiment(client, name):
         if is_deleted(experiment):
             client.restore_experiment(experiment.experiment_id)
             say(f"MLflow's experiment {name} had been deleted; it is restored, with its runs")

@@ -5,7 +5,7 @@ judged by its mean over seeds. The same command again goes on from where it stop
 
     python sweeps/search.py                          minutes on two cores
     python sweeps/search.py --plan                   what it would cost, training nothing
-    python sweeps/search.py --space tau=0.1:10:log:zero alpha=1:1000:log --sampler gp
+    python sweeps/search.py --space tau=0.1:10:log:zero alpha=0.25:64:log --sampler gp
     python sweeps/search.py --objectives mig l2      a Pareto front
     python sweeps/search.py --address auto           on a running Ray cluster
 """

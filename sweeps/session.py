@@ -22,7 +22,7 @@ from sweeps.provenance import source_tags
 from sweeps.reporting import MemberReporter
 from sweeps.study import Study
 from sweeps.tokens import how_to_read_token
-from sweeps.tracking import UNREACHABLE, Tracker
+from sweeps.tracking import UNREACHABLE, Tracker, require_own_experiment
 from sweeps.tracking_uri import is_server, masked, shown
 
 
@@ -99,14 +99,22 @@ def held(
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
     directory, fingerprints = prepared.directory, prepared.fingerprints
     with directory.locked():
+        with _answering(options.tracking_uri):
+            require_own_experiment(options.tracking_uri, study.name)
         directory.write_record(study, fingerprints, options.preset)
-        try:
+        with _answering(options.tracking_uri):
             tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
-        except UNREACHABLE as error:
-            reason = masked(str(error).partition("\n")[0], options.tracking_uri)
-            rule = "`tracking_uri` must take a study's runs"
-            raise InvalidInputError(f"{rule}, got {shown(options.tracking_uri)}: {reason}") from None
         yield Session(study, options, prepared, tracker, console)
+
+
+@contextlib.contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Raise InvalidInputError where MLflow does not answer, or not what it is asked."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        reason = masked(str(error).partition("\n")[0], uri)
+        raise InvalidInputError(f"`tracking_uri` must take a study's runs, got {shown(uri)}: {reason}") from None
 
 
 def _mlflow_address(uri: str, page: str) -> str:

@@ -25,7 +25,13 @@ from larvae.config import FORMAT, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, Row
 from sweeps import mlflow_names
-from sweeps.experiments import find_or_make_experiment, find_or_make_study_run, is_deleted, keep_to_group
+from sweeps.experiments import (
+    find_experiment,
+    find_or_make_experiment,
+    find_or_make_study_run,
+    is_deleted,
+    keep_to_group,
+)
 from sweeps.known_runs import KnownRun, is_there, known_run, known_runs
 from sweeps.outbox import News, Outbox, RefusedError, say
 from sweeps.reachability import is_away, refusal, require_answer
@@ -54,6 +60,12 @@ def require_reachable(uri: str) -> None:
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except UNREACHABLE as error:
             raise InvalidInputError(refusal(uri, error)) from None
+
+
+def require_own_experiment(uri: str, study: str) -> None:
+    """Raise InvalidInputError where MLflow's experiment of a study's name is of an earlier format."""
+    keep_to_group(uri)
+    find_experiment(MlflowClient(tracking_uri=uri), study)
 
 
 class Tracker:

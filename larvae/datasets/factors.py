@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larvae.errors import require_known
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,11 @@ class Factors:
         sizes = np.array(self.sizes, np.float64)
         return np.asarray(np.sqrt((sizes * sizes - 1) / 12))
 
-    def standardise(self, classes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Class indices (n, k) to labels (n, k) of mean 0 and variance 1 where all classes are equally likely."""
+    def standardise(self, classes: NDArray[Any]) -> NDArray[np.float32]:
+        """Class indices (n, k) to labels (n, k) of mean 0 and variance 1 where all classes are equally likely.
+
+        Indices between classes give labels between theirs.
+        """
         centre = (np.array(self.sizes) - 1) / 2
         return np.asarray((classes - centre) / self.standard_deviations, np.float32)
 
@@ -58,9 +64,9 @@ class Factors:
             tuple(self.names[c] for c in columns), tuple(self.sizes[c] for c in columns), self.values, self.periods
         )
 
-    def varied(self, classes: NDArray[np.integer], name: str, values: NDArray[np.integer]) -> NDArray[np.integer]:
-        """One image's class indices (k,), again for each of some classes of one factor, (len(values), k)."""
-        varied = np.repeat(classes[None], len(values), axis=0)
+    def varied(self, classes: NDArray[np.integer], name: str, values: NDArray[Number]) -> NDArray[Number]:
+        """One image's class indices (k,), again for each of some values of one factor, (len(values), k)."""
+        varied = np.repeat(classes[None], len(values), axis=0).astype(values.dtype)
         varied[:, self.columns([name])[0]] = values
         return varied
 

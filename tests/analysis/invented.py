@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from analysis.load import LOGGED_METRICS
-from larvae.config import MemberConfig
+from larvae.config import FORMAT, MemberConfig
+from sweeps import mlflow_names
 
 
 class Member(NamedTuple):
@@ -126,7 +127,7 @@ STUDIES = {
 
 def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
     """Log a study as sweeps/tracking.py does: a run for the study, a run a member."""
-    experiment = client.create_experiment(name)
+    experiment = client.create_experiment(name, tags={mlflow_names.FORMAT: str(FORMAT)})
     client.create_run(experiment, run_name=name, tags={"larvae.role": "study"})
     for row, member in zip(frame(members).to_dict("records"), members, strict=True):
         tags = {"larvae.role": "member", "larvae.member": row["hash"], "larvae.iterations": str(member.iterations)}

@@ -14,7 +14,8 @@ from mlflow.entities import Metric, Param
 
 from analysis.load import LOGGED_METRICS
 from analysis.load_search import HELD_OUT, SearchRecord
-from larvae.config import MemberConfig
+from larvae.config import FORMAT, MemberConfig
+from sweeps import mlflow_names
 from sweeps.adaptive.sampling import Observation, Sampler
 from sweeps.adaptive.space import parse_space
 
@@ -207,7 +208,7 @@ def record(invented: InventedSearch, study: str = "search-quick") -> SearchRecor
 
 def log_search(client: MlflowClient, name: str, invented: InventedSearch) -> None:
     """Log a search as sweeps/tracking.py does: a run for the study with its description, a run a member."""
-    experiment = client.create_experiment(name)
+    experiment = client.create_experiment(name, tags={mlflow_names.FORMAT: str(FORMAT)})
     tags = {"larvae.role": "study", "larvae.search": json.dumps(invented.description)}
     client.create_run(experiment, run_name=name, tags=tags)
     for run in invented.runs:

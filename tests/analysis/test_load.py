@@ -16,7 +16,9 @@ from analysis.load import (
     varied_parameters,
     varied_within_panels,
 )
+from larvae.config import FORMAT
 from larvae.errors import InvalidInputError
+from sweeps import mlflow_names
 from tests.analysis.invented import LABEL_RATES, MIXED, frame, grid, log_study, paired, panels
 
 
@@ -86,7 +88,7 @@ def test_without_a_study_that_compares_the_rule_is_said(tmp_path: Path) -> None:
 def test_parameters_of_other_versions_are_kept_as_text_and_absent_ones_are_left_out(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(uri)
-    experiment = client.create_experiment("other-version")
+    experiment = client.create_experiment("other-version", tags={mlflow_names.FORMAT: str(FORMAT)})
     for number, sparsity in enumerate(("0.5", "none")):
         run = client.create_run(experiment, tags={"larvae.role": "member", "larvae.member": str(number)}).info.run_id
         for name, value in {"sparsity": sparsity, "tau": "1.0", "seed": "0", "status": "odd"}.items():

@@ -18,9 +18,10 @@ from mlflow.entities import Param
 from analysis import load, traversals
 from analysis.traversals import Arguments, choose_pair, compare
 from larvae import datasets
-from larvae.config import MemberConfig, Schedule
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory, train_member
+from sweeps import mlflow_names
 from tests.analysis.invented import Member, frame, grid, with_ends
 from tests.larvae import tiny_files
 from tests.larvae.tiny_files import Tiny
@@ -204,11 +205,12 @@ def log_members(
     client: MlflowClient, study: str, root: Path, members: dict[str, MemberConfig]
 ) -> tuple[str, dict[str, str]]:
     """Tag finished members as sweeps/tracking.py tags them; ids of the study's run and of theirs."""
-    experiment = client.create_experiment(study)
+    experiment = client.create_experiment(study, tags={mlflow_names.FORMAT: str(FORMAT)})
     parent = client.create_run(experiment, run_name=study, tags={"larvae.role": "study"}).info.run_id
     runs = {}
     for name, config in members.items():
         tags = {
+            mlflow_names.FORMAT: str(FORMAT),
             "larvae.role": "member",
             "larvae.member": config.content_hash,
             "larvae.iterations": str(SHORT.iterations),
@@ -284,7 +286,9 @@ def test_a_data_set_that_was_prepared_needs_no_file(
 
 def test_rows_are_the_data_the_baseline_and_larvae(models: Models) -> None:
     shown = compared(models, "baseline", "larvae")
-    assert [model.title for model in shown.models] == ["data", "SS-β-TCVAE", "LaRVAE (β-TCVAE, τ = 1)"]
+    titles = ["data of the nearest classes", "SS-β-TCVAE", "LaRVAE (β-TCVAE, τ = 1)"]
+    assert [model.title for model in shown.models] == titles
+    assert compared(models, "larvae", classes=True).models[0].title == "data"
     names = ["shape", "scale", "orientation", "position_x", "position_y"]
     for model in shown.models:
         assert [traversal.factor for traversal in model.traversals] == names
@@ -308,6 +312,7 @@ def test_the_reference_is_the_seed_s_or_the_given_one(models: Models) -> None:
         assert shown.reference == reference
         assert (shown.reference_image == 255 * opened.images(pd.Series([reference]).to_numpy())[0]).all()
         data = shown.models[0].traversals[0]
+        data = compared(models, "larvae", reference=reference, classes=True).models[0].traversals[0]
         assert any((image == shown.reference_image).all() for image in data.images)
 
 

@@ -35,14 +35,17 @@ OTHER_VALUES = {
     "learning_rate": 2e-4,
     "batch_size": 32,
     "density_estimator": "minibatch_stratified",
-    "likelihood": "gaussian",
+    "likelihood": "bernoulli",
+    "pixel_mean": "sigmoid",
+    "pixel_variance": 0.25,
+    "replacement_likelihood": "gaussian",
     "instance_norm": False,
     "observed_factors": ("scale", "shape"),
     "held_out": 0.1,
     "seed": 1,
 }
 """A valid value other than the default for each field."""
-FLOATS = {"tau": 1, "label_rate": 1, "gamma_tc": 1, "alpha": 1, "learning_rate": 1, "held_out": 0}
+FLOATS = {"tau": 1, "label_rate": 1, "gamma_tc": 1, "alpha": 1, "learning_rate": 1, "pixel_variance": 1, "held_out": 0}
 """A whole number for each field of real numbers."""
 
 
@@ -56,7 +59,13 @@ FLOATS = {"tau": 1, "label_rate": 1, "gamma_tc": 1, "alpha": 1, "learning_rate":
             "exact",
             "`density_estimator` must be one of minibatch_weighted, minibatch_stratified",
         ),
-        ("likelihood", "laplace", "`likelihood` must be one of bernoulli, gaussian"),
+        ("likelihood", "laplace", "`likelihood` must be one of gaussian, bernoulli"),
+        ("replacement_likelihood", "laplace", "`replacement_likelihood` must be one of gaussian, bernoulli"),
+        ("pixel_mean", "tanh", "`pixel_mean` must be one of linear, sigmoid"),
+        ("pixel_variance", 0, "`pixel_variance` must be finite and > 0"),
+        ("pixel_variance", -0.5, "`pixel_variance` must be finite and > 0"),
+        ("pixel_variance", math.nan, "`pixel_variance` must be finite and > 0"),
+        ("pixel_variance", math.inf, "`pixel_variance` must be finite and > 0"),
         ("tau", -0.1, "`tau` must be finite and >= 0"),
         ("tau", math.nan, "`tau` must be finite and >= 0"),
         ("tau", math.inf, "`tau` must be finite and >= 0"),
@@ -114,9 +123,10 @@ def test_bounds_that_rules_include_are_accepted(values: dict[str, object]) -> No
 
 def test_defaults_are_those_of_the_method() -> None:
     config = MemberConfig()
-    assert (config.regulariser, config.tau, config.z_dim, config.gamma_tc, config.alpha) == ("beta_tcvae", 1, 5, 4, 64)
+    assert (config.regulariser, config.tau, config.z_dim, config.gamma_tc, config.alpha) == ("beta_tcvae", 1, 5, 4, 1)
     assert (config.learning_rate, config.batch_size) == (1e-4, 64)
-    assert (config.density_estimator, config.likelihood) == ("minibatch_weighted", "bernoulli")
+    assert (config.density_estimator, config.likelihood) == ("minibatch_weighted", "gaussian")
+    assert (config.pixel_mean, config.pixel_variance, config.replacement_likelihood) == ("linear", 0.5, "")
     assert config.instance_norm
     assert config.labels == FACTORS
 
@@ -240,8 +250,9 @@ def test_configurations_cannot_be_changed(value: MemberConfig | Schedule) -> Non
 
 
 def test_content_hash_depends_on_every_field() -> None:
-    default = MemberConfig()
-    changed = [dataclasses.replace(default, **{name: value}) for name, value in OTHER_VALUES.items()]
+    default = MemberConfig(pixel_mean="sigmoid")
+    others = OTHER_VALUES | {"pixel_mean": "linear", "replacement_likelihood": "bernoulli"}
+    changed = [dataclasses.replace(default, **{name: value}) for name, value in others.items()]
     hashes = {config.content_hash for config in (default, *changed)}
     assert OTHER_VALUES.keys() == {field.name for field in dataclasses.fields(MemberConfig)}
     assert len(hashes) == 1 + len(dataclasses.fields(MemberConfig))
@@ -258,7 +269,7 @@ def test_all_real_numbers_are_tried_as_whole_ones() -> None:
 
 def test_content_hash_is_the_same_for_ever() -> None:
     """It names directories on disk, so this value may change only with a field or a default."""
-    assert MemberConfig().content_hash == "0299bb2d0e57"
+    assert MemberConfig().content_hash == "bd337faac582"
 
 
 def test_content_hash_is_twelve_hexadecimal_digits() -> None:
@@ -274,13 +285,25 @@ def test_to_dict_round_trips_through_json() -> None:
     assert list(config.to_dict()) == [field.name for field in dataclasses.fields(MemberConfig)]
 
 
-@pytest.mark.parametrize("value", [0, 0.0])
-def test_members_that_hold_nothing_out_are_written_and_named_as_before_there_was_the_field(value: float) -> None:
-    config = MemberConfig(held_out=value)
-    assert set(MemberConfig(**OTHER_VALUES).to_dict()) - set(config.to_dict()) == {"held_out"}
-    again = MemberConfig(**json.loads(json.dumps(config.to_dict())))
-    assert again == config == MemberConfig()
-    assert again.content_hash == config.content_hash == MemberConfig().content_hash
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize("other", ["gaussian", "bernoulli"])
+def test_two_likelihoods_of_one_output_need_a_sigmoid(likelihood: str, other: str) -> None:
+    """One output cannot be both a logit and a mean; the baseline has but one likelihood."""
+    pair = {"likelihood": likelihood, "replacement_likelihood": other}
+    assert MemberConfig(**pair, pixel_mean="sigmoid").pixel_mean == "sigmoid"
+    assert MemberConfig(**pair, tau=0) == MemberConfig(likelihood=likelihood, tau=0)
+    if likelihood == other:
+        assert MemberConfig(**pair) == MemberConfig(likelihood=likelihood)
+    else:
+        rule = "`pixel_mean` must be sigmoid with one likelihood in the ELBO and another in L_rep, got linear"
+        with pytest.raises(InvalidInputError, match=f"^{re.escape(rule)}$"):
+            MemberConfig(**pair)
+
+
+def test_what_is_no_matter_to_a_bernoulli_does_not_name_another_member() -> None:
+    bernoulli = MemberConfig(likelihood="bernoulli", pixel_mean="linear", pixel_variance=3.0)
+    assert bernoulli == MemberConfig(likelihood="bernoulli")
+    assert bernoulli.pixel_mean == "sigmoid"
 
 
 def test_each_share_held_out_names_another_member() -> None:

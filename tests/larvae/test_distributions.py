@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from larvae.distributions import (
     Gaussian,
+    Likelihood,
     density_ratio,
     discriminator_loss,
     kl_to_standard_normal,
@@ -27,7 +30,10 @@ from larvae.networks import Discriminator
 
 WEIGHTED, STRATIFIED = "minibatch_weighted", "minibatch_stratified"
 each_estimator = pytest.mark.parametrize("estimator", [WEIGHTED, STRATIFIED])
-each_likelihood = pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+BERNOULLI = Likelihood("bernoulli", "sigmoid")
+LINEAR, SIGMOID = Likelihood("gaussian", "linear"), Likelihood("gaussian", "sigmoid")
+each_likelihood = pytest.mark.parametrize("likelihood", [BERNOULLI, LINEAR, SIGMOID], ids="-".join)
+HALF = torch.tensor(0.5, dtype=torch.float64)
 
 
 def random_posterior(batch_size: int, num_latents: int, seed: int = 0) -> Gaussian:
@@ -418,56 +424,65 @@ def test_negative_log_likelihood_is_the_bernoulli_s() -> None:
     logits = torch.from_numpy(3 * rng.standard_normal((5, 2, 8, 8)))
     images = torch.from_numpy(rng.integers(0, 2, (5, 2, 8, 8)).astype(np.float64))
     expected = -torch.distributions.Bernoulli(logits=logits).log_prob(images).sum((1, 2, 3)).mean()
-    assert float(negative_log_likelihood(logits, images, "bernoulli")) == pytest.approx(float(expected), rel=1e-12)
+    assert float(negative_log_likelihood(logits, images, BERNOULLI, HALF)) == pytest.approx(float(expected), rel=1e-12)
 
 
+@pytest.mark.parametrize("variance", [0.5, 0.01, 3.0])
+@pytest.mark.parametrize("likelihood", [LINEAR, SIGMOID], ids="-".join)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_negative_log_likelihood_is_the_gaussian_s(channels: int) -> None:
+def test_negative_log_likelihood_is_the_gaussian_s(channels: int, likelihood: Likelihood, variance: float) -> None:
     rng = np.random.default_rng(4)
-    logits = torch.from_numpy(3 * rng.standard_normal((5, channels, 8, 8)))
+    output = torch.from_numpy(3 * rng.standard_normal((5, channels, 8, 8)))
     images = torch.from_numpy(rng.uniform(0, 1, (5, channels, 8, 8)))
-    pixels = torch.distributions.Normal(torch.sigmoid(logits), math.sqrt(1 / 2))
-    expected = -pixels.log_prob(images).sum((1, 2, 3)).mean()
-    assert float(negative_log_likelihood(logits, images, "gaussian")) == pytest.approx(float(expected), rel=1e-12)
+    mean = torch.sigmoid(output) if likelihood.pixel_mean == "sigmoid" else output
+    expected = -torch.distributions.Normal(mean, math.sqrt(variance)).log_prob(images).sum((1, 2, 3)).mean()
+    value = negative_log_likelihood(output, images, likelihood, torch.tensor(variance, dtype=torch.float64))
+    assert float(value) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_gaussian_likelihood_weighs_squared_errors_by_1() -> None:
-    """Variance 1/2: the gradient is that of the squared error summed over pixels."""
-    logits = standard_normal(3, 1, 4, 4).requires_grad_()
+@pytest.mark.parametrize(
+    ("likelihood", "factor"), [(BERNOULLI, lambda x: 1), (LINEAR, lambda x: 2), (SIGMOID, lambda x: 2 * x * (1 - x))]
+)
+def test_gradient_at_the_output_is_the_error_times_what_the_likelihood_makes_of_it(
+    likelihood: Likelihood, factor: Callable[[Tensor], Tensor]
+) -> None:
+    """x̂ − x, 2(x̂ − x) and 2(x̂ − x)·x̂(1 − x̂) with σ² = ½."""
+    output = standard_normal(3, 1, 4, 4).requires_grad_()
     images = torch.from_numpy(np.random.default_rng(5).uniform(0, 1, (3, 1, 4, 4)))
-    expected = torch.autograd.grad((torch.sigmoid(logits) - images).square().sum() / 3, logits)[0]
-    value = torch.autograd.grad(negative_log_likelihood(logits, images, "gaussian"), logits)[0]
-    assert torch.allclose(value, expected, rtol=1e-12)
+    found = torch.autograd.grad(negative_log_likelihood(output, images, likelihood, HALF), output)[0]
+    pixels = likelihood.mean(output.detach())
+    assert torch.allclose(3 * found, factor(pixels) * (pixels - images), rtol=1e-12)
 
 
 @each_likelihood
-def test_negative_log_likelihood_is_least_at_the_image(likelihood: str) -> None:
+def test_negative_log_likelihood_is_least_at_the_image(likelihood: Likelihood) -> None:
     images = torch.from_numpy(np.random.default_rng(6).uniform(0.1, 0.9, (2, 1, 4, 4)))
-    logits = torch.logit(images).requires_grad_()
-    gradient = torch.autograd.grad(negative_log_likelihood(logits, images, likelihood), logits)[0]
+    output = (images.clone() if likelihood == LINEAR else torch.logit(images)).requires_grad_()
+    assert torch.allclose(likelihood.mean(output), images)
+    gradient = torch.autograd.grad(negative_log_likelihood(output, images, likelihood, HALF), output)[0]
     assert float(gradient.abs().max()) < 1e-12
-    best = float(negative_log_likelihood(logits, images, likelihood).detach())
-    assert float(negative_log_likelihood(logits.detach() + 0.1, images, likelihood)) > best
+    best = float(negative_log_likelihood(output, images, likelihood, HALF).detach())
+    assert float(negative_log_likelihood(output.detach() + 0.1, images, likelihood, HALF)) > best
 
 
 @each_likelihood
-def test_negative_log_likelihood_sums_over_pixels_and_averages_over_images(likelihood: str) -> None:
-    logits = standard_normal(4, 1, 6, 6)
+def test_negative_log_likelihood_sums_over_pixels_and_averages_over_images(likelihood: Likelihood) -> None:
+    output = standard_normal(4, 1, 6, 6)
     images = torch.from_numpy(np.random.default_rng(7).uniform(0, 1, (4, 1, 6, 6)))
-    whole = float(negative_log_likelihood(logits, images, likelihood))
-    one_by_one = [float(negative_log_likelihood(logits[i : i + 1], images[i : i + 1], likelihood)) for i in range(4)]
-    halves = [
-        float(negative_log_likelihood(logits[..., s], images[..., s], likelihood)) for s in (slice(3), slice(3, 6))
-    ]
-    assert np.mean(one_by_one) == pytest.approx(whole, rel=1e-12)
-    assert sum(halves) == pytest.approx(whole, rel=1e-12)
+
+    def value(*place: Any) -> float:
+        return float(negative_log_likelihood(output[place], images[place], likelihood, HALF))
+
+    whole = value(slice(None))
+    assert np.mean([value(slice(i, i + 1)) for i in range(4)]) == pytest.approx(whole, rel=1e-12)
+    assert value(..., slice(3)) + value(..., slice(3, 6)) == pytest.approx(whole, rel=1e-12)
 
 
 def test_negative_log_likelihood_is_finite_at_extreme_logits() -> None:
     images = torch.tensor([[0.0, 1.0]])
     right, wrong = torch.tensor([[-1e4, 1e4]]), torch.tensor([[1e4, -1e4]])
-    assert float(negative_log_likelihood(right, images, "bernoulli")) == 0
-    assert float(negative_log_likelihood(wrong, images, "bernoulli")) == 2e4
+    assert float(negative_log_likelihood(right, images, BERNOULLI, HALF)) == 0
+    assert float(negative_log_likelihood(wrong, images, BERNOULLI, HALF)) == 2e4
     constant = 0.5 * math.log(math.pi) * 2
-    assert float(negative_log_likelihood(right, images, "gaussian")) == pytest.approx(constant)
-    assert float(negative_log_likelihood(wrong, images, "gaussian")) == pytest.approx(constant + 2)
+    assert float(negative_log_likelihood(right, images, SIGMOID, HALF)) == pytest.approx(constant)
+    assert float(negative_log_likelihood(wrong, images, SIGMOID, HALF)) == pytest.approx(constant + 2)

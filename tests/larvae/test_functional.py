@@ -35,13 +35,13 @@ from larvae.training import ENCODING_BATCH, Trainer
 
 TINY = MemberConfig(batch_size=4, label_rate=0.001)
 CPU = torch.device("cpu")
-WEIGHTS = Weights(torch.tensor(4.0), torch.tensor(64.0), torch.tensor(1.0))
+WEIGHTS = Weights(torch.tensor(4.0), torch.tensor(64.0), torch.tensor(1.0), torch.tensor(0.5))
 NUM_LABELS, Z_DIM, BATCH_SIZE = 6, 5, 6
 KINDS = (
     {},
     {"regulariser": "factor_vae"},
     {"regulariser": "beta_vae", "instance_norm": False},
-    {"density_estimator": "minibatch_stratified", "likelihood": "gaussian", "tau": 0.0},
+    {"density_estimator": "minibatch_stratified", "likelihood": "bernoulli", "tau": 0.0},
 )
 """Of members on 3D Shapes: three channels, six labels. None but the structure asks for the data set."""
 
@@ -138,7 +138,7 @@ def test_the_objective_of_a_group_is_that_of_each_member(
     some = structure(kind)
     members = [parameters_of(some, seed) for seed in (0, 1)]
     inputs = [example(seed) for seed in (0, 1)]
-    weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0))]
+    weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0), torch.tensor(2.0))]
     stacked = {name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]}
     batch, noise, stacked_weights = (
         type(parts[0])(*map(torch.stack, zip(*parts, strict=True))) for parts in (*zip(*inputs, strict=True), weights)

@@ -32,7 +32,7 @@ KINDS = (
     {},
     {"tau": 0.0},
     {"regulariser": "factor_vae", "gamma_tc": 10.0},
-    {"regulariser": "beta_vae", "gamma_tc": 3.0, "instance_norm": False, "likelihood": "gaussian"},
+    {"regulariser": "beta_vae", "gamma_tc": 3.0, "instance_norm": False, "likelihood": "bernoulli"},
     {"alpha": 0.0, "tau": 0.0, "density_estimator": "minibatch_stratified"},
 )
 
@@ -159,7 +159,7 @@ def test_member_at_its_end_is_only_finished(dataset: Dataset, tmp_path: Path) ->
 
 
 def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:
-    others = [{"z_dim": 4}, {"tau": 0.0}, {"batch_size": 3}, {"regulariser": "beta_vae"}, {"likelihood": "gaussian"}]
+    others = [{"z_dim": 4}, {"tau": 0.0}, {"batch_size": 3}, {"regulariser": "beta_vae"}, {"likelihood": "bernoulli"}]
     for change in others:
         other = dataclasses.replace(BASE, **change)
         assert likeness(other) != likeness(BASE)

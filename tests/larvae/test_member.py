@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from larvae.checkpoint import load_checkpoint, save_checkpoint
-from larvae.config import MemberConfig, Schedule
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
@@ -336,7 +336,7 @@ def refusal(config: MemberConfig, dataset: Dataset, directory: MemberDirectory) 
         {"regulariser": "factor_vae"},
         {"observed_factors": ("shape",)},
         {"instance_norm": False},
-        {"likelihood": "gaussian"},
+        {"likelihood": "bernoulli"},
         {"density_estimator": "minibatch_stratified"},
     ],
     ids=str,
@@ -358,7 +358,7 @@ def test_checkpoint_of_the_same_configuration_in_whole_numbers_is_taken(
     dataset: Dataset, directory: MemberDirectory
 ) -> None:
     before = interrupt_after(2, SCHEDULE, dataset, directory)
-    whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=64)
+    whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=1)
     assert next(train_member(whole, SCHEDULE, dataset, directory)) == before[0]
 
 
@@ -393,7 +393,7 @@ def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, director
     rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
     result = json.loads(directory.result.read_text())
     assert result == directory.read_result()
-    assert set(result) == {"status", "reason", "config", "history", "environment", "environments"}
+    assert set(result) == {"format", "status", "reason", "config", "history", "environment", "environments"}
     assert (result["status"], result["reason"]) == ("finished", "")
     assert MemberConfig(**result["config"]) == CONFIG
     assert result["history"] == rows
@@ -467,6 +467,7 @@ def test_failed_member_has_a_reason_and_no_last_evaluation(directory: MemberDire
     directory.write_result(CONFIG, "failed", history, reason="loss not finite", attempts=2)
     result = directory.read_result()
     assert result == {
+        "format": FORMAT,
         "status": "failed",
         "reason": "loss not finite",
         "config": CONFIG.to_dict(),

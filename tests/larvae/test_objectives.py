@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from larvae.config import REGULARISERS
-from larvae.distributions import Gaussian
+from larvae.distributions import Gaussian, Likelihood
 from larvae.networks import Architecture, VariationalAutoencoder, initialise
 from larvae.objectives import (
     Batch,
@@ -32,6 +32,7 @@ REGULARISER_TERMS = {
     "beta_tcvae": {"total_correlation"},
     "factor_vae": {"total_correlation", "discriminator_loss"},
 }
+BERNOULLI, LINEAR = Likelihood("bernoulli", "sigmoid"), Likelihood("gaussian", "linear")
 each_regulariser = pytest.mark.parametrize("regulariser", REGULARISERS)
 
 
@@ -58,8 +59,8 @@ def make_noise(z_dim: int = 2) -> Noise:
     )
 
 
-def make_weights(gamma_tc: float = 3.0, alpha: float = 7.0, tau: float = 0.5) -> Weights:
-    return Weights(*(torch.tensor(value, dtype=torch.float64) for value in (gamma_tc, alpha, tau)))
+def make_weights(gamma_tc: float = 3.0, alpha: float = 7.0, tau: float = 0.5, pixel_variance: float = 0.5) -> Weights:
+    return Weights(*(torch.tensor(value, dtype=torch.float64) for value in (gamma_tc, alpha, tau, pixel_variance)))
 
 
 def terms_of(
@@ -70,7 +71,8 @@ def terms_of(
     regulariser: str = "beta_tcvae",
     replaces_labels: bool = True,
     density_estimator: str = "minibatch_weighted",
-    likelihood: str = "bernoulli",
+    likelihood: Likelihood = BERNOULLI,
+    replacement_likelihood: Likelihood | None = None,
     model: VariationalAutoencoder | None = None,
     noise: Noise | None = None,
 ) -> dict[str, Tensor]:
@@ -83,6 +85,7 @@ def terms_of(
             regulariser=regulariser,
             density_estimator=density_estimator,
             likelihood=likelihood,
+            replacement_likelihood=replacement_likelihood or likelihood,
             dataset_size=1000,
             replaces_labels=replaces_labels,
         ),
@@ -159,7 +162,7 @@ def test_without_label_replacement_the_other_terms_stay_as_they_are(regulariser:
 def test_each_weight_s_derivative_is_its_term(regulariser: str) -> None:
     weights = Weights(*(weight.requires_grad_() for weight in make_weights()))
     terms = terms_of(weights=weights, regulariser=regulariser)
-    derivatives = torch.autograd.grad(terms["loss"], list(weights))
+    derivatives = torch.autograd.grad(terms["loss"], [weights.gamma_tc, weights.alpha, weights.tau])
     regulariser_term = "kl" if regulariser == "beta_vae" else "total_correlation"
     expected = [terms[name] for name in (regulariser_term, "label_loss", "label_replacement_loss")]
     assert torch.allclose(torch.stack(derivatives), torch.stack(expected).detach(), rtol=1e-12)
@@ -257,7 +260,7 @@ def test_noise_reaches_samples_only() -> None:
 def test_without_a_nuisance_the_replacement_decodes_labels_alone() -> None:
     model, batch, noise = make_model(z_dim=0), make_batch(), make_noise(z_dim=0)
     nuisance = model.encode(batch.labelled_images).latents(NUM_FACTORS, NUM_FACTORS)
-    terms = label_replacement_terms(model, batch, nuisance, noise, "bernoulli")
+    terms = label_replacement_terms(model, batch, nuisance, noise, BERNOULLI, make_weights().pixel_variance)
     decoded = torch.distributions.Bernoulli(logits=model.decode(batch.labels))
     expected = -decoded.log_prob(batch.labelled_images).sum((1, 2, 3)).mean()
     assert terms["replacement_kl"].item() == 0
@@ -272,23 +275,52 @@ def test_density_estimator_reaches_the_total_correlation_only() -> None:
     }
 
 
-def test_likelihood_reaches_both_reconstructions() -> None:
-    bernoulli, gaussian = (terms_of(likelihood=name) for name in ("bernoulli", "gaussian"))
-    assert {name for name in bernoulli if not torch.equal(bernoulli[name], gaussian[name])} == {
-        "loss",
-        "reconstruction",
-        "replacement_reconstruction",
-        "label_replacement_loss",
-    }
+def changed_terms(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+def test_each_likelihood_reaches_its_own_reconstruction() -> None:
+    elbo, replacement = {"loss", "reconstruction"}, {"loss", "replacement_reconstruction", "label_replacement_loss"}
+    bernoulli, gaussian = terms_of(likelihood=BERNOULLI), terms_of(likelihood=LINEAR)
+    mixed = terms_of(likelihood=LINEAR, replacement_likelihood=BERNOULLI)
+    assert changed_terms(bernoulli, gaussian) == elbo | replacement
+    assert changed_terms(bernoulli, mixed) == elbo
+    assert changed_terms(gaussian, mixed) == replacement
+
+
+def test_variance_of_a_gaussian_reaches_both_reconstructions() -> None:
+    wide = make_weights(pixel_variance=2.0)
+    changed = {"loss", "reconstruction", "replacement_reconstruction", "label_replacement_loss"}
+    assert changed_terms(terms_of(likelihood=LINEAR), terms_of(likelihood=LINEAR, weights=wide)) == changed
+    assert changed_terms(terms_of(), terms_of(weights=wide)) == set()
+
+
+def test_variance_moves_every_other_weight() -> None:
+    """2σ²·L = squared error + 2σ²·(KL + γ_tc·R_u + α·label loss) + τ·(squared error + 2σ²·KL of z), and a constant."""
+
+    def gradient(weights: Weights) -> Tensor:
+        model = make_model()
+        terms_of(likelihood=LINEAR, weights=weights, model=model)["loss"].backward()
+        return torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None])
+
+    def kl_gradient() -> Tensor:
+        model = make_model()
+        terms = terms_of(likelihood=LINEAR, model=model)
+        (terms["kl"] + 0.5 * terms["replacement_kl"]).backward()
+        return torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None])
+
+    scaled = 0.25 * gradient(make_weights(gamma_tc=3.0 / 0.25, alpha=7.0 / 0.25, pixel_variance=0.125))
+    expected = gradient(make_weights()) - 0.75 * kl_gradient()
+    assert torch.allclose(scaled, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
 
 
 def test_gaussian_likelihood_is_used_on_true_labels_too() -> None:
     model, batch, noise = make_model(), make_batch(), make_noise()
     nuisance = model.encode(batch.labelled_images).latents(NUM_FACTORS, NUM_FACTORS + 2)
     sample = nuisance.mean + torch.exp(nuisance.log_variance / 2) * noise.labelled_nuisance
-    pixels = torch.sigmoid(model.decode(torch.cat([batch.labels, sample], 1)))
-    expected = -torch.distributions.Normal(pixels, np.sqrt(0.5)).log_prob(batch.labelled_images).sum((1, 2, 3)).mean()
-    value = terms_of(likelihood="gaussian")["replacement_reconstruction"]
+    mean = model.decode(torch.cat([batch.labels, sample], 1))
+    expected = -torch.distributions.Normal(mean, np.sqrt(0.5)).log_prob(batch.labelled_images).sum((1, 2, 3)).mean()
+    value = terms_of(likelihood=LINEAR)["replacement_reconstruction"]
     assert value.item() == pytest.approx(expected.item(), rel=1e-9)
 
 

@@ -22,7 +22,9 @@ from larvae.traversal import (
     reference_index,
     traversal_png,
     traverse,
-    traversed_classes,
+    traverse_data,
+    traversed_values,
+    value_names,
 )
 
 CONFIG = MemberConfig(batch_size=4, label_rate=0.001, z_dim=3)
@@ -60,36 +62,29 @@ def decoded_latents(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Latent
 # Which values
 
 
-def test_traversed_values_of_dsprites() -> None:
-    assert traversed_classes(GRID, "shape").tolist() == [0, 1, 2]  # three real values, never one in between
-    scale = traversed_classes(GRID, "scale").tolist()
-    assert len(scale) == STEPS
-    assert (scale[0], scale[-1]) == (0, 5)
-    for position in ("position_x", "position_y"):
-        values = traversed_classes(GRID, position)
-        assert (values[0], values[-1], len(values)) == (0, 31, STEPS)
-        assert np.ptp(np.diff(values)) <= 1
-
-
-def test_orientation_goes_once_around() -> None:
-    """Class 39 looks like class 0: steps are even around a circle of 39."""
-    values = traversed_classes(GRID, "orientation")
-    assert len(values) == STEPS
-    assert values[0] == 0
-    assert np.ptp(np.diff([*values, 39])) <= 1
-    for steps in range(1, 50):
-        assert 39 not in traversed_classes(GRID, "orientation", steps)
-    assert traversed_classes(GRID, "orientation", 100).tolist() == list(range(39))
+@pytest.mark.parametrize("dataset_name", SPECIFICATIONS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 40])
+def test_each_factor_has_so_many_values_evenly_from_its_first_class_to_its_last(dataset_name: str, steps: int) -> None:
+    """Of a factor of two classes too; a factor that goes round ends a step before its beginning."""
+    factors = SPECIFICATIONS[dataset_name].factors
+    for name, size in zip(factors.names, factors.sizes, strict=True):
+        values = traversed_values(factors, name, steps)
+        assert len(values) == steps
+        assert values[0] == 0
+        period = factors.periods.get(name)
+        around = np.diff([*values, period] if period else values)
+        assert np.allclose(around, (period / steps if period else (size - 1) / max(steps - 1, 1)))
+        assert period or steps == 1 or values[-1] == size - 1
 
 
 @pytest.mark.parametrize("dataset_name", SPECIFICATIONS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 40])
-def test_traversed_values_are_different_real_ones_and_evenly_spaced(dataset_name: str, steps: int) -> None:
+def test_real_classes_are_different_and_as_even_as_they_can_be(dataset_name: str, steps: int) -> None:
     factors = SPECIFICATIONS[dataset_name].factors
     for name, size in zip(factors.names, factors.sizes, strict=True):
         different = factors.periods.get(name, size)
-        values = traversed_classes(factors, name, steps)
-        assert values.dtype == np.int64
+        values = traversed_values(factors, name, steps, classes=True)
+        assert np.array_equal(values, np.round(values))
         assert len(values) == min(steps, different)
         assert values[0] == 0
         assert values[-1] < different
@@ -100,10 +95,36 @@ def test_traversed_values_are_different_real_ones_and_evenly_spaced(dataset_name
             assert values[-1] == size - 1
 
 
+def test_orientation_goes_once_around() -> None:
+    """Class 39 looks like class 0: it is never shown as another one."""
+    for steps in range(1, 50):
+        assert traversed_values(GRID, "orientation", steps).max() < 39
+        assert 39 not in traversed_values(GRID, "orientation", steps, classes=True)
+    assert traversed_values(GRID, "orientation", 100, classes=True).tolist() == list(range(39))
+
+
+def test_a_value_between_classes_is_named_by_the_nearest() -> None:
+    names = value_names(GRID, "shape", traversed_values(GRID, "shape"))
+    assert names == ("square", "≈ellipse", "ellipse", "≈heart", "heart")
+
+
+def test_the_data_s_own_row_shows_the_nearest_class(dataset: Dataset) -> None:
+    [shape, orientation] = traverse_data(dataset, REFERENCE, ["shape", "orientation"], 5)
+    classes = np.repeat(GRID.classes(np.array([REFERENCE])), 5, axis=0)
+    classes[:, 0] = [0, 1, 1, 2, 2]
+    assert np.array_equal(shape.images, dataset.pictures(GRID.indices(classes)))
+    classes = np.repeat(GRID.classes(np.array([REFERENCE])), 5, axis=0)
+    classes[:, 2] = [0, 8, 16, 23, 31]  # 39 · k / 5
+    assert np.array_equal(orientation.images, dataset.pictures(GRID.indices(classes)))
+    assert orientation.value_names[:2] == ("0°", "≈74°")
+    last = traverse_data(dataset, REFERENCE, ["orientation"], 100)[0]  # 38.61 is next to class 39, which is class 0
+    assert np.array_equal(last.images[-1], last.images[0])
+
+
 def test_values_of_chosen_factors_are_those_of_all() -> None:
     chosen = GRID.select(["orientation", "shape"])
     for name in chosen.names:
-        assert np.array_equal(traversed_classes(chosen, name), traversed_classes(GRID, name))
+        assert np.array_equal(traversed_values(chosen, name), traversed_values(GRID, name))
 
 
 # What is held
@@ -113,14 +134,14 @@ def test_only_the_varied_label_changes(trainer: Trainer, monkeypatch: pytest.Mon
     latents = decoded_latents(trainer, monkeypatch)
     traversals = traverse(trainer, REFERENCE)
     assert [traversal.factor for traversal in traversals] == list(GRID.names)
-    reference = GRID.classes(np.array([REFERENCE]))
+    reference = GRID.classes(np.array([REFERENCE])).astype(float)
     for column, (traversal, (labels, nuisance)) in enumerate(zip(traversals, latents, strict=True)):
-        shown = traversed_classes(GRID, traversal.factor)
+        shown = traversed_values(GRID, traversal.factor)
         expected = np.repeat(reference, len(shown), axis=0)
         expected[:, column] = shown
         assert np.array_equal(labels, GRID.standardise(expected))
         assert np.array_equal(nuisance, np.zeros(3))  # the prior's mean: labels say all there is to say
-        assert traversal.value_names == tuple(GRID.value_name(traversal.factor, c) for c in shown)
+        assert traversal.value_names == value_names(GRID, traversal.factor, shown)
         assert traversal.images.shape == (len(shown), 1, SIZE, SIZE)
         assert traversal.images.dtype == np.uint8
 
@@ -129,10 +150,11 @@ def test_images_are_decoded_in_the_order_of_their_values(trainer: Trainer) -> No
     classes = np.repeat(GRID.classes(np.array([REFERENCE])), 3, axis=0)
     classes[:, 0] = [0, 1, 2]
     expected = trainer.decode(GRID.standardise(classes), np.zeros(3, np.float32))
-    shape = traverse(trainer, REFERENCE, ["shape"])[0]
+    shape = traverse(trainer, REFERENCE, ["shape"], classes=True)[0]
     assert np.array_equal(shape.images, expected)
     assert len({image.tobytes() for image in shape.images}) == 3
     assert shape.value_names == ("square", "ellipse", "heart")
+    assert np.array_equal(traverse(trainer, REFERENCE, ["shape"])[0].images[::2], expected)
 
 
 def test_where_some_factors_are_observed_the_rest_is_inferred_from_the_reference(
@@ -163,7 +185,9 @@ def test_without_a_nuisance_labels_are_decoded_alone(dataset: Dataset, monkeypat
 def test_chosen_factors_and_steps(trainer: Trainer, steps: int) -> None:
     traversals = traverse(trainer, REFERENCE, ["position_x", "shape"], steps)
     assert [traversal.factor for traversal in traversals] == ["position_x", "shape"]
-    assert [len(traversal.images) for traversal in traversals] == [steps, min(steps, 3)]
+    assert [len(traversal.images) for traversal in traversals] == [steps, steps]
+    real = traverse(trainer, REFERENCE, ["position_x", "shape"], steps, classes=True)
+    assert [len(traversal.images) for traversal in real] == [steps, min(steps, 3)]
 
 
 def test_unknown_factor_is_named_with_those_there_are(trainer: Trainer) -> None:
