@@ -32,7 +32,7 @@ ALPHA = 0.05
 COMPARED_METRICS = ("mig", "l2", "factor_vae_score")
 """One figure each, where it was measured: Fig. 2 and E.1 show the first two, E.2 the third."""
 BASELINE_TAU = 0.0
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """Of a metric: differences that vary by no more are equal."""
 
 
@@ -45,8 +45,8 @@ class Comparison(NamedTuple):
     metric: str
     baseline: Estimate
     larvae: Estimate
-    differences: tuple[float, ...]
-    """LaRVAE minus baseline, for each seed of which both have a result."""
+    pairs: tuple[tuple[float, float], ...]
+    """Baseline's and LaRVAE's results, for each seed of which both have one."""
     p_value: float
     """Of the paired t-test, two-sided; NaN where there is none."""
     p_holm: float
@@ -54,12 +54,12 @@ class Comparison(NamedTuple):
 
     @property
     def num_pairs(self) -> int:
-        return len(self.differences)
+        return len(self.pairs)
 
     @property
     def difference(self) -> Interval:
-        """Mean of the differences, with an interval that is not corrected for the number of comparisons."""
-        return mean_interval(self.differences)
+        """Mean of LaRVAE minus baseline, with an interval that is not corrected for the number of comparisons."""
+        return mean_interval([larvae - baseline for baseline, larvae in self.pairs])
 
     @property
     def is_tested(self) -> bool:
@@ -68,6 +68,12 @@ class Comparison(NamedTuple):
     @property
     def is_significant(self) -> bool:
         return self.p_holm <= ALPHA
+
+    @property
+    def is_beyond_std(self) -> bool:
+        """The paper's criterion (Section 5.1): means further apart than the larger standard deviation over seeds."""
+        baseline, larvae = self.baseline.interval, self.larvae.interval
+        return abs(larvae.mean - baseline.mean) > max(baseline.std, larvae.std)
 
     @property
     def lower_is_better(self) -> bool:
@@ -180,7 +186,7 @@ def paired_p_value(larvae: Sequence[float], baseline: Sequence[float]) -> float:
 
     Equal differences have variance zero, from which t would be 0/0, or infinite after as few as two seeds.
     """
-    if len(larvae) < 2 or np.ptp(np.subtract(larvae, baseline)) <= _ROUNDING:
+    if len(larvae) < 2 or np.ptp(np.subtract(larvae, baseline)) <= ROUNDING:
         return math.nan
     return float(stats.ttest_rel(larvae, baseline).pvalue)
 
@@ -195,13 +201,16 @@ def comparisons_frame(figures: Iterable[LabelRates]) -> pd.DataFrame:
             "metric": c.metric,
             "num_pairs": c.num_pairs,
             "baseline_mean": c.baseline.interval.mean,
+            "baseline_std": c.baseline.interval.std,
             "larvae_mean": c.larvae.interval.mean,
+            "larvae_std": c.larvae.interval.std,
             "mean_difference": c.difference.mean,
             "ci_low": c.difference.low,
             "ci_high": c.difference.high,
             "p_value": c.p_value,
             "p_holm": c.p_holm,
             "significant": c.is_significant,
+            "beyond_std": c.is_beyond_std,
         }
         for figure in figures
         for c in figure.comparisons
@@ -212,11 +221,14 @@ def comparisons_frame(figures: Iterable[LabelRates]) -> pd.DataFrame:
 def comparisons_table(figure: LabelRates) -> str:
     """A table for the terminal: a line for each comparison, a block for each data set."""
     name = written(figure.metric)
-    lines = [f"{name}: {figure.baseline_name}, {figure.larvae_name}, difference [{100 * CONFIDENCE:g} % t-interval]"]
+    lines = [
+        f"{name}: {figure.baseline_name}, {figure.larvae_name}, difference [{100 * CONFIDENCE:g} % t-interval]",
+        "  > s: means differ by more than the larger std, the paper's criterion",
+    ]
     for dataset in figure.datasets:
         lines.append(f"  {written(dataset)}")
         lines.append(
-            f"    {'':<11}{'η':>6}{'pairs':>7}{'τ = 0':>8}{f'τ = {figure.tau:g}':>8}   {'difference':<25}p (Holm)"
+            f"    {'':<11}{'η':>6}{'pairs':>7}{'τ = 0':>8}{f'τ = {figure.tau:g}':>8}  {'difference':<24}p (Holm)"
         )
         for regulariser in figure.regularisers:
             lines.extend(_table_line(comparison) for comparison in figure.panel(dataset, regulariser))
@@ -261,7 +273,7 @@ def _comparison(cell: pd.DataFrame, tau: float, metric: str) -> Comparison:
         metric=metric,
         baseline=estimate(baseline, label_rate, BASELINE_TAU, metric),
         larvae=estimate(larvae, label_rate, tau, metric),
-        differences=tuple(float(number) for number in pairs["larvae"] - pairs["baseline"]),
+        pairs=tuple(zip(map(float, pairs["baseline"]), map(float, pairs["larvae"]), strict=True)),
         p_value=paired_p_value(list(pairs["larvae"]), list(pairs["baseline"])),
         p_holm=math.nan,
     )
@@ -275,11 +287,14 @@ def _table_line(comparison: Comparison) -> str:
     name = written(comparison.regulariser)
     pairs = f"{comparison.num_pairs}/{max(comparison.baseline.num_planned, comparison.larvae.num_planned)}"
     rate = f"{100 * comparison.label_rate:g} %"
-    return f"    {name:<11}{rate:>6}{pairs:>7}{''.join(means)}   {shown:<25}{_p_text(comparison)}"
+    tested = p_text(comparison.p_value, comparison.p_holm, starred=comparison.is_significant)
+    beyond = " > s" if comparison.is_beyond_std else ""
+    return f"    {name:<11}{rate:>6}{pairs:>7}{''.join(means)}  {shown:<24}{tested:<7}{beyond}".rstrip()
 
 
-def _p_text(comparison: Comparison) -> str:
-    if not comparison.is_tested:
+def p_text(p_value: float, p_holm: float, *, starred: bool) -> str:
+    """A corrected p-value, starred or not, or `-` where there was no test."""
+    if math.isnan(p_value):
         return "-"
-    shown = "<.001" if comparison.p_holm < 0.001 else f"{comparison.p_holm:.3f}".removeprefix("0")
-    return f"{shown:>5}{' *' * comparison.is_significant}"
+    shown = "<.001" if p_holm < 0.001 else f"{p_holm:.3f}".removeprefix("0")
+    return f"{shown:>5}{' *' * starred}"

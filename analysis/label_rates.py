@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import comparisons, estimates, label_rate_figures, load, script, style
+from analysis import comparisons, estimates, label_rate_figures, load, script, spread, style
 
 STEM = "label_rates"
 
@@ -46,10 +46,14 @@ def draw(arguments: Arguments) -> None:
         for kind in ("png", "pdf"):
             contents[f"{STEM}_{rates.metric}.{kind}"] = style.figure_bytes(figure, kind)
     contents[f"{STEM}.csv"] = comparisons.comparisons_frame(compared).to_csv(index=False).encode()
+    contents[f"{STEM}_spread.csv"] = spread.spread_frame(compared).to_csv(index=False).encode()
     parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
     contents[f"{STEM}_members.csv"] = estimates.members_frame(members, parameters).to_csv(index=False).encode()
     script.write_all(arguments.output, contents)
-    print("\n\n".join([compared[0].heading, *map(comparisons.comparisons_table, compared)]))
+    tables = [
+        table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
+    ]
+    print("\n\n".join([compared[0].heading, *tables]))
     for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
         print(f"missing: {description}", file=sys.stderr)
     for name in contents:

@@ -31,6 +31,10 @@ def only(rates: LabelRates) -> Comparison:
     return comparison
 
 
+def differences(comparison: Comparison) -> list[float]:
+    return [larvae - baseline for baseline, larvae in comparison.pairs]
+
+
 def test_paired_test_of_three_pairs_by_hand() -> None:
     # Differences 1, 2, 3: t = 2 / (1 / √3) = 3.4641; with 2 degrees of freedom p = 1 − t / √(2 + t²) = 1 − t / √14.
     assert paired_p_value([2.0, 4.0, 3.0], [1.0, 2.0, 0.0]) == pytest.approx(1 - 2 * math.sqrt(3 / 14))
@@ -80,7 +84,7 @@ def test_a_comparison_has_means_differences_and_p() -> None:
     comparison = only(compared(paired([0.1, 0.2, 0.3], [0.2, 0.4, 0.6])))
     assert comparison.baseline.interval.mean == pytest.approx(0.2)
     assert comparison.larvae.interval.mean == pytest.approx(0.4)
-    assert comparison.differences == pytest.approx((0.1, 0.2, 0.3))
+    assert differences(comparison) == pytest.approx([0.1, 0.2, 0.3])
     # t(.975, 2) = 4.302653, standard deviation .1.
     assert comparison.difference.low == pytest.approx(0.2 - 0.2484138)
     assert comparison.p_value == comparison.p_holm == pytest.approx(1 - 2 * math.sqrt(3 / 14))
@@ -101,13 +105,13 @@ def test_seeds_without_their_partner_are_no_pairs() -> None:
     members.loc[(members["tau"] == 1) & (members["seed"] == 3), "status"] = "RUNNING"
     members.loc[(members["tau"] == 0) & (members["seed"] == 2), "mig"] = math.nan
     comparison = only(compared(members))
-    assert comparison.differences == pytest.approx((0.1, 0.2))
+    assert differences(comparison) == pytest.approx([0.1, 0.2])
     assert (comparison.baseline.num_seeds, comparison.larvae.num_seeds, comparison.num_pairs) == (3, 3, 2)
 
 
 def test_pairs_are_of_one_seed_whatever_the_order() -> None:
     members = paired([0.1, 0.2, 0.3], [0.2, 0.4, 0.6]).sample(frac=1, random_state=0)
-    assert sorted(only(compared(members)).differences) == pytest.approx([0.1, 0.2, 0.3])
+    assert sorted(differences(only(compared(members)))) == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_one_seed_has_a_difference_and_no_test() -> None:
@@ -154,7 +158,7 @@ def test_a_data_set_without_a_metric_is_not_in_its_figure() -> None:
 
 def test_a_third_metric_is_compared_where_it_was_computed() -> None:
     members = paired([0.1, 0.2], [0.2, 0.4]).assign(factor_vae_score=[0.5, 0.5, 0.6, 0.7])
-    assert only(compared(members, metric="factor_vae_score")).differences == pytest.approx((0.1, 0.2))
+    assert differences(only(compared(members, metric="factor_vae_score"))) == pytest.approx([0.1, 0.2])
 
 
 def test_missing_members_are_named() -> None:
@@ -212,21 +216,31 @@ def test_without_results_the_members_are_counted() -> None:
 def test_the_frame_has_a_row_for_each_comparison_and_metric() -> None:
     rows = comparisons_frame(compare("s", paired([0.1, 0.2, 0.3], [0.2, 0.4, 0.6]), 1.0))
     expected = (
-        "dataset regulariser label_rate metric num_pairs baseline_mean larvae_mean mean_difference "
-        "ci_low ci_high p_value p_holm significant"
+        "dataset regulariser label_rate metric num_pairs baseline_mean baseline_std larvae_mean larvae_std "
+        "mean_difference ci_low ci_high p_value p_holm significant beyond_std"
     )
     assert list(rows) == expected.split()
     assert list(rows["metric"]) == ["mig", "l2"]
     assert list(rows["mean_difference"]) == pytest.approx([0.2, -0.2])
     assert not rows["significant"].any()
+    assert list(rows["baseline_std"]) == pytest.approx([0.1, 0.1])
+    assert list(rows["larvae_std"]) == pytest.approx([0.2, 0.2])
+
+
+@pytest.mark.parametrize(("gap", "is_beyond"), [(0.19, False), (0.21, True), (-0.21, True)])
+def test_the_paper_s_criterion_is_the_larger_standard_deviation(gap: float, is_beyond: bool) -> None:
+    baseline = [0.4, 0.5, 0.6]
+    assert only(compared(paired(baseline, [0.3 + gap, 0.5 + gap, 0.7 + gap]))).is_beyond_std == is_beyond
+    assert not only(compared(paired([0.1], [0.9]))).is_beyond_std  # one seed has no standard deviation
 
 
 def test_the_table_shows_difference_p_and_star() -> None:
     sure = paired([0.1, 0.2, 0.3, 0.4], [0.3, 0.401, 0.502, 0.601])
     lines = comparisons_table(compared(sure, paired([0.1], [0.2], label_rate=0.02))).splitlines()
     assert lines[0].startswith("MIG: SS-β-TCVAE (τ = 0), LaRVAE (τ = 1)")
-    assert lines[1].split() == ["dSprites"]
+    assert "the paper's criterion" in lines[1]
+    assert lines[2].split() == ["dSprites"]
     # Differences .2, .201, .202, .201: mean .201, standard deviation .00082, half width .0013.
-    assert " ".join(lines[3].split()) == "β-TCVAE 1 % 4/4 0.250 0.451 +0.201 [+0.200, +0.202] <.001 *"
-    assert " ".join(lines[4].split()) == "β-TCVAE 2 % 1/1 0.100 0.200 +0.100 -"
+    assert " ".join(lines[4].split()) == "β-TCVAE 1 % 4/4 0.250 0.451 +0.201 [+0.200, +0.202] <.001 * > s"
+    assert " ".join(lines[5].split()) == "β-TCVAE 2 % 1/1 0.100 0.200 +0.100 -"
     assert max(map(len, lines)) <= 80

@@ -18,6 +18,7 @@ NAMES = [
     "label_rates_members.csv",
     "label_rates_mig.pdf",
     "label_rates_mig.png",
+    "label_rates_spread.csv",
 ]
 
 
@@ -37,8 +38,8 @@ def test_the_script_writes_figures_and_numbers(tracking_uri: str, tmp_path: Path
     assert len(pd.read_csv(output / "label_rates_members.csv")) == len(LABEL_RATES)
     lines = run.stdout.splitlines()
     assert lines[0] == "label-rates: 1,000 iterations"
-    assert sum(line.endswith(" *") for line in lines) == 8
-    assert sorted(lines[-6:]) == [f"new/figures/{name}" for name in NAMES]
+    assert sum(" * " in line for line in lines) == 8
+    assert sorted(lines[-7:]) == [f"new/figures/{name}" for name in NAMES]
     assert run.stderr == ""
 
 
