@@ -21,6 +21,10 @@ DRAWN_METRICS = ("mig", "l2")
 """What a sensitivity figure shows, as far as it was measured."""
 
 
+SETTLED = 10_000
+"""Iterations below which another seed or budget has turned curves of ours around."""
+
+
 class Parameter(NamedTuple):
     """A swept field of MemberConfig: its name and how people write it."""
 
@@ -79,6 +83,8 @@ class Sensitivity(NamedTuple):
     """What a sensitivity figure shows."""
 
     study: str
+    setting: str
+    """What tells its members from the study's others; empty where there are none."""
     parameter: Parameter
     dataset: str
     metrics: tuple[str, ...]
@@ -108,7 +114,8 @@ class Sensitivity(NamedTuple):
     @property
     def heading(self) -> str:
         """For example `tau-sweep: dsprites, 4,000 iterations`."""
-        return f"{self.study}: {self.dataset}, {budget_text(self.iterations)}"
+        setting = f", {self.setting}" if self.setting else ""
+        return f"{self.study}: {self.dataset}, {budget_text(self.iterations)}{setting}"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -143,8 +150,10 @@ def estimate(cell: pd.DataFrame, label_rate: float, value: float, metric: str) -
     return Estimate(float(label_rate), float(value), metric, len(cell), seed_results, mean_interval(seed_results))
 
 
-def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter) -> Sensitivity:
+def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter, setting: str = "") -> Sensitivity:
     """Summarise `load_members` over seeds, at each label rate and value of the parameter.
+
+    setting: what tells the members from the study's others.
 
     Raises InvalidInputError unless members vary the parameter, nothing else beside label rate and seed
     (a mean would mix configurations), and one of them has finished.
@@ -157,6 +166,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     cells = [cell for _, cell in members.groupby(["label_rate", parameter.name])]
     return Sensitivity(
         study=study,
+        setting=setting,
         parameter=parameter,
         dataset=str(members["dataset"].iloc[0]),
         metrics=metrics,
@@ -182,6 +192,13 @@ def budget_text(iterations: Sequence[int]) -> str:
     """For example `4,000 iterations`; says when members were trained for unequal times."""
     fewest, most = iterations[0], iterations[-1]
     return f"{most:,} iterations" if fewest == most else f"unequal budgets, {fewest:,} to {most:,} iterations"
+
+
+def caution(iterations: Sequence[int]) -> list[str]:
+    """What must be said of results after so few iterations; nothing where there are enough."""
+    if min(iterations) >= SETTLED:
+        return []
+    return ["After so few iterations, differences of this size come and go with seed and budget."]
 
 
 def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:

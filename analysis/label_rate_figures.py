@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
 from analysis.comparisons import ALPHA, Comparison, LabelRates
+from analysis.estimates import caution
 from analysis.names import written
 from analysis.style import (
     GREY,
@@ -114,6 +115,7 @@ def figure_notes(rates: LabelRates) -> list[str]:
     sides = [side for comparison in rates.comparisons for side in (comparison.baseline, comparison.larvae)]
     return [
         points_note(rates.heading, rates.num_seeds, sides),
+        *caution(rates.iterations),
         *_test_notes(rates.comparisons),
         *missing_note(rates.missing, rates.num_members),
     ]

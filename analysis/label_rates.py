@@ -54,6 +54,8 @@ def draw(arguments: Arguments) -> None:
         table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
     ]
     print("\n\n".join([compared[0].heading, *tables]))
+    for note in estimates.caution(compared[0].iterations):
+        print(f"\n{note}")
     for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
         print(f"missing: {description}", file=sys.stderr)
     for name in contents:

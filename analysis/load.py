@@ -81,12 +81,17 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
 def find_study(tracking_uri: str, parameter: str) -> str:
     """Name of the most recently created study that sweeps the parameter.
 
-    Its members vary the parameter and, beside label rate and seed, nothing else: searches are passed over.
+    Its members vary the parameter and, beside label rate, seed and α, nothing else: searches are passed over.
     Raises InvalidInputError when there is none.
     """
-    return _newest_sweep(
-        tracking_uri, lambda members: varied_parameters(members) == [parameter], f"a study that varies {parameter}"
-    )
+    return _newest_sweep(tracking_uri, lambda members: _varies(members, parameter), f"a study that varies {parameter}")
+
+
+def _varies(members: pd.DataFrame, parameter: str) -> bool:
+    varied = varied_parameters(members)
+    if sorted(varied) == sorted([parameter, "alpha"]):
+        return int(members.groupby("alpha")[parameter].nunique().min()) > 1
+    return varied == [parameter]
 
 
 def find_label_rate_study(tracking_uri: str) -> str:

@@ -2,6 +2,7 @@
 
 python analysis/sensitivity.py --tracking-uri sqlite:///mlflow.db --output figures
 python analysis/sensitivity.py --parameter z_dim
+python analysis/sensitivity.py --kept docs/results/curve          results that the repository keeps
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import estimates, load, script, sensitivity_figures, style
-from larvae.errors import require_known
+import pandas as pd
+
+from analysis import differences, estimates, load, script, sensitivity_figures, style
+from analysis.kept import load_kept
+from analysis.settings import by_setting
+from larvae.errors import InvalidInputError, require_known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """Draw MIG and ℓ2 against τ or the dimension of z, one line a label rate, with intervals over seeds."""
+    """Draw MIG and ℓ2 against τ or the dimension of z, a line a label rate, with intervals over seeds.
+
+    A study with several α, γ_tc or likelihoods gets a row of panels for each."""
 
     parameter: str = estimates.TAU.name
     """tau, or z_dim."""
@@ -27,6 +34,10 @@ class Arguments:
     """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""
     study: str | None = None
     """Name of the study, by default the newest that varies the parameter."""
+    kept: Path | None = None
+    """Folder of kept results to draw in place of MLflow's."""
+    iterations: int | None = None
+    """With --kept: draw results at this iteration. Left out: those at the end."""
 
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, estimates.PARAMETERS)
@@ -40,23 +51,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(arguments: Arguments) -> None:
     """Load, estimate, draw, write, and print the means. Raises InvalidInputError before anything is written."""
     parameter = estimates.PARAMETERS[arguments.parameter]
-    study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
-    members = load.load_members(arguments.tracking_uri, study)
-    sensitivity = estimates.estimate_sensitivity(study, members, parameter)
-    figure = sensitivity_figures.sensitivity_figure(sensitivity)
+    study, members = _load(arguments, parameter)
+    settings = by_setting(members, parameter)
+    sensitivities = [estimates.estimate_sensitivity(study, some.members, parameter, some.name) for some in settings]
+    figure = sensitivity_figures.sensitivity_figure(sensitivities)
     stem = f"{parameter.name}_sensitivity"
+    summaries = [
+        estimates.summary_frame(sensitivity).assign(**some.values)
+        for sensitivity, some in zip(sensitivities, settings, strict=True)
+    ]
+    tests = [differences.differences_frame(some.members, parameter).assign(**some.values) for some in settings]
     contents = {
         f"{stem}.png": style.figure_bytes(figure, "png"),
         f"{stem}.pdf": style.figure_bytes(figure, "pdf"),
-        f"{stem}.csv": estimates.summary_frame(sensitivity).to_csv(index=False).encode(),
-        f"{stem}_members.csv": estimates.members_frame(members, [parameter.name]).to_csv(index=False).encode(),
+        f"{stem}.csv": pd.concat(summaries).to_csv(index=False).encode(),
+        f"{stem}_differences.csv": pd.concat(tests).to_csv(index=False).encode(),
+        f"{stem}_members.csv": estimates.members_frame(members, [parameter.name, *settings[0].values])
+        .to_csv(index=False)
+        .encode(),
     }
     script.write_all(arguments.output, contents)
-    print(estimates.means_table(sensitivity))
-    for missing in sensitivity.missing:
+    print("\n\n".join(map(estimates.means_table, sensitivities)))
+    for note in estimates.caution(sensitivities[0].iterations):
+        print(note)
+    for missing in (missing for sensitivity in sensitivities for missing in sensitivity.missing):
         print(f"missing: {missing.description}", file=sys.stderr)
     for name in contents:
         print(arguments.output / name)
+
+
+def _load(arguments: Arguments, parameter: estimates.Parameter) -> tuple[str, pd.DataFrame]:
+    """The study's name and its members."""
+    if arguments.kept is not None:
+        return arguments.kept.resolve().name, load_kept(arguments.kept, arguments.iterations)
+    if arguments.iterations is not None:
+        raise InvalidInputError(f"`iterations` must be left out without --kept, got {arguments.iterations}")
+    study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
+    return study, load.load_members(arguments.tracking_uri, study)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.estimates import Sensitivity
+from analysis.estimates import Sensitivity, caution
 from analysis.style import (
     PANELS,
     STYLE,
@@ -24,15 +26,22 @@ from analysis.style import (
 _PANEL_HEIGHT = 2.15  # inches
 
 
-def sensitivity_figure(sensitivity: Sensitivity) -> Figure:
-    """MIG left, ℓ2 right, as far as they were measured; the parameter's values equally spaced, a line a label rate."""
+def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
+    """MIG left, ℓ2 right, as far as they were measured; the parameter's values equally spaced, a line a label rate.
+
+    A row of panels a setting, all on one scale.
+    """
+    first = sensitivities[0]
     with mpl.rc_context(STYLE):
-        figure = figure_with_notes(_PANEL_HEIGHT, figure_notes(sensitivity))
-        [axes] = figure.subplots(1, len(sensitivity.metrics), squeeze=False)
-        for ax, metric in zip(axes, sensitivity.metrics, strict=True):
-            draw_sensitivity(ax, sensitivity, PANELS[metric])
-        rates = enumerate(sensitivity.label_rates)
-        handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in rates]
+        figure = figure_with_notes(_PANEL_HEIGHT * len(sensitivities), figure_notes(sensitivities))
+        shape = (len(sensitivities), len(first.metrics))
+        axes = figure.subplots(*shape, sharey="col", squeeze=False)
+        for row, sensitivity in zip(axes, sensitivities, strict=True):
+            for ax, metric in zip(row, first.metrics, strict=True):
+                draw_sensitivity(ax, sensitivity, PANELS[metric])
+            row[0].set_title(sensitivity.setting, loc="left")
+        label_rates = sorted({rate for sensitivity in sensitivities for rate in sensitivity.label_rates})
+        handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
@@ -57,9 +66,14 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     return ax
 
 
-def figure_notes(sensitivity: Sensitivity) -> list[str]:
-    """What is written under the panels: what the points are, and which members are missing."""
+def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
+    """What is written under the panels: what the points are, what to think of them, and which members are missing."""
+    first = sensitivities[0]._replace(setting="")
+    missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
+    points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
+    most = max(sensitivity.num_seeds for sensitivity in sensitivities)
     return [
-        points_note(sensitivity.heading, sensitivity.num_seeds, sensitivity.estimates),
-        *missing_note(sensitivity.missing, sensitivity.num_members),
+        points_note(first.heading, most, points),
+        *caution(first.iterations),
+        *missing_note(missing, sum(sensitivity.num_members for sensitivity in sensitivities)),
     ]

@@ -39,10 +39,10 @@ PRESETS = {
         preset="quick",
         study="tau-sweep-quick",
         label_rates=(0.01,),
-        seeds=1,
-        iterations=1_000,
+        seeds=3,
+        iterations=500,
         log_every=50,
-        evaluate_every=500,
+        evaluate_every=250,
         final_metrics=options.QUICK_METRICS,
     ),
     "laptop": TauSweepOptions(

@@ -131,7 +131,7 @@ def test_without_a_finished_member_the_others_are_counted() -> None:
     ("members", "got"),
     [
         (grid((1,), (0.01, 0.02), (0, 1)), "nothing"),
-        ([*grid((0,), (0.01,), (0,)), *grid((1,), (0.01,), (0,), alpha=1.0)], "tau, alpha"),
+        ([*grid((0,), (0.01,), (0,)), *grid((1,), (0.01,), (0,), alpha=64.0)], "tau, alpha"),
     ],
 )
 def test_members_must_vary_the_parameter_and_nothing_else(members: list, got: str) -> None:

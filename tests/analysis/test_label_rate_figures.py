@@ -146,20 +146,22 @@ def test_equal_results_at_the_end_of_the_scale_can_be_drawn() -> None:
 
 
 def test_notes_say_how_it_was_tested() -> None:
-    [points, test] = figure_notes(compared(paired(BASELINE, BETTER), paired(BASELINE, UNSURE, label_rate=0.02)))
+    rates = compared(paired(BASELINE, BETTER), paired(BASELINE, UNSURE, label_rate=0.02))
+    [points, caution, test] = figure_notes(rates)
+    assert "come and go with seed and budget" in caution
+    assert figure_notes(rates._replace(iterations=(10_000,)))[1] == test
     assert points == "study: 1,000 iterations; mean, 95 % t-interval and single values of 4 seeds"
     assert test == ("★ significant: paired t-test over seeds, two-sided, Holm-corrected over 2 comparisons, p ≤ 0.05")
-    assert figure_notes(compared(paired(BASELINE, UNSURE)))[1].startswith("none significant: paired t-test")
+    assert figure_notes(compared(paired(BASELINE, UNSURE)))[2].startswith("none significant: paired t-test")
 
 
 def test_notes_say_what_was_not_tested() -> None:
-    assert figure_notes(compared(paired([0.1], [0.2]))) == [
-        "study: 1,000 iterations; one seed",
-        "not tested: no point has two seeds of both models",
-    ]
+    [points, _, test] = figure_notes(compared(paired([0.1], [0.2])))
+    assert points == "study: 1,000 iterations; one seed"
+    assert test == "not tested: no point has two seeds of both models"
     few = paired(BASELINE, [0.3], label_rate=0.02)
     equal = paired([0.1, 0.2], [0.2, 0.3], label_rate=0.03)
-    note = figure_notes(compared(paired(BASELINE, BETTER), few, equal))[1]
+    note = figure_notes(compared(paired(BASELINE, BETTER), few, equal))[2]
     assert note.endswith("1 not tested (fewer than two seeds of both models); 1 not tested (equal differences)")
 
 
@@ -168,7 +170,7 @@ def test_notes_name_missing_members_and_hollow_points() -> None:
     members.loc[0, "status"] = "KILLED"
     notes = figure_notes(compared(members))
     assert notes[0].endswith("; hollow: seeds missing")
-    assert notes[2] == "1 of 8 members missing: dSprites β-TCVAE τ=0 η=0.01 seed 0 (KILLED)"
+    assert notes[3] == "1 of 8 members missing: dSprites β-TCVAE τ=0 η=0.01 seed 0 (KILLED)"
 
 
 @pytest.mark.filterwarnings("error")

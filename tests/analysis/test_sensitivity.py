@@ -10,7 +10,7 @@ import pytest
 from analysis import sensitivity
 
 SCRIPT = Path(sensitivity.__file__)
-NAMES = ["tau_sensitivity.csv", "tau_sensitivity.pdf", "tau_sensitivity.png", "tau_sensitivity_members.csv"]
+NAMES = [f"tau_sensitivity{end}" for end in (".csv", ".pdf", ".png", "_differences.csv", "_members.csv")]
 
 
 def test_the_script_writes_figure_and_numbers(tracking_uri: str, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_script_writes_figure_and_numbers(tracking_uri: str, tmp_path: Path)
     assert members["status"].value_counts().to_dict() == {"FINISHED": 9, "FAILED": 1, "KILLED": 1, "SCHEDULED": 1}
     lines = run.stdout.splitlines()
     assert lines[0].startswith("mixed: dsprites, 1,000 iterations")
-    assert sorted(lines[-4:]) == [f"new/figures/{name}" for name in NAMES]
+    assert sorted(lines[-5:]) == [f"new/figures/{name}" for name in NAMES]
     assert sorted(run.stderr.splitlines()) == [
         "missing: τ=0.5 η=0.01 seed 1 (FAILED: NonFiniteLossError: loss is nan)",
         "missing: τ=10 η=0.02 seed 0 (KILLED)",

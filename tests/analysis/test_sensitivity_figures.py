@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.estimates import TAU, Sensitivity, estimate_sensitivity
 from analysis.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
+from analysis.settings import by_setting
 from analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends
 
@@ -113,7 +114,7 @@ def test_axes_stay_within_what_a_metric_can_be() -> None:
 
 
 def test_figure_has_two_panels_a_legend_and_the_missing_members() -> None:
-    figure = sensitivity_figure(sensitivity_of(MIXED))
+    figure = sensitivity_figure([sensitivity_of(MIXED)])
     assert [ax.get_ylabel().split()[0] for ax in figure.axes] == ["MIG", r"$\ell_2$"]
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["η = 1 %", "η = 2 %"]
@@ -123,16 +124,31 @@ def test_figure_has_two_panels_a_legend_and_the_missing_members() -> None:
 
 
 def test_notes_say_what_is_drawn() -> None:
-    assert figure_notes(sensitivity_of(grid((0, 1), (0.01,), (0,)))) == ["study: dsprites, 1,000 iterations; one seed"]
-    [note] = figure_notes(sensitivity_of(grid((0, 1), (0.01,), (0, 1, 2))))
+    [note, caution] = figure_notes([sensitivity_of(grid((0, 1), (0.01,), (0,)))])
+    assert note == "study: dsprites, 1,000 iterations; one seed"
+    assert caution == "After so few iterations, differences of this size come and go with seed and budget."
+    [note, _] = figure_notes([sensitivity_of(grid((0, 1), (0.01,), (0, 1, 2)))])
     assert note == "study: dsprites, 1,000 iterations; mean, 95 % t-interval and single values of 3 seeds"
+    members = frame(grid((0, 1), (0.01,), (0,))).assign(iterations=10_000)
+    assert len(figure_notes([estimate_sensitivity("study", members, TAU)])) == 1
+
+
+def test_each_setting_has_a_row_of_panels_on_one_scale() -> None:
+    members = [*grid((0, 1), (0.01,), (0, 1), alpha=1.0), *grid((0, 1), (0.01, 0.02), (0,), alpha=64.0)]
+    settings = by_setting(frame(members), TAU)
+    sensitivities = [estimate_sensitivity("study", some.members, TAU, some.name) for some in settings]
+    figure = sensitivity_figure(sensitivities)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["α = 1", "", "α = 64", ""]
+    assert figure.axes[0].get_ylim() == figure.axes[2].get_ylim()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["η = 1 %", "η = 2 %"]
+    assert "α" not in figure.texts[0].get_text()
 
 
 def test_notes_name_failures_first_and_count_the_rest() -> None:
     ends = {(1.0, 0.01, seed): ("SCHEDULED", "") for seed in range(6)}
     ends[5.0, 0.01, 3] = ("FAILED", "the reason is long " * 20)
     sensitivity = sensitivity_of(with_ends(grid((0, 1, 5), (0.01,), range(6)), ends))
-    note = " ".join(figure_notes(sensitivity)[1:])
+    note = " ".join(figure_notes([sensitivity])[2:])
     assert note.startswith("7 of 18 members missing: τ=5 η=0.01 seed 3 (FAILED: the reason is long")
     assert note.endswith(
         "…), τ=1 η=0.01 seed 0 (SCHEDULED), τ=1 η=0.01 seed 1 (SCHEDULED), τ=1 η=0.01 seed 2 "
@@ -142,7 +158,7 @@ def test_notes_name_failures_first_and_count_the_rest() -> None:
 
 def test_text_of_the_notes_stays_inside_the_figure() -> None:
     ends = {(tau, 0.01, seed): ("FAILED", "CostError: $5 < $6 and " * 9) for tau in (1.0, 5.0) for seed in range(3)}
-    figure = sensitivity_figure(sensitivity_of(with_ends(grid((0, 1, 5), (0.01,), range(3)), ends)))
+    figure = sensitivity_figure([sensitivity_of(with_ends(grid((0, 1, 5), (0.01,), range(3)), ends))])
     figure.draw_without_rendering()
     [note] = figure.texts
     extent = note.get_window_extent()
@@ -155,6 +171,6 @@ def test_text_of_the_notes_stays_inside_the_figure() -> None:
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_files_are_reproducible(kind: str, start: bytes) -> None:
     sensitivity = sensitivity_of(grid((0, 1), (0.01,), (0,)))
-    content = figure_bytes(sensitivity_figure(sensitivity), kind)
+    content = figure_bytes(sensitivity_figure([sensitivity]), kind)
     assert content.startswith(start)
-    assert content == figure_bytes(sensitivity_figure(sensitivity), kind)
+    assert content == figure_bytes(sensitivity_figure([sensitivity]), kind)
