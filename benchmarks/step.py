@@ -181,11 +181,12 @@ def main() -> None:
     if arguments.worker:
         work(arguments.worker, arguments.fields)
         return
-    config = MemberConfig(regulariser=arguments.regulariser, tau=arguments.tau)
+    fields: dict[str, Any] = {"regulariser": arguments.regulariser, "tau": arguments.tau}
+    fields |= {"likelihood": "bernoulli", "alpha": 64.0}  # the objective that peers and textbook have
+    config = MemberConfig(**fields)
     dataset = datasets.open_dataset(config.dataset, datasets.prepare(config.dataset, progress=True))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {arguments.core})
-    fields = {"regulariser": config.regulariser, "tau": config.tau}
     workers = {name: Worker(name, fields, arguments.core) for name in arguments.variants}
     rates: dict[torch.dtype, float] = {torch.float32: 0.0, torch.bfloat16: 0.0}
     for turn in range(arguments.rounds + 1):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from larvae.checkpoint import save_json
-from larvae.config import MemberConfig, Schedule
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from sweeps.study import Study, StudyDirectory, grid, require_writable
 
@@ -96,9 +96,10 @@ def test_writable_folders_are_tried_and_left_as_they_were(tmp_path: Path) -> Non
         require_writable("storage_path", tmp_path / "file" / "below")
 
 
-def test_study_of_another_version_is_refused(small_study: Build, study_directory: StudyDirectory) -> None:
-    save_json(study_directory.path / "study.json", {"name": "name", "fingerprint": "aaaa", "fixed": {}})
-    with pytest.raises(InvalidInputError, match=r"must be of this version.*give another --study$"):
+def test_study_of_a_later_version_is_refused(small_study: Build, study_directory: StudyDirectory) -> None:
+    save_json(study_directory.path / "study.json", {"format": FORMAT + 1})
+    rule = rf"was written in format {FORMAT + 1}, whose settings mean something else in {FORMAT}: give another --study$"
+    with pytest.raises(InvalidInputError, match=rule):
         study_directory.require_going_on(small_study("name"), {"dsprites": "aaaa"})
 
 
