@@ -46,11 +46,11 @@ class KeptStudy(NamedTuple):
     """Members in the order in which they are trained."""
 
     members: tuple[MemberConfig, ...]
-    iterations: int
+    schedule: Schedule
 
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule(iterations=self.iterations, log_every=500, evaluate_every=500, final_metrics=QUICK_METRICS)
+
+def _schedule(iterations: int) -> Schedule:
+    return Schedule(iterations=iterations, log_every=500, evaluate_every=500, final_metrics=QUICK_METRICS)
 
 
 def section_5_2() -> KeptStudy:
@@ -65,7 +65,7 @@ def section_5_2() -> KeptStudy:
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)
         ]
-    return KeptStudy(tuple(dict.fromkeys(members)), 10_000)
+    return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000))
 
 
 def curve() -> KeptStudy:
@@ -79,7 +79,7 @@ def curve() -> KeptStudy:
     members = [
         MemberConfig(**fields, seed=seed, tau=tau) for fields, seed, tau in product(settings, _SEEDS, (0.0, 1.0, 10.0))
     ]
-    return KeptStudy(tuple(members), 4_000)
+    return KeptStudy(tuple(members), _schedule(4_000))
 
 
 STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve}
@@ -108,8 +108,6 @@ def run(arguments: Sequence[str]) -> int:
     for name, value in (("members", chosen.members), ("threads", chosen.threads)):
         if value is not None and value <= 0:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
-    os.nice(LOWEST_PRIORITY)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(chosen.threads)
     study = STUDIES[chosen.study]()
     dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites", progress=True))
@@ -174,5 +172,12 @@ def _with_this_commit(path: Path) -> list[str]:
     return commits
 
 
+def main() -> int:
+    """Run on this process's command line, at the lowest priority; whoever ends it with SIGTERM loses no more."""
+    os.nice(LOWEST_PRIORITY)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on."))
+    sys.exit(main())

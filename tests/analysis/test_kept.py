@@ -16,7 +16,6 @@ from larvae.checkpoint import load_json, save_json
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.member import MemberDirectory
-from sweeps.kept_study import STUDIES
 from tests.analysis.invented import frame, grid
 
 MEMBERS = [MemberConfig(tau=tau, alpha=alpha, seed=s) for tau in (0.0, 1.0) for alpha in (1.0, 64.0) for s in (0, 1)]
@@ -80,10 +79,3 @@ def test_each_value_is_compared_with_the_lowest_over_seeds_that_have_both() -> N
     assert list(mig["num_pairs"]) == [3, 2]
     assert list(mig["mean_difference"]) == pytest.approx([0.1 + 0.01, 1 + 0.05])
     assert (mig["p_holm"] >= mig["p_value"]).all()
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_members_of_a_kept_study_are_different_and_of_format_s_rules(name: str) -> None:
-    study = STUDIES[name]()
-    assert len({member.content_hash for member in study.members}) == len(study.members)
-    assert "dci" not in study.schedule.final_metrics
