@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +76,15 @@ def test_a_member_goes_on_from_its_checkpoint(tmp_path: Path, dataset: object) -
     history = load_json(kept(tmp_path, TINY))["history"]
     assert history[:2] == rows[:2]  # the third was not yet saved
     assert [row["iteration"] for row in history] == [1, 2, 3, 4]
+
+
+def test_it_has_the_lowest_priority_within_its_session_and_of_sessions() -> None:
+    told = "import os; from sweeps.kept_study import *; take_lowest_priority(); print(os.nice(0))"
+    told += "; print(AUTOGROUP.read_text() if AUTOGROUP.exists() else 'nice 19')"
+    command = [sys.executable, "-c", told]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True).stdout
+    assert printed.split()[0] == "19"
+    assert printed.split()[-2:] == ["nice", "19"]
 
 
 @pytest.mark.parametrize(
