@@ -228,7 +228,7 @@ def comparisons_table(figure: LabelRates) -> str:
     for dataset in figure.datasets:
         lines.append(f"  {written(dataset)}")
         lines.append(
-            f"    {'':<11}{'η':>6}{'pairs':>7}{'τ = 0':>8}{f'τ = {figure.tau:g}':>8}  {'difference':<24}p (Holm)"
+            f"    {'':<11}{'η':>6}{'pairs':>7}{'τ = 0':>8}{f'τ = {figure.tau:g}':>8} {'difference':<24}p (Holm)"
         )
         for regulariser in figure.regularisers:
             lines.extend(_table_line(comparison) for comparison in figure.panel(dataset, regulariser))
@@ -289,7 +289,7 @@ def _table_line(comparison: Comparison) -> str:
     rate = f"{100 * comparison.label_rate:g} %"
     tested = p_text(comparison.p_value, comparison.p_holm, starred=comparison.is_significant)
     beyond = " > s" if comparison.is_beyond_std else ""
-    return f"    {name:<11}{rate:>6}{pairs:>7}{''.join(means)}  {shown:<24}{tested:<7}{beyond}".rstrip()
+    return f"    {name:<11}{rate:>6}{pairs:>7}{''.join(means)} {shown:<24}{tested:<7}{beyond}".rstrip()
 
 
 def p_text(p_value: float, p_holm: float, *, starred: bool) -> str:
