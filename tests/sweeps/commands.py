@@ -21,7 +21,7 @@ from larvae.member import MemberDirectory, Row, train_member
 from sweeps import tau_sweep
 
 STUDY = "tiny"
-TINY = ("--preset", "quick", "--study", STUDY, "--batch-size", "4", "--evaluation-size", "200", "--no-compile")
+TINY = tuple(f"--preset quick --seeds 1 --study {STUDY} --batch-size 4 --evaluation-size 200 --no-compile".split())
 SCHEDULE = Schedule(iterations=20, log_every=5, evaluate_every=10, evaluation_size=200, final_metrics=("mig", "l2"))
 TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
 """What differs between equal runs."""
