@@ -170,9 +170,10 @@ def _labels(config: MemberConfig) -> str:
 
 def _training(trainer: Trainer, checkpoint: Path) -> list[str]:
     """How a model was trained, in words; its study where the checkpoint lies in one's folder."""
-    config, study = trainer.config, StudyDirectory(checkpoint.absolute().parents[2])
+    config, folders = trainer.config, list(checkpoint.absolute().parents)
     facts = [f"{trainer.iteration:,} iterations", f"η = {100 * config.label_rate:g} %", f"seed {config.seed}"]
-    return [f"study {study.path.name}", *facts] if study.read_record() else facts
+    is_of_study = len(folders) > 2 and StudyDirectory(folders[2]).read_record()  # STUDY/members/HASH/checkpoint.pt
+    return [f"study {folders[2].name}", *facts] if is_of_study else facts
 
 
 def _title(config: MemberConfig, facts: Sequence[str]) -> str:

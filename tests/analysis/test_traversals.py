@@ -298,6 +298,22 @@ def test_rows_are_the_data_the_baseline_and_larvae(models: Models) -> None:
     assert unsupervised.title == "β-VAE"
 
 
+def test_the_caption_says_how_models_were_trained(models: Models, tmp_path: Path) -> None:
+    """What they share once, the rest with each; the study where a checkpoint lies in one's folder."""
+    assert compared(models, "baseline", "larvae").training == "4 iterations, η = 20 %, seed 3"
+    other = dataclasses.replace(CONFIG, seed=4)
+    opened = datasets.open_dataset("dsprites", datasets.prepare("dsprites", models.source))
+    directory = MemberDirectory(tmp_path / "mine/members" / other.content_hash)
+    list(train_member(other, SHORT, opened, directory))
+    (tmp_path / "mine/study.json").write_text('{"name": "mine"}')
+    checkpoints = [Path(models.checkpoint("baseline")), directory.checkpoint]
+    shown = compare(checkpoints, Arguments(data_file=models.source))
+    assert shown.training == "4 iterations, η = 20 %"
+    titles = ["SS-β-TCVAE (seed 3)", "LaRVAE (β-TCVAE, τ = 1, study mine, seed 4)"]
+    assert [model.title for model in shown.models[1:]] == titles
+    assert shown.training in shown.notes[1]
+
+
 def test_factors_are_shown_in_the_order_given(models: Models) -> None:
     shown = compared(models, "baseline", "larvae", factors=("position_y", "shape"), steps=2)
     for model in shown.models:
