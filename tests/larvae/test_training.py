@@ -55,8 +55,8 @@ def independent_loss(
     mean, log_variance = model.encoder(images).chunk(2, dim=1)
     labelled_mean, mean, log_variance = mean[size:], mean[:size], log_variance[:size]
     samples = mean + torch.exp(0.5 * log_variance) * noise.latents
-    logits = model.decoder(samples)
-    reconstruction = F.binary_cross_entropy_with_logits(logits, batch.images, reduction="sum") / size
+    pixels = model.decoder(samples)
+    reconstruction = (pixels - batch.images).square().sum() / size + 0.5 * math.log(math.pi) * 64 * 64
     kl = (0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)).sum(1).mean()
     loss = reconstruction + kl
     if with_labels:
