@@ -221,12 +221,12 @@ def test_some_of_celeba_s_attributes_are_observed(prepared: dict[str, Prepared],
     assert trainer.num_latents == 2 + config.z_dim
     traversals = traverse(trainer, 3)
     assert [(traversal.factor, traversal.value_names) for traversal in traversals] == [
-        ("male", ("no", "yes")),
-        ("smiling", ("no", "yes")),
+        ("male", ("no", "≈no", "≈yes", "≈yes", "yes")),
+        ("smiling", ("no", "≈no", "≈yes", "≈yes", "yes")),
     ]
-    assert all(traversal.images.shape == (2, 3, SIZE, SIZE) for traversal in traversals)
+    assert all(traversal.images.shape == (STEPS, 3, SIZE, SIZE) for traversal in traversals)
     with Image.open(directory.traversal) as picture:
-        assert picture.size == (GAP + 3 * (SIZE + GAP), GAP + 2 * (SIZE + LINE + GAP))
+        assert picture.size == (GAP + (1 + STEPS) * (SIZE + GAP), GAP + 2 * (SIZE + LINE + GAP))
     with pytest.raises(InvalidInputError, match=r"^`factor` must be one of male, smiling, got young$"):
         traverse(trainer, 3, ["young"])
 
