@@ -17,7 +17,7 @@ struct Pixel {
 // The sum of term(pixel) over pixels first to last. By halves: rounding errors grow as the logarithm of their number.
 template <int N, class Term>
 Pixel<N> sum(int first, int last, const Term& term) {
-    constexpr int PIXELS = 16;  // of which more are not worth a call
+    constexpr int PIXELS = 16;  // summed one after another: fewer are not worth a call
     Pixel<N> total;
     if (last - first <= PIXELS) {
         for (int i = first; i < last; ++i) term(i, total);
