@@ -74,7 +74,7 @@ class TrainingWatch:
         return found if len(found) >= number else []
 
 
-def wait_until(found: Callable[[], Found], what: str, seconds: float = 90) -> Found:
+def wait_until(found: Callable[[], Found], what: str, seconds: float = 300) -> Found:
     """The first true value of a function that is called again and again; TimeoutError after some seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
