@@ -181,6 +181,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [math.nan if math.isnan(value) else float(p) for value, p in zip(values, corrected, strict=True)]
 
 
+def paired_results(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> list[tuple[float, float]]:
+    """Results of members, a row a seed on either side, for each seed of which both have one, seeds ascending."""
+    sides = [side[has_result(side, metric)].set_index("seed")[metric] for side in (first, second)]
+    pairs = pd.concat(sides, axis=1, join="inner").sort_index()
+    return [(float(one), float(other)) for one, other in pairs.to_numpy()]
+
+
 def paired_p_value(larvae: Sequence[float], baseline: Sequence[float]) -> float:
     """Two-sided p-value of the paired t-test; NaN, no test, for fewer than two pairs or equal differences.
 
@@ -261,11 +268,7 @@ def _comparison(cell: pd.DataFrame, tau: float, metric: str) -> Comparison:
     """Compare the members of one data set, regulariser and label rate."""
     label_rate = float(cell["label_rate"].iloc[0])
     baseline, larvae = (cell[cell["tau"] == value] for value in (BASELINE_TAU, tau))
-    results = {
-        name: side[has_result(side, metric)].set_index("seed")[metric]
-        for name, side in (("baseline", baseline), ("larvae", larvae))
-    }
-    pairs = pd.DataFrame(results).dropna()
+    pairs = paired_results(baseline, larvae, metric)
     return Comparison(
         dataset=str(cell["dataset"].iloc[0]),
         regulariser=str(cell["regulariser"].iloc[0]),
@@ -273,8 +276,8 @@ def _comparison(cell: pd.DataFrame, tau: float, metric: str) -> Comparison:
         metric=metric,
         baseline=estimate(baseline, label_rate, BASELINE_TAU, metric),
         larvae=estimate(larvae, label_rate, tau, metric),
-        pairs=tuple(zip(map(float, pairs["baseline"]), map(float, pairs["larvae"]), strict=True)),
-        p_value=paired_p_value(list(pairs["larvae"]), list(pairs["baseline"])),
+        pairs=tuple(pairs),
+        p_value=paired_p_value([second for _, second in pairs], [first for first, _ in pairs]),
         p_holm=math.nan,
     )
 

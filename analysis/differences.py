@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.comparisons import holm, paired_p_value
+from analysis.comparisons import holm, paired_p_value, paired_results
 from analysis.estimates import Parameter, has_result, mean_interval
 
 COMPARED_METRICS = ("mig", "mig_y", "mig_aligned", "l2")
@@ -31,12 +31,9 @@ def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFra
 def _difference(
     cell: pd.DataFrame, parameter: Parameter, value: float, lowest: float, metric: str
 ) -> dict[str, object]:
-    sides = {
-        side: cell[(cell[parameter.name] == at) & has_result(cell, metric)].set_index("seed")[metric]
-        for side, at in (("low", lowest), ("high", value))
-    }
-    pairs = pd.DataFrame(sides).dropna()
-    interval = mean_interval([float(difference) for difference in pairs["high"] - pairs["low"]])
+    first, second = (cell[cell[parameter.name] == at] for at in (lowest, value))
+    pairs = paired_results(first, second, metric)
+    interval = mean_interval([high - low for low, high in pairs])
     return {
         "label_rate": cell["label_rate"].iloc[0],
         parameter.name: value,
@@ -46,5 +43,5 @@ def _difference(
         "mean_difference": interval.mean,
         "ci_low": interval.low,
         "ci_high": interval.high,
-        "p_value": paired_p_value(list(pairs["high"]), list(pairs["low"])),
+        "p_value": paired_p_value([high for _, high in pairs], [low for low, _ in pairs]),
     }

@@ -37,6 +37,7 @@ from larvae.member import MemberDirectory, Row, one_line, train_member
 from sweeps import tau_sweep, z_dim_sweep
 from sweeps.options import QUICK_METRICS
 from sweeps.provenance import git_commit
+from sweeps.study import label
 
 LOWEST_PRIORITY = 19
 AUTOGROUP = Path("/proc/self/autogroup")
@@ -149,8 +150,7 @@ def _train_if_missing(member: MemberConfig, study: KeptStudy, dataset: Dataset, 
 
 def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> None:
     """Train a member to its end, with a bar that shows how far it is."""
-    title = f"tau={member.tau:g} alpha={member.alpha:g} z_dim={member.z_dim} label_rate={member.label_rate:g} "
-    title += f"{member.likelihood} seed={member.seed}"
+    title = label(member, ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed"))
     history: list[Row] = []
     with tqdm(total=schedule.iterations, desc=title, unit="iteration") as bar:
         try:
@@ -169,8 +169,8 @@ def _kept_file(member: MemberConfig, chosen: Arguments) -> Path:
 def _with_this_commit(path: Path) -> list[str]:
     """The commits that a member has been trained by, the one of now among them."""
     commits = load_json(path)["commits"] if path.exists() else []
-    if git_commit() not in commits:
-        commits.append(git_commit())
+    if (commit := git_commit()) not in commits:
+        commits.append(commit)
         save_json(path, {"commits": commits})
     return commits
 
