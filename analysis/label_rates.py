@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import comparisons, estimates, label_rate_figures, load, script, spread, style
+from sweeps.analysis import comparisons, estimates, load, script, spread, style
+from sweeps.analysis.figures import label_rate_figures
 
 STEM = "label_rates"
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import load_search, script, search_page, search_study, search_tables, searches, style
+from sweeps.analysis import script, style
+from sweeps.analysis.search import importances, load_search, page, ranking, tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +38,12 @@ def draw(arguments: Arguments) -> None:
     """Load, summarise, draw, write, and print the best. Raises InvalidInputError before anything is written."""
     study = arguments.study or load_search.find_search(arguments.tracking_uri)
     record = load_search.load_search(arguments.tracking_uri, study)
-    search = searches.summarise(record)
-    seeds = search_tables.seeds_frame(record, search)
-    configurations = search_tables.configurations_frame(seeds, search)
-    table = search_tables.best_table(configurations, search)
+    search = ranking.summarise(record)
+    seeds = tables.seeds_frame(record, search)
+    configurations = tables.configurations_frame(seeds, search)
+    table = tables.best_table(configurations, search)
     contents, shown = {}, []
-    for picture in search_page.pictures(record, search):
+    for picture in page.pictures(record, search):
         if picture.figure is None:
             print(f"left out: {picture.title} ({picture.missing})", file=sys.stderr)
             continue
@@ -55,13 +56,13 @@ def draw(arguments: Arguments) -> None:
         "search_seeds.csv": seeds.to_csv(index=False).encode(),
         "search_seeds.parquet": parquet.getvalue(),
         "search_configurations.csv": configurations.to_csv(index=False).encode(),
-        search_page.JOURNAL: search_study.journal(record, search),
-        "search_report.html": search_page.page(search, table, shown).encode(),
+        page.JOURNAL: importances.journal(record, search),
+        "search_report.html": page.page(search, table, shown).encode(),
     }
     script.write_all(arguments.output, contents)
     print(f"{search.heading}; mean ± sd over seeds")
     print(table.text if table.rows else "no configuration has finished yet")
-    for failure in searches.failures(record, search):
+    for failure in ranking.failures(record, search):
         print(f"failed: {failure}", file=sys.stderr)
     for name in contents:
         print(arguments.output / name)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import differences, estimates, load, script, sensitivity_figures, style
-from analysis.kept import load_kept
-from analysis.settings import by_setting
 from larvae.errors import InvalidInputError, require_known
+from sweeps.analysis import differences, estimates, load, script, style
+from sweeps.analysis.figures import sensitivity_figures
+from sweeps.analysis.load_kept import load_kept
+from sweeps.analysis.settings import by_setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,18 +16,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import load, script, style, traversal_figures
-from analysis.names import REGULARISER_NAMES
-from analysis.traversal_figures import Model, TraversalComparison
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, require_known
-from larvae.member import MemberDirectory, checkpoint_config, restore
+from larvae.member_directory import MemberDirectory
+from larvae.resuming import checkpoint_config, restore
 from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
-from sweeps.mlflow_names import FINISHED
+from sweeps.analysis import load, script, style
+from sweeps.analysis.figures import traversal_figures
+from sweeps.analysis.figures.traversal_figures import Model, TraversalComparison
+from sweeps.analysis.names import REGULARISER_NAMES
 from sweeps.study import StudyDirectory
+from sweeps.tracking.mlflow_names import FINISHED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,8 @@ from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
-from larvae.member import MemberDirectory, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
 
 METRICS = ("mig", "l2")
 

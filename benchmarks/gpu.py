@@ -37,9 +37,9 @@ from gpu_ways import VARIANTS
 from textbook import TextbookTrainer
 
 from larvae import datasets
-from larvae.checkpoint import save_json
 from larvae.config import MemberConfig
-from larvae.member import one_line
+from larvae.errors import one_line
+from larvae.files import save_json
 from larvae.training import Trainer
 
 WARM_UP = 20

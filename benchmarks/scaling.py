@@ -1,7 +1,7 @@
 """How many trials can one driver serve? The real driver, from Ray Tune's controller to MLflow, with simulated trials.
 
 Up to 1,000 nodes × 8 GPUs × 6 trials = 48,000 trials at once, on any machine: everything that runs in a sweep's own
-process is real (sweeps/tuning.py and Tune, the reporter, progress, MLflow's client), and what runs on other nodes is
+process is real (sweeps/driver/ and Tune, the reporter, progress, MLflow's client), and what runs on other nodes is
 simulated (`simulation/`). Each point is one process:
 
     python benchmarks/scaling.py --trials 48 480                     # prints what it measures, takes a minute
@@ -40,13 +40,14 @@ from simulation.writing import CountingClient, WriterInSimulatedTime
 
 from larvae.config import Schedule
 from larvae.hardware import processor_name
-from sweeps import connection, tracking, tuning
-from sweeps.packing import TrialResources
+from sweeps.driver import connection, tuner
+from sweeps.driver.member_reporter import MemberReporter
 from sweeps.progress import StudyProgress
-from sweeps.reporting import MemberReporter
+from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, grid
-from sweeps.tracking import Tracker
-from sweeps.trainable import TrialSettings
+from sweeps.tracking import tracker as writer
+from sweeps.tracking.tracker import Tracker
+from sweeps.trial.trainable import TrialSettings
 
 
 def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:
@@ -135,7 +136,7 @@ class Simulation:
         self.members_per_trial, self.folder = members_per_trial, folder
         self.study = simulated_study(round(load.trials * members_per_trial * arguments.waves), load.rows)
         self.cluster = SimulatedCluster(load, costs, self.report_seconds)
-        self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else tracking.MlflowClient)
+        self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else writer.MlflowClient)
         self.writer: WriterInSimulatedTime | None = None
         self.all_run: Used | None = None
         self.still_run: Used | None = None
@@ -143,7 +144,7 @@ class Simulation:
 
     def report_seconds(self) -> float:
         """How long trials gather rows before they report them; earlier versions of the project had 5 s always."""
-        chosen = getattr(tuning, "report_seconds", None)
+        chosen = getattr(tuner, "report_seconds", None)
         return chosen(self.load.trials) if chosen else 5.0
 
     def used(self) -> Used:
@@ -177,7 +178,7 @@ class Simulation:
 
     def run(self) -> dict[str, Any]:
         """Run it; what it took."""
-        tracking.MlflowClient = self.client
+        writer.MlflowClient = self.client
         self.folder.mkdir(parents=True, exist_ok=True)
         directory = StudyDirectory(self.folder / "study")
         self.cluster.on_wait, self.cluster.is_over = self.look, self.is_over
@@ -212,7 +213,7 @@ class Simulation:
             console = Console(file=file, width=160)
             with StudyProgress(labels, iterations, slots, console) as progress:
                 reporter = MemberReporter(tracker, progress, directory)
-                return tuning.train_all(self.study.members, settings, resources, directory, reporter, console)
+                return tuner.train_all(self.study.members, settings, resources, directory, reporter, console)
 
     def point(self, start: Used, made: Used, steady: tuple[Used, Used], trained: Used, closed: Used) -> dict[str, Any]:
         """What is written of it."""

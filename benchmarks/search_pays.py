@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 from larvae.config import MemberConfig
 from larvae.hardware import processor_name
 from sweeps import runner, search
-from sweeps.adaptive.runner import run_search
+from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
-from sweeps.adaptive.study import AdaptiveStudy
+from sweeps.adaptive.search_runner import run_search
 from sweeps.study import grid
 
 TAUS = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)

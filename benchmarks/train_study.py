@@ -24,7 +24,8 @@ from filelock import FileLock
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.hardware import device_name
-from larvae.member import MemberDirectory, Row, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
 
 
 def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float]) -> dict[str, Any]:

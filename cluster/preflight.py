@@ -15,12 +15,12 @@ from pathlib import Path
 import tyro
 
 from larvae import command_line, datasets
-from sweeps import connection
+from sweeps.driver import connection
 from sweeps.options import require_folder, require_gpus
 from sweeps.preflight.checks import Demand
 from sweeps.preflight.inspection import inspect, prepared_names
 from sweeps.session import new_console
-from sweeps.tracking_uri import take_passwords_off_command_line
+from sweeps.tracking.addresses import take_passwords_off_command_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

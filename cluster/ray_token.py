@@ -16,7 +16,7 @@ import tyro
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
-from sweeps.tokens import VARIABLE, find_or_make_token, find_token, how_to_read_token
+from sweeps.driver.tokens import VARIABLE, find_or_make_token, find_token, how_to_read_token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

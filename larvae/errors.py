@@ -18,3 +18,8 @@ def require_known(name: str, value: str, known: Iterable[str]) -> None:
     known = tuple(known)
     if value not in known:
         raise InvalidInputError(f"`{name}` must be one of {', '.join(known)}, got {value}")
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and the first line of its message."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -17,7 +17,8 @@ from torch import Tensor
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.functional import Structure, group_objective, structure_of
-from larvae.member import Member, Row
+from larvae.member import Member
+from larvae.member_directory import Row
 from larvae.training import Trainer
 
 Tensors = TypeVar("Tensors", bound=tuple[Tensor | None, ...])

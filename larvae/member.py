@@ -1,93 +1,28 @@
-"""A member's life on disk: trained in rows, checkpointed, resumed, finished or failed.
-
-A row is a plain dictionary: `iteration`, the mean of each loss term since the row before, metrics
-where the member was evaluated, `seconds` of this process since the row before, evaluation
-included, `seconds_per_iteration` of training alone, and the `timestamp` in seconds since the epoch.
-"""
+"""A member's life: trained in rows, checkpointed, resumed, finished or failed."""
 
 from __future__ import annotations
 
 import platform
 import time
-import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from larvae.checkpoint import load_checkpoint, load_json, save_bytes, save_checkpoint, save_json
-from larvae.config import FORMAT, MemberConfig, Schedule, require_format
+from larvae.checkpoint import save_checkpoint
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.errors import InvalidInputError
 from larvae.evaluation import evaluate
+from larvae.files import save_bytes
 from larvae.hardware import device_name
+from larvae.member_directory import MemberDirectory, Row
+from larvae.resuming import resume
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
-Row = dict[str, float]
 ARITHMETIC = ("torch", "device", "compiled", "native", "precision")
 """What of an environment decides about the last bits of results."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberDirectory:
-    """The files of one member."""
-
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def traversal(self) -> Path:
-        """All label traversals as one picture, written at the member's end."""
-        return self.path / "traversal.png"
-
-    def read_result(self) -> dict[str, Any] | None:
-        """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end.
-
-        None too where the file is damaged: the checkpoint has the history, and whoever goes on from it writes the
-        same end anew.
-        """
-        try:
-            result = load_json(self.result)
-        except (FileNotFoundError, InvalidInputError):
-            return None
-        return result if "status" in result else None
-
-    def write_result(
-        self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object
-    ) -> None:
-        """Write the member's end, whole and atomically."""
-        result = {"format": FORMAT, "status": status, "reason": reason, "config": config.to_dict()}
-        save_json(self.result, result | {"history": list(history), **more})
-
-    def write_failure(self, config: MemberConfig, error: Exception, history: Sequence[Row] = ()) -> str:
-        """Write the member's end by an error; return its reason, a line."""
-        reason, trace = one_line(error), "".join(traceback.format_exception(error))
-        self.write_result(config, "failed", history, reason, traceback=trace)
-        return reason
-
-    @property
-    def stopped_at(self) -> int | None:
-        """The iteration at which a search found the member to be none of the best and stopped it, if one did."""
-        result = self.read_result()
-        return result["stopped_at"] if result and result["status"] == "stopped" else None
-
-    def last_evaluation(self, iterations: int) -> Row | None:
-        """The final row of a member that finished at least `iterations`; None otherwise."""
-        result = self.read_result()
-        if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
-            return result["history"][-1]
-        return None
 
 
 class Member:
@@ -113,7 +48,7 @@ class Member:
         self.history: list[Row] = []
         self.environments: list[dict[str, Any]] = []
         if directory.checkpoint.exists():
-            state = _resume(self.trainer, directory.checkpoint, schedule.iterations)
+            state = resume(self.trainer, directory.checkpoint, schedule.iterations)
             self.history = state["history"]
             self.environments = state["environments"]
         self._enter(environment(self.trainer))
@@ -236,72 +171,3 @@ def environment(trainer: Trainer) -> dict[str, Any]:
         "native": trainer.is_native,
         "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),
     }
-
-
-def one_line(error: Exception) -> str:
-    """An error's kind and the first line of its message."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-def restore(checkpoint: Path, dataset: Dataset, *, device: str = "cpu") -> Trainer:
-    """The trainer of a member as its checkpoint has it.
-
-    Raises InvalidInputError when the file is not a whole checkpoint or not of this data set.
-    """
-    config, name = checkpoint_config(checkpoint), dataset.specification.name
-    if config.dataset != name:
-        raise InvalidInputError(f"`{checkpoint}` must be of the data set {name}, got one of {config.dataset}")
-    trainer = Trainer(config, dataset, device=device)
-    _load(trainer, _read(checkpoint, trainer), checkpoint)
-    return trainer
-
-
-def checkpoint_config(checkpoint: Path) -> MemberConfig:
-    """The configuration of the member that wrote a checkpoint. InvalidInputError when it is not whole or of today."""
-    config = _load_ours(checkpoint, "train the member again, or use the version that trained it").get("config") or {}
-    try:
-        return MemberConfig(**config)
-    except TypeError as error:
-        raise InvalidInputError(f"`{checkpoint}` must have a member's configuration, but: {error}") from None
-
-
-def _resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any]:
-    """Take over a checkpoint's state of training; return all of it."""
-    try:
-        state = _read(checkpoint, trainer)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{error}; delete it to train from the start") from None
-    reached = state["trainer"]["iteration"]
-    ended_there = reached == iterations == (state["history"] or [{}])[-1].get("iteration")
-    if reached >= iterations and not ended_there:
-        raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
-    _load(trainer, state, checkpoint)
-    return state
-
-
-def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
-    """A checkpoint of the trainer's configuration and data set; InvalidInputError when it is another's."""
-    state = _load_ours(checkpoint, "train the member again")
-    for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.fingerprint)):
-        if state.get(name) != ours:
-            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
-    if missing := {"trainer", "history", "environments"} - state.keys():
-        raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
-    return state
-
-
-def _load_ours(checkpoint: Path, remedy: str) -> dict[str, Any]:
-    """A whole checkpoint of today's format, or InvalidInputError. remedy: what to do about another format's."""
-    state = load_checkpoint(checkpoint)
-    require_format(state.get("format"), f"`{checkpoint}` was written", remedy)
-    return state
-
-
-def _load(trainer: Trainer, state: dict[str, Any], checkpoint: Path) -> None:
-    try:
-        trainer.load_state_dict(state["trainer"])
-    except (RuntimeError, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidInputError(
-            f"`{checkpoint}` must fit {trainer.num_latents} latents and its configuration, but: {reason}"
-        ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,9 @@ from larvae.datasets import Dataset
 from larvae.datasets.factors import FactorGrid, Factors
 from larvae.errors import InvalidInputError
 from larvae.streams import Stream
-from larvae.training import Trainer
+
+if TYPE_CHECKING:  # command lines name STEPS, and need no PyTorch
+    from larvae.training import Trainer
 
 STEPS = 5
 """Values of each factor that are shown; the paper's figures have five."""

@@ -27,17 +27,18 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from larvae import command_line, datasets
-from larvae.checkpoint import load_json, save_json
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.errors import InvalidInputError, NonFiniteLossError, require_known
+from larvae.errors import InvalidInputError, NonFiniteLossError, one_line, require_known
+from larvae.files import load_json, save_json
 from larvae.functional import can_compile
 from larvae.hardware import processor_name
-from larvae.member import MemberDirectory, Row, one_line, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
 from sweeps import tau_sweep, z_dim_sweep
 from sweeps.options import QUICK_METRICS
-from sweeps.provenance import git_commit
 from sweeps.study import label
+from sweeps.tracking.provenance import git_commit
 
 LOWEST_PRIORITY = 19
 AUTOGROUP = Path("/proc/self/autogroup")

@@ -28,12 +28,12 @@ from rich.text import Text
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory
-from sweeps import connection
-from sweeps.member_log import Event, MemberLog
-from sweeps.ray_folders import ray_folders
+from larvae.member_directory import MemberDirectory
+from sweeps.driver import connection
+from sweeps.driver.ray_folders import ray_folders
 from sweeps.session import new_console
 from sweeps.study import StudyDirectory
+from sweeps.trial.member_log import Event, MemberLog
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

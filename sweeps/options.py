@@ -16,7 +16,7 @@ from larvae import command_line
 from larvae.config import METRICS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from sweeps.study import StudyDirectory
-from sweeps.tracking_uri import take_passwords_off_command_line
+from sweeps.tracking.addresses import take_passwords_off_command_line
 
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""

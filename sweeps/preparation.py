@@ -15,16 +15,16 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import store
 from larvae.errors import InvalidInputError
-from sweeps import connection
+from sweeps.driver import connection
 from sweeps.options import StudyOptions
-from sweeps.packing import TrialResources, trial_resources
-from sweeps.places import GpuKind, gpu_kinds
 from sweeps.preflight.checks import Demand
 from sweeps.preflight.inspection import prepared_names, require_ready
+from sweeps.resources.places import GpuKind, gpu_kinds
+from sweeps.resources.shares import TrialResources, trial_resources
 from sweeps.study import Study, StudyDirectory, require_writable
-from sweeps.tracking import require_reachable
-from sweeps.tracking_uri import sqlite_path
-from sweeps.trainable import PreparedFile, TrialSettings
+from sweeps.tracking.addresses import sqlite_path
+from sweeps.tracking.tracker import require_reachable
+from sweeps.trial.trainable import PreparedFile, TrialSettings
 
 
 class Prepared(NamedTuple):

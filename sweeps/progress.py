@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from larvae.config import held_out
-from larvae.member import Row
+from larvae.member_directory import Row
 
 PLAIN_LINE_SECONDS = 30.0
 MOST_BARS = 24

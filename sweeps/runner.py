@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 
 from larvae.config import MemberConfig
-from larvae.member import Row
-from sweeps import connection, tuning
+from larvae.member_directory import Row
+from sweeps.driver import connection, tuner
+from sweeps.driver.member_reporter import MemberReporter
 from sweeps.options import StudyOptions
-from sweeps.packing import TrialResources, groups, size
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, prepare, trial_settings
 from sweeps.progress import StudyProgress, results_table
-from sweeps.reporting import MemberReporter
+from sweeps.resources.shares import TrialResources, groups, size
 from sweeps.session import held, new_console
 from sweeps.study import Study, StudyDirectory
 
@@ -51,7 +51,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
             with StudyProgress(labels, study.schedule.iterations, slots, console) as progress:
                 reporter = MemberReporter(session.tracker, progress, directory)
                 with session.reporting(reporter):
-                    interrupted = tuning.train_all(todo, settings, resources, directory, reporter, console)
+                    interrupted = tuner.train_all(todo, settings, resources, directory, reporter, console)
         return session.close(_summarise(study, directory, console), interrupted=interrupted)
 
 

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 
 from sweeps import options, runner
-from sweeps.adaptive.options import SearchOptions
-from sweeps.adaptive.runner import run_search
-from sweeps.adaptive.study import adaptive_study
+from sweeps.adaptive.adaptive_study import adaptive_study
+from sweeps.adaptive.search_options import SearchOptions
+from sweeps.adaptive.search_runner import run_search
 
 PRESETS = {
     "quick": SearchOptions(

@@ -14,16 +14,16 @@ from rich.console import Console
 
 from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
-from sweeps import connection
+from sweeps.driver import connection
+from sweeps.driver.member_reporter import MemberReporter
+from sweeps.driver.tokens import how_to_read_token
 from sweeps.options import StudyOptions
 from sweeps.preparation import Prepared
 from sweeps.progress import duration
-from sweeps.provenance import source_tags
-from sweeps.reporting import MemberReporter
 from sweeps.study import Study
-from sweeps.tokens import how_to_read_token
-from sweeps.tracking import UNREACHABLE, Tracker, require_own_experiment
-from sweeps.tracking_uri import is_server, masked, shown
+from sweeps.tracking.addresses import is_server, masked, shown
+from sweeps.tracking.provenance import source_tags
+from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment
 
 
 def new_console() -> Console:

@@ -13,10 +13,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from larvae import datasets
-from larvae.checkpoint import load_json, save_json
 from larvae.config import DEFAULT_GAMMA_TC, FORMAT, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory
+from larvae.files import load_json, save_json
+from larvae.member_directory import MemberDirectory
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def test_nothing_builds_on_the_analysis() -> None:
 
 
 def test_mlflow_has_one_writer_and_one_reader() -> None:
-    assert importers("mlflow") == {"sweeps/tracking.py", "analysis/load.py"}
+    assert importers("mlflow") == {"sweeps/tracking/tracker.py", "sweeps/analysis/load.py"}
 
 
 def test_only_the_analysis_draws() -> None:

@@ -109,10 +109,10 @@ class SimulatedCluster:
             ("ray", "cluster_resources", self.resources),
             ("ray", "nodes", self.nodes),
             ("sweeps.progress", "time", simulated_time),
-            ("sweeps.gauges", "time", simulated_time),
-            ("sweeps.waiting", "time", simulated_time),
-            ("sweeps.many_trials", "ray", fake),
-            ("sweeps.many_trials", "time", simulated_time),
+            ("sweeps.driver.gauges", "time", simulated_time),
+            ("sweeps.driver.waiting", "time", simulated_time),
+            ("sweeps.driver.many_trials", "ray", fake),
+            ("sweeps.driver.many_trials", "time", simulated_time),
         ]
         with contextlib.ExitStack() as stack:
             for module, name, value in replacements:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from larvae.config import MemberConfig, held_out
-from larvae.member import Row
+from larvae.member_directory import Row
 from sweeps.adaptive.objectives import Values
 from sweeps.adaptive.sampling import Suggestion
 

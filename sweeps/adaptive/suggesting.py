@@ -9,13 +9,13 @@ from typing import Any, Protocol
 from ray import tune
 
 from larvae.config import MemberConfig
-from larvae.member import Row
+from larvae.member_directory import Row
 from sweeps.adaptive.configurations import Configuration
-from sweeps.adaptive.search import Search
-from sweeps.packing import groups
-from sweeps.places import Place, Places
+from sweeps.adaptive.searching import Search
+from sweeps.driver.unsaved import Unsaved, UnsavedSearcher
+from sweeps.resources.places import Place, Places
+from sweeps.resources.shares import groups
 from sweeps.study import StudyDirectory
-from sweeps.unsaved import Unsaved, UnsavedSearcher
 
 
 class Audience(Protocol):

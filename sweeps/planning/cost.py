@@ -12,7 +12,7 @@ from larvae import datasets
 from larvae.config import FORMAT, METRICS, MemberConfig, Schedule
 from larvae.evaluation import applicable
 from larvae.group import Likeness, likeness
-from larvae.member import MemberDirectory, Row
+from larvae.member_directory import MemberDirectory, Row
 
 MOST_RESULTS = 100
 """Of a study's ended members the latest ones are read."""

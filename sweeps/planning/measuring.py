@@ -24,15 +24,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets.specification import Specification
+from larvae.errors import one_line
 from larvae.evaluation import applicable
 from larvae.group import Likeness
-from larvae.member import MemberDirectory, one_line
+from larvae.member_directory import MemberDirectory
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
-from sweeps.packing import TrialResources
 from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
-from sweeps.probing import CONTEXT_BYTES, PROBE_SECONDS
-from sweeps.trainable import MemberTrainable, TrialSettings
+from sweeps.resources.probe import CONTEXT_BYTES, PROBE_SECONDS
+from sweeps.resources.shares import TrialResources
+from sweeps.trial.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0
 """For about so long members of a kind train to time their iterations; less where there are many kinds."""

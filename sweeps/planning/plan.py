@@ -14,11 +14,11 @@ from rich.console import Console
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.group import Likeness, likeness
-from sweeps.packing import TrialResources
 from sweeps.planning.cost import Cost, kind_of
 from sweeps.planning.measuring import Measured, measure, roomiest_node
 from sweeps.progress import duration, makespan
-from sweeps.trainable import TrialSettings
+from sweeps.resources.shares import TrialResources
+from sweeps.trial.trainable import TrialSettings
 
 COMMAND_SECONDS = 20.0
 """What a command takes besides its trials: imports, Ray, MLflow, and to end them all."""

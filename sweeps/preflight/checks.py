@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sweeps.places import misfit
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.nodes import NEEDED, PACKAGES, Facts
-from sweeps.tracking_uri import shown
+from sweeps.resources.places import misfit
+from sweeps.tracking.addresses import shown
 
 CLOCK_SECONDS = 2.0
 """How far clocks may be apart before runs of different nodes seem out of order."""

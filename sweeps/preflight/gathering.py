@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from larvae.errors import InvalidInputError
 from sweeps.preflight import nodes
 from sweeps.preflight.nodes import DRIVERS_FILE, Clock, Facts, Question
-from sweeps.tracking_uri import shown
+from sweeps.tracking.addresses import shown
 
 ANSWER_SECONDS = 13.0
 """For the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong."""

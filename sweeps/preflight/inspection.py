@@ -12,9 +12,9 @@ from larvae import datasets
 from larvae.errors import InvalidInputError
 from sweeps.preflight import gathering
 from sweeps.preflight.checks import Demand, Finding, examine
+from sweeps.preflight.findings_table import advise, in_common, in_one_line, nodes_table
 from sweeps.preflight.gathering import Node
-from sweeps.preflight.reporting import advise, in_common, in_one_line, nodes_table
-from sweeps.tracking import require_reachable
+from sweeps.tracking.tracker import require_reachable
 
 MOST_ROWS = 40
 """Nodes that a table shows; of larger clusters, those that something is wrong with come first."""

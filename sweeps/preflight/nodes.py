@@ -15,7 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
-from sweeps.tracking_uri import is_server
+from sweeps.tracking.addresses import is_server
 
 PACKAGES = ("torch", "ray", "numpy")
 """Packages whose versions results and messages depend on."""

@@ -1,4 +1,4 @@
-"""Invented studies: as data frames, and logged as sweeps/tracking.py logs them."""
+"""Invented studies: as data frames, and logged as sweeps/tracking/tracker.py logs them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from analysis.load import LOGGED_METRICS
 from larvae.config import FORMAT, MemberConfig
-from sweeps import mlflow_names
+from sweeps.analysis.load import LOGGED_METRICS
+from sweeps.tracking import mlflow_names
 
 
 class Member(NamedTuple):
@@ -126,7 +126,7 @@ STUDIES = {
 
 
 def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
-    """Log a study as sweeps/tracking.py does: a run for the study, a run a member."""
+    """Log a study as sweeps/tracking/tracker.py does: a run for the study, a run a member."""
     experiment = client.create_experiment(name, tags={mlflow_names.FORMAT: str(FORMAT)})
     client.create_run(experiment, run_name=name, tags={"larvae.role": "study"})
     for row, member in zip(frame(members).to_dict("records"), members, strict=True):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.comparisons import (
+from larvae.errors import InvalidInputError
+from sweeps.analysis.comparisons import (
     Comparison,
     LabelRates,
     choose_members,
@@ -17,7 +18,6 @@ from analysis.comparisons import (
     holm,
     paired_p_value,
 )
-from larvae.errors import InvalidInputError
 from tests.analysis.invented import frame, grid, paired, panels
 
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis.estimates import (
+from larvae.errors import InvalidInputError
+from sweeps.analysis.estimates import (
     TAU,
     Z_DIM,
     estimate_sensitivity,
@@ -14,7 +15,6 @@ from analysis.estimates import (
     members_frame,
     summary_frame,
 )
-from larvae.errors import InvalidInputError
 from tests.analysis.invented import MIXED, frame, grid, with_ends
 
 

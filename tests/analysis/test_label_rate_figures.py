@@ -11,9 +11,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.comparisons import LabelRates, compare
-from analysis.label_rate_figures import STAR, draw_row, figure_notes, label_rate_figure
-from analysis.style import PALETTE, STYLE
+from sweeps.analysis.comparisons import LabelRates, compare
+from sweeps.analysis.figures.label_rate_figures import STAR, draw_row, figure_notes, label_rate_figure
+from sweeps.analysis.style import PALETTE, STYLE
 from tests.analysis.invented import paired, panels
 
 BASELINE = [0.1, 0.2, 0.3, 0.4]

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.load import (
+from larvae.config import FORMAT
+from larvae.errors import InvalidInputError
+from sweeps.analysis.load import (
     LOGGED_METRICS,
     converter,
     find_label_rate_study,
@@ -16,9 +18,7 @@ from analysis.load import (
     varied_parameters,
     varied_within_panels,
 )
-from larvae.config import FORMAT
-from larvae.errors import InvalidInputError
-from sweeps import mlflow_names
+from sweeps.tracking import mlflow_names
 from tests.analysis.invented import LABEL_RATES, MIXED, frame, grid, log_study, paired, panels
 
 

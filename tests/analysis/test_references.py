@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.references import reference
 from larvae.datasets.factors import FactorGrid
 from larvae.metrics.label_distance import label_distance
 from larvae.metrics.mig import mutual_information_gap
+from sweeps.analysis.references import reference
 from tests.analysis.invented import paired
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from matplotlib import image
 
-from analysis import scaling_curves
+from benchmarks import draw_scaling
 
-NUMBERS = [panel.name for panel in scaling_curves.PANELS]
+NUMBERS = [panel.name for panel in draw_scaling.PANELS]
 
 
 def point(label: str, trials: int, members: int = 1, mlflow: str = "none") -> dict[str, Any]:
@@ -29,13 +29,13 @@ POINTS = [
 
 
 def test_points_of_a_kind_are_one_curve_in_the_order_of_their_trials() -> None:
-    curves = {curve.label: curve.values("trials") for curve in scaling_curves.curves_of(POINTS)}
+    curves = {curve.label: curve.values("trials") for curve in draw_scaling.curves_of(POINTS)}
     assert curves == {"before": [48, 480], "now": [480], "now, 8 members a trial": [480]}
 
 
 def test_the_figure_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "scaling.json").write_text(json.dumps({"points": POINTS}))
-    code = scaling_curves.main(["--results", str(tmp_path / "scaling.json"), "--output", str(tmp_path / "out")])
+    code = draw_scaling.main(["--results", str(tmp_path / "scaling.json"), "--output", str(tmp_path / "out")])
     assert code == 0
     (written,) = (tmp_path / "out").iterdir()
     assert written.name == "scaling_driver.png"
@@ -47,7 +47,7 @@ def test_what_the_benchmark_did_not_write_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     (tmp_path / "scaling.json").write_text(content)
-    code = scaling_curves.main(["--results", str(tmp_path / "scaling.json"), "--output", str(tmp_path / "out")])
+    code = draw_scaling.main(["--results", str(tmp_path / "scaling.json"), "--output", str(tmp_path / "out")])
     error = capsys.readouterr().err
     assert code == 2
     assert error.count("\n") == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import search_comparison
-from analysis.search_comparison import courses
+from benchmarks import draw_search_pays
+from benchmarks.draw_search_pays import courses
 
 RESULTS = {
     "processor": "a machine",
@@ -30,7 +30,7 @@ def test_the_mean_is_of_what_each_repetition_has_and_unknown_before_all_have_som
 def test_the_figure_is_written(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(RESULTS))
     arguments = ["--results", str(tmp_path / "results.json"), "--output", str(tmp_path / "figures")]
-    assert search_comparison.main(arguments) == 0
+    assert draw_search_pays.main(arguments) == 0
     assert (tmp_path / "figures" / "search_comparison.png").stat().st_size > 10_000
 
 
@@ -50,7 +50,7 @@ def test_results_of_another_kind_are_one_line(
     path = tmp_path / "results.json"
     if content is not None:
         path.write_text(content)
-    assert search_comparison.main(["--results", str(path), "--output", str(tmp_path / "figures")]) == 2
+    assert draw_search_pays.main(["--results", str(path), "--output", str(tmp_path / "figures")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: `results` must be what benchmarks/search_pays.py wrote, got `{path}`: ")
     assert error.count("\n") == 1

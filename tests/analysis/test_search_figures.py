@@ -10,14 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from analysis import search_figures, search_landscapes
-from analysis.search_axes import axes_of
-from analysis.search_history import history
-from analysis.search_page import Picture, pictures
-from analysis.search_study import importances
-from analysis.search_surrogate import surrogate
-from analysis.searches import SearchResult, pareto_front, ranked, summarise
-from analysis.style import STYLE
+from sweeps.analysis.search import charts, landscapes
+from sweeps.analysis.search.axes import axes_of
+from sweeps.analysis.search.history import history
+from sweeps.analysis.search.importances import importances
+from sweeps.analysis.search.page import Picture, pictures
+from sweeps.analysis.search.ranking import SearchResult, pareto_front, ranked, summarise
+from sweeps.analysis.search.surrogate import surrogate
+from sweeps.analysis.style import STYLE
 from tests.analysis.invented_search import InventedSearch, describe, realistic, record, run_of, small
 
 SIX = (
@@ -111,7 +111,7 @@ def dots(ax: Axes, hollow: bool) -> np.ndarray:
 def test_the_history_shows_its_numbers_and_stopped_ones_hollow() -> None:
     known = record(small())
     shown = history(known, summarise(known), 0)
-    ax = search_figures.draw_history(Figure().subplots(), shown, 1)
+    ax = charts.draw_history(Figure().subplots(), shown, 1)
     assert sorted(map(tuple, dots(ax, hollow=True))) == [
         (e.budget, e.value) for e in shown.ends if e.status == "stopped"
     ]
@@ -125,7 +125,7 @@ def test_the_history_shows_its_numbers_and_stopped_ones_hollow() -> None:
 def test_a_slice_shows_stopped_configurations_hollow_and_others_filled(search: SearchResult) -> None:
     [axis, *_] = axes_of(search.space)
     ax = Figure().subplots()
-    search_landscapes.draw_slice(ax, search, axis, 0, room=2.0)
+    landscapes.draw_slice(ax, search, axis, 0, room=2.0)
     values = {round(c.values[0], 9) for c in search.having("stopped")}
     assert {round(y, 9) for y in dots(ax, hollow=True)[:, 1]} == values
     filled = {round(y, 9) for y in dots(ax, hollow=False)[:, 1]}
@@ -137,8 +137,8 @@ def test_a_slice_shows_stopped_configurations_hollow_and_others_filled(search: S
 def test_zero_has_a_place_of_its_own_left_of_the_range(search: SearchResult) -> None:
     model = surrogate(search, 0)
     assert model is not None
-    ax = search_landscapes.draw_observed(Figure().subplots(), search, model.axes[0], 0)
-    along = search_landscapes.draw_estimate(ax, model, 0, None)
+    ax = landscapes.draw_observed(Figure().subplots(), search, model.axes[0], 0)
+    along = landscapes.draw_estimate(ax, model, 0, None)
     assert along.places.min() == model.axes[0].position(0.1) > 0
     assert list(np.isnan(along.mean)) == list(~model.is_near(0, along.places))
     [bar] = ax.containers
@@ -147,15 +147,15 @@ def test_zero_has_a_place_of_its_own_left_of_the_range(search: SearchResult) -> 
 
 
 def test_the_estimate_says_what_it_is_and_what_it_leaves_out(search: SearchResult) -> None:
-    notes = " ".join(search_landscapes.sensitivity_notes(search, axes_of(search.space), 0, has_model=True))
+    notes = " ".join(landscapes.sensitivity_notes(search, axes_of(search.space), 0, has_model=True))
     for phrase in ("Gaussian process", "averaged over dim z, γ_tc of the finished", "95 % intervals", "flatters"):
         assert phrase in notes
-    few = search_landscapes.sensitivity_notes(search, axes_of(search.space), 0, has_model=False)
+    few = landscapes.sensitivity_notes(search, axes_of(search.space), 0, has_model=False)
     assert few[1] == f"Too few finished configurations for an estimate: {len(search.finished)}."
 
 
 def test_parallel_lines_of_stopped_configurations_have_no_end(search: SearchResult) -> None:
-    ax = search_figures.draw_parallel(Figure().subplots(), search, 0)
+    ax = charts.draw_parallel(Figure().subplots(), search, 0)
     lengths = [len(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) > 2]
     assert lengths.count(3) == len(search.having("stopped"))
     assert lengths.count(4) == len(search.finished)
@@ -166,7 +166,7 @@ def test_parallel_lines_of_stopped_configurations_have_no_end(search: SearchResu
 
 def test_the_pareto_front_is_drawn_as_the_stairs_of_what_was_reached() -> None:
     search = summarise(record(realistic(("mig", "l2"), 20)))
-    ax = search_figures.draw_pareto(Figure().subplots(), search, search.finished)
+    ax = charts.draw_pareto(Figure().subplots(), search, search.finished)
     [stairs] = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
     corners = list(zip(stairs.get_xdata(), stairs.get_ydata(), strict=True))
     assert corners == [c.values for c in pareto_front(search)]
@@ -178,13 +178,13 @@ def test_the_few_that_are_far_worse_lie_outside_of_the_view_and_are_counted() ->
     ends = [(0.3 + n / 1000, 0.4 + n / 1000) for n in range(12)]
     runs = [run_of(n, point, 0, end) for n, (point, end) in enumerate(zip(points, [*ends, (0.01, 0.9)], strict=True))]
     search = summarise(record(InventedSearch(describe(objectives=("mig", "l2")), runs)))
-    assert [c.number for c in search_figures.in_view(search)] == list(range(12))
-    [note, *_] = [text.get_text() for text in search_figures.pareto_figure(search).texts]
+    assert [c.number for c in charts.in_view(search)] == list(range(12))
+    [note, *_] = [text.get_text() for text in charts.pareto_figure(search).texts]
     assert "1 far worse lies outside" in " ".join(note.split())
 
 
 def test_importances_say_on_how_many_configurations_they_rest(search: SearchResult) -> None:
-    figure = search_figures.importance_figure(search, importances(search))
+    figure = charts.importance_figure(search, importances(search))
     assert f"{len(search.finished)} finished configurations" in figure.texts[0].get_text()
     [ax] = figure.axes
     assert len(ax.patches) == 2 * len(search.space.parameters)

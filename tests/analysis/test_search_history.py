@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.search_history import History, history
-from analysis.searches import ranked, summarise
+from sweeps.analysis.search.history import History, history
+from sweeps.analysis.search.ranking import ranked, summarise
 from tests.analysis.invented_search import (
     ITERATIONS,
     MS_PER_ITERATION,

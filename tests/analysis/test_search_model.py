@@ -9,8 +9,10 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from analysis.search_axes import Axis, axes_of
-from analysis.search_surrogate import (
+from sweeps.adaptive.space import parse_space
+from sweeps.analysis.search.axes import Axis, axes_of
+from sweeps.analysis.search.ranking import summarise
+from sweeps.analysis.search.surrogate import (
     FEWEST,
     Kernel,
     Surrogate,
@@ -19,8 +21,6 @@ from analysis.search_surrogate import (
     standardised,
     surrogate,
 )
-from analysis.searches import summarise
-from sweeps.adaptive.space import parse_space
 from tests.analysis.invented_search import InventedSearch, describe, realistic, record, run_of
 
 PARTS = (

@@ -11,9 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import search_report
-from analysis.load import find_pair_study, find_study, load_members
-from analysis.load_search import find_search, load_search
 from larvae.errors import InvalidInputError
+from sweeps.analysis.load import find_pair_study, find_study, load_members
+from sweeps.analysis.search.load_search import find_search, load_search
 from tests.analysis.invented import grid, log_study
 from tests.analysis.invented_search import InventedSearch, describe, log_search, record, run_of, small
 

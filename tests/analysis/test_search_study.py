@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from analysis.search_study import FANOVA, PED_ANOVA, Importances, importances, journal
-from analysis.searches import pareto_front, ranked, summarise
+from sweeps.analysis.search.importances import FANOVA, PED_ANOVA, Importances, importances, journal
+from sweeps.analysis.search.ranking import pareto_front, ranked, summarise
 from tests.analysis.invented_search import ITERATIONS, InventedSearch, Run, describe, realistic, record, run_of, small
 
 PARTS = ("tau=0.1:10:log", "gamma_tc=1:20:log")

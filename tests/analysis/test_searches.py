@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load_search import HELD_OUT
-from analysis.search_tables import best_table, configurations_frame, mean_and_deviation, seeds_frame
-from analysis.searches import SearchResult, best_in, failures, pareto_front, ranked, summarise
 from larvae.errors import InvalidInputError
+from sweeps.analysis.search.load_search import HELD_OUT
+from sweeps.analysis.search.ranking import SearchResult, best_in, failures, pareto_front, ranked, summarise
+from sweeps.analysis.search.tables import best_table, configurations_frame, mean_and_deviation, seeds_frame
 from tests.analysis.invented_search import InventedSearch, Run, describe, realistic, record, run_of, small
 
 POINT = {"tau": 1.0, "z_dim": 5, "gamma_tc": 4.0}

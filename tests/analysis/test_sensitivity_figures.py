@@ -7,10 +7,10 @@ from matplotlib.colors import same_color
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from analysis.estimates import TAU, Sensitivity, estimate_sensitivity
-from analysis.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
-from analysis.settings import by_setting
-from analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
+from sweeps.analysis.estimates import TAU, Sensitivity, estimate_sensitivity
+from sweeps.analysis.figures.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
+from sweeps.analysis.settings import by_setting
+from sweeps.analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends
 
 MIG, L2 = PANELS["mig"], PANELS["l2"]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.estimates import TAU, Z_DIM
-from analysis.settings import by_setting
+from sweeps.analysis.estimates import TAU, Z_DIM
+from sweeps.analysis.settings import by_setting
 from tests.analysis.invented import Member, frame, grid, with_ends
 
 

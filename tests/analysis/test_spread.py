@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.comparisons import LabelRates, compare
-from analysis.spread import (
+from sweeps.analysis.comparisons import LabelRates, compare
+from sweeps.analysis.spread import (
     FALLS_WITH_LABELS,
     LESS_VARIANCE,
     brown_forsythe_p_value,

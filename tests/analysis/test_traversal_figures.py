@@ -9,9 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 
-from analysis import style
-from analysis.traversal_figures import Model, TraversalComparison, draw_traversals, panel_picture
 from larvae.traversal import Traversal
+from sweeps.analysis import style
+from sweeps.analysis.figures.traversal_figures import Model, TraversalComparison, draw_traversals, panel_picture
 
 SIZE, GAP = 64, 4
 PITCH = SIZE + GAP

@@ -15,13 +15,15 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Param
 
-from analysis import load, traversals
+from analysis import traversals
 from analysis.traversals import Arguments, choose_pair, compare
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory, train_member
-from sweeps import mlflow_names
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
+from sweeps.analysis import load
+from sweeps.tracking import mlflow_names
 from tests.analysis.invented import Member, frame, grid, with_ends
 from tests.larvae import tiny_files
 from tests.larvae.tiny_files import Tiny
@@ -204,7 +206,7 @@ def prepared(tiny: Tiny, patch: pytest.MonkeyPatch, cache: Path) -> datasets.Dat
 def log_members(
     client: MlflowClient, study: str, root: Path, members: dict[str, MemberConfig]
 ) -> tuple[str, dict[str, str]]:
-    """Tag finished members as sweeps/tracking.py tags them; ids of the study's run and of theirs."""
+    """Tag finished members as sweeps/tracking/tracker.py tags them; ids of the study's run and of theirs."""
     experiment = client.create_experiment(study, tags={mlflow_names.FORMAT: str(FORMAT)})
     parent = client.create_run(experiment, run_name=study, tags={"larvae.role": "study"}).info.run_id
     runs = {}

@@ -13,10 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from analysis import load
-from sweeps import outbox
+from sweeps.analysis import load
 from sweeps.study import Study, StudyDirectory, grid
-from sweeps.tracking import Tracker, require_reachable
+from sweeps.tracking.tracker import Tracker, outbox, require_reachable
 from tests.cluster import mlflow_host
 from tests.cluster.mlflow_host import MLflowServer
 from tests.sweeps import commands

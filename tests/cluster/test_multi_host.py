@@ -21,7 +21,7 @@ import larvae
 import sweeps
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, store
-from sweeps.member_log import Event, MemberLog
+from sweeps.trial.member_log import Event, MemberLog
 from tests.cluster.hosts import CacheWatch, Host, Network, network, why_not
 from tests.sweeps.commands import (
     SCHEDULE,
@@ -48,7 +48,8 @@ PATIENCE = 300.0
 """Seconds: what several hosts do at once on a machine of two cores takes long."""
 PATIENTLY = f"""
 import sys
-from sweeps import connection, options, tau_sweep
+from sweeps.driver import connection
+from sweeps import options, tau_sweep
 from sweeps.preflight import gathering
 
 connection.CONNECT_SECONDS = gathering.ANSWER_SECONDS = gathering.LOOK_SECONDS = {PATIENCE}
@@ -218,7 +219,7 @@ def test_code_travels(swept: Swept) -> None:
     """Members have trained where the project cannot be imported but by Ray's workers."""
     for host in swept.workers:
         assert starts_by_host(swept.folder)[host.name] > 0
-        for module in ("larvae.member", "sweeps.trainable"):
+        for module in ("larvae.member", "sweeps.trial.trainable"):
             asked = host.run(sys.executable, "-c", f"import {module}")
             assert asked.returncode == 1
             assert "ModuleNotFoundError" in asked.stderr

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from larvae.checkpoint import load_checkpoint, save_bytes, save_checkpoint, save_json
+from larvae.checkpoint import load_checkpoint, save_checkpoint
 from larvae.errors import InvalidInputError
+from larvae.files import save_bytes, save_json
 
 STATE = {"iteration": 7, "history": [{"loss": 0.5}], "model": OrderedDict(weight=torch.arange(1000.0))}
 

@@ -16,7 +16,9 @@ from larvae.config import DEFAULT_GAMMA_TC, METRICS, MemberConfig, Schedule
 from larvae.datasets import SPECIFICATIONS, Dataset
 from larvae.datasets.factors import FactorGrid
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory, Row, restore, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
+from larvae.resuming import restore
 from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_index, traverse, traverse_data, traversed_values, value_names
 from tests.larvae import tiny_files

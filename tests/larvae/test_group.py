@@ -18,7 +18,8 @@ from larvae.datasets.layouts import PackedImages
 from larvae.datasets.on_device import PackedOnDevice
 from larvae.errors import InvalidInputError
 from larvae.group import Group, Report, likeness, train_together
-from larvae.member import Member, MemberDirectory, train_member
+from larvae.member import Member, train_member
+from larvae.member_directory import MemberDirectory
 from larvae.training import Trainer
 
 BASE = MemberConfig(batch_size=4, label_rate=0.001)

@@ -18,7 +18,8 @@ from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.factors import Factors
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
-from larvae.member import MemberDirectory, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
 from larvae.metrics.label_distance import label_distance
 from larvae.metrics.mig import mutual_information_gap
 from larvae.training import Trainer

@@ -18,7 +18,9 @@ from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
-from larvae.member import MemberDirectory, Row, checkpoint_config, restore, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
+from larvae.resuming import checkpoint_config, restore
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from larvae.checkpoint import load_checkpoint
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.member import MemberDirectory, Row, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
 from sweeps import tau_sweep
 
 STUDY = "tiny"

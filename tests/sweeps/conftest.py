@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from larvae.config import Schedule
 from larvae.datasets import Dataset
-from sweeps import connection
+from sweeps.driver import connection
 from sweeps.study import Study, StudyDirectory, grid
 
 FIXED = {"batch_size": 4}

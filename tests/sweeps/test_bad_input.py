@@ -174,7 +174,8 @@ def test_data_file_of_another_kind(folder: Path, capsys: pytest.CaptureFixture[s
 
 COMMAND = """
 import sys
-from sweeps import connection, options, tau_sweep
+from sweeps.driver import connection
+from sweeps import options, tau_sweep
 
 connection.CONNECT_SECONDS = 2
 sys.exit(options.main(tau_sweep.run))

@@ -17,7 +17,7 @@ from tests.sweeps.processes import ray_head
 
 WHERE = """
 import sys
-from sweeps import connection
+from sweeps.driver import connection
 
 connection.connect(sys.argv[1])
 import ray

@@ -19,7 +19,7 @@ from ray.core.generated import gcs_service_pb2
 
 from larvae.errors import InvalidInputError
 from larvae.private_folder import private_folder
-from sweeps import connection
+from sweeps.driver import connection
 from tests.sweeps.processes import listening
 
 TOKEN = "token-of-the-cluster"

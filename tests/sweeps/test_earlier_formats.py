@@ -17,7 +17,8 @@ import pytest
 from analysis import sensitivity, traversals
 from larvae import command_line, datasets
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory, checkpoint_config
+from larvae.member_directory import MemberDirectory
+from larvae.resuming import checkpoint_config
 from sweeps import logs, tau_sweep
 
 KEPT = Path(__file__).parents[1] / "kept/b802cca"

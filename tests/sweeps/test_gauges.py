@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeps import gauges
-from sweeps.gauges import StudyGauges
+from sweeps.driver import gauges
+from sweeps.driver.gauges import StudyGauges
 from sweeps.progress import StudyProgress
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.member import MemberDirectory, train_member
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
 from tests.sweeps.commands import (
     SCHEDULE,
     STUDY,

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from larvae.checkpoint import load_json
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
-from larvae.member import MemberDirectory, train_member
+from larvae.files import load_json
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
 from sweeps import kept_study
 from sweeps.kept_study import STUDIES, KeptStudy
 

@@ -11,7 +11,7 @@ import pytest
 
 from larvae.errors import InvalidInputError
 from sweeps import logs
-from sweeps.member_log import MOST_STARTS, MemberLog, starts_without_progress
+from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from tests.sweeps.commands import STUDY, sweep
 
 

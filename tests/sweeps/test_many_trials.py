@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ray.tune.execution import tune_controller
 
-from sweeps import many_trials
-from sweeps.many_trials import MOST_PENDING, PENDING, BatchingActorManager, report_seconds, tune_for
+from sweeps.driver import many_trials
+from sweeps.driver.many_trials import MOST_PENDING, PENDING, BatchingActorManager, report_seconds, tune_for
 from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
 
 

@@ -17,14 +17,16 @@ from rich.console import Console
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.group import Report, likeness
-from larvae.member import MemberDirectory
-from sweeps import packing, trainable, tuning
-from sweeps.member_log import MOST_STARTS, MemberLog
-from sweeps.packing import TrialResources, groups, trial_resources
-from sweeps.probing import Measurement, Outcome
-from sweeps.reporting import MemberReporter, trial_name
+from larvae.member_directory import MemberDirectory
+from sweeps.driver import tuner
+from sweeps.driver.member_reporter import MemberReporter, trial_name
+from sweeps.resources import shares
+from sweeps.resources.probe import Measurement, Outcome
+from sweeps.resources.shares import TrialResources, groups, trial_resources
 from sweeps.study import StudyDirectory
-from sweeps.trainable import MachineFaultError, MemberTrainable, TrialSettings
+from sweeps.trial import trainable
+from sweeps.trial.member_log import MOST_STARTS, MemberLog
+from sweeps.trial.trainable import MachineFaultError, MemberTrainable, TrialSettings
 from tests.sweeps.commands import (
     SCHEDULE,
     assert_all_in_mlflow,
@@ -81,14 +83,14 @@ def test_members_of_one_trial_each_have_their_own_end(
 
 
 def test_gpu_trials_take_as_many_members_as_the_probe_has_seen_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 8, "GPU": 2})
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 8, "GPU": 2})
     probed = []
 
     def probe(member: MemberConfig, together: int, tell: Callable[[str], None]) -> Measurement:
         probed.append(together)
         return measured if together <= fit else Measurement(Outcome.OUT_OF_MEMORY)
 
-    monkeypatch.setattr(packing, "probe_gpu_memory", probe)
+    monkeypatch.setattr(shares, "probe_gpu_memory", probe)
     measured = Measurement(Outcome.MEASURED, 3e9, 16e9)
     fit = 4
     assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 4, 4)  # τ = 1 and 5 have four alike
@@ -238,12 +240,12 @@ def test_members_out_of_memory_are_tried_again_alone_on_a_whole_gpu(
             reporter.on_trial_result(0, [], made, {"members": news})
         return False
 
-    monkeypatch.setattr(tuning, "_train", train)
+    monkeypatch.setattr(tuner, "_train", train)
     settings = TrialSettings(SCHEDULE, tmp_path, {}, {}, cpus=1, gpus=0.25, compile=True)
     console = Console(file=io.StringIO())
     todo = [MemberConfig(batch_size=4, seed=seed) for seed in range(3)]
     together = TrialResources(settings.cpus, settings.gpus, members=3)
-    assert not tuning.train_all(todo, settings, together, study_directory, reporter, console)
+    assert not tuner.train_all(todo, settings, together, study_directory, reporter, console)
     assert asked == [([3], 0.25), ([1, 1, 1], 1.0)]
     assert "3 members are tried again, each alone on a whole GPU" in console.file.getvalue()  # type: ignore[attr-defined]
     expected = "finished" if fits_alone else "failed"

@@ -13,13 +13,13 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from sweeps import moving
 from sweeps.adaptive.suggesting import Suggester
-from sweeps.moving import Moving
-from sweeps.places import Place, Places
-from sweeps.queueing import MemberQueue
+from sweeps.driver import moving
+from sweeps.driver.moving import Moving
+from sweeps.driver.queueing import MemberQueue
+from sweeps.driver.waiting import LOOK_SECONDS, LOST_SECONDS
+from sweeps.resources.places import Place, Places
 from sweeps.study import StudyDirectory
-from sweeps.waiting import LOOK_SECONDS, LOST_SECONDS
 from tests.sweeps.commands import (
     SCHEDULE,
     assert_all_in_mlflow,
@@ -38,9 +38,10 @@ QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshol
 SWEEP = """
 import sys
 
-from sweeps import moving, preparation, tau_sweep
-from sweeps.packing import TrialResources
-from sweeps.places import Place
+from sweeps.driver import moving
+from sweeps import preparation, tau_sweep
+from sweeps.resources.shares import TrialResources
+from sweeps.resources.places import Place
 
 places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.5, 1))
 preparation.trial_resources = lambda *given: TrialResources(1, 0.5, 1, places)  # as for GPUs that tell their sizes

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from larvae.checkpoint import save_json
 from larvae.config import METRICS
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
+from larvae.files import save_json
 from sweeps import options, runner, tau_sweep
 from sweeps.tau_sweep import PRESETS, TauSweepOptions
 

@@ -20,7 +20,7 @@ from larvae.errors import InvalidInputError
 from sweeps import label_rate_sweep, options, runner, tau_sweep, z_dim_sweep
 from sweeps.options import StudyOptions
 from sweeps.study import Study
-from sweeps.trainable import MemberTrainable, PreparedFile, TrialSettings
+from sweeps.trial.trainable import MemberTrainable, PreparedFile, TrialSettings
 from tests.sweeps.commands import SCHEDULE, STUDY, TINY, places, read_results, read_runs, schedule_flags, tracking_uri
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweeps import outbox
-from sweeps.outbox import News, Outbox, RefusedError
+from sweeps.tracking import outbox
+from sweeps.tracking.outbox import News, Outbox, RefusedError
 from tests.sweeps.processes import wait_until
 
 

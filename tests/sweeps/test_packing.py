@@ -4,9 +4,9 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from sweeps import packing
-from sweeps.packing import TrialResources, gpu_fraction, trial_resources
-from sweeps.probing import Measurement, Outcome, probe_gpu_memory
+from sweeps.resources import shares
+from sweeps.resources.probe import Measurement, Outcome, probe_gpu_memory
+from sweeps.resources.shares import TrialResources, gpu_fraction, trial_resources
 
 
 def test_unknown_trials_are_six_to_a_16_gb_card() -> None:
@@ -43,7 +43,7 @@ def test_trial_that_no_node_holds_is_refused(resources: TrialResources) -> None:
 @pytest.mark.parametrize("trials", range(1, 13))
 @pytest.mark.parametrize("gpus", [1, 2, 4])
 def test_concurrency_counts_every_share_of_every_gpu(trials: int, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 1000.0, "GPU": float(gpus)})
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 1000.0, "GPU": float(gpus)})
     assert TrialResources(1, 1 / trials).concurrency() == trials * gpus
 
 
@@ -62,5 +62,5 @@ def test_concurrency_counts_every_share_of_every_gpu(trials: int, gpus: int, mon
 def test_concurrency(
     resources: TrialResources, cluster: dict[str, float], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: cluster)
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: cluster)
     assert resources.concurrency() == number

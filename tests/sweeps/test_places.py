@@ -7,12 +7,12 @@ import random
 import pytest
 
 from larvae.config import MemberConfig
-from sweeps import packing
-from sweeps.packing import ASSUMED_TRIAL_BYTES, TrialResources, trial_places, trial_resources
-from sweeps.places import BINDING, Place, Places, gpu_kinds, request
+from sweeps.driver.queueing import MemberQueue
 from sweeps.preflight.gathering import Node
-from sweeps.probing import Measurement, Outcome
-from sweeps.queueing import MemberQueue
+from sweeps.resources import shares
+from sweeps.resources.places import BINDING, Place, Places, gpu_kinds, request
+from sweeps.resources.probe import Measurement, Outcome
+from sweeps.resources.shares import ASSUMED_TRIAL_BYTES, TrialResources, trial_places, trial_resources
 from tests.sweeps.preflight.invented import RTX_2080, V100_16, V100_32, gpu_node, node
 
 DECLARED = [
@@ -100,8 +100,8 @@ def test_cpus_limit_places() -> None:
 )
 def test_resources_of_a_trial(nodes: list[Node], expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measurement(Outcome.MEASURED, LARGE, float(V100_32.memory))
-    monkeypatch.setattr(packing, "probe_gpu_memory", lambda member, together, tell: measured)
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
+    monkeypatch.setattr(shares, "probe_gpu_memory", lambda member, together, tell: measured)
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
     resources = trial_resources(1, None, None, [MemberConfig(batch_size=2)], gpu_kinds(nodes))
     assert {place.resource for place in resources.places} == expected
     smallest = min(kind.memory for kind in gpu_kinds(nodes))
@@ -110,7 +110,7 @@ def test_resources_of_a_trial(nodes: list[Node], expected: set[str], monkeypatch
 
 
 def test_a_given_share_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
     given = trial_resources(1, 0.5, None, [MemberConfig()], gpu_kinds(DECLARED))
     assert given == TrialResources(1, 0.5, 1)
 

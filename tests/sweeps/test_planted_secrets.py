@@ -19,7 +19,7 @@ import requests
 
 from larvae.config import Schedule
 from larvae.datasets import Dataset
-from sweeps.ray_folders import ray_folders
+from sweeps.driver.ray_folders import ray_folders
 from tests.commands import ROOT
 from tests.sweeps.commands import STUDY, script
 from tests.sweeps.processes import free_port, running, trials_below, wait_until

@@ -12,9 +12,9 @@ import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from larvae.config import MemberConfig
-from sweeps import packing, probing
-from sweeps.packing import TrialResources, trial_resources
-from sweeps.probing import Measurement, Outcome, probe_gpu_memory
+from sweeps.resources import probe, shares
+from sweeps.resources.probe import Measurement, Outcome, probe_gpu_memory
+from sweeps.resources.shares import TrialResources, trial_resources
 
 MEMBERS = [MemberConfig(batch_size=2, seed=seed) for seed in range(8)]
 Step = Callable[[MemberConfig, int], Measurement]
@@ -23,8 +23,8 @@ Step = Callable[[MemberConfig, int], Measurement]
 @pytest.fixture
 def all_gpus_in_use(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Others hold both GPUs, and a wait is short."""
-    monkeypatch.setattr(probing, "SAY_SECONDS", 0.5)
-    monkeypatch.setattr(probing, "WAIT_SECONDS", 2.5)
+    monkeypatch.setattr(probe, "SAY_SECONDS", 0.5)
+    monkeypatch.setattr(probe, "WAIT_SECONDS", 2.5)
     group = placement_group([{"GPU": 2}])
     assert group.wait(30)
     yield
@@ -46,7 +46,7 @@ def test_a_probe_that_gets_no_gpu_waits_once_and_changes_nothing(given: int | No
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_gpu_that_becomes_free_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "SAY_SECONDS", 0.5)
+    monkeypatch.setattr(probe, "SAY_SECONDS", 0.5)
     others, said = placement_group([{"GPU": 2}]), list[str]()
     assert others.wait(30)
 
@@ -89,8 +89,8 @@ def _takes_long(member: MemberConfig, together: int) -> Measurement:
     ],
 )
 def test_what_else_goes_wrong_is_told(step: Step, seconds: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "_train_few_steps", step)
-    monkeypatch.setattr(probing, "PROBE_SECONDS", seconds)
+    monkeypatch.setattr(probe, "_train_few_steps", step)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", seconds)
     said: list[str] = []
     assert trial_resources(1, None, None, MEMBERS, tell=said.append) == TrialResources(1, 1 / 6, 8)
     (line,) = said
@@ -102,13 +102,13 @@ def test_a_step_that_runs_out_of_memory_says_so(monkeypatch: pytest.MonkeyPatch)
     def trainer(*args: object, **settings: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(probing.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(probing, "Trainer", trainer)
-    assert probing._train_few_steps(MEMBERS[0], 8) == Measurement(Outcome.OUT_OF_MEMORY)
+    monkeypatch.setattr(probe.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(probe, "Trainer", trainer)
+    assert probe._train_few_steps(MEMBERS[0], 8) == Measurement(Outcome.OUT_OF_MEMORY)
 
 
 def test_out_of_memory_halves_the_members_and_is_the_only_thing_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.ray, "cluster_resources", lambda: {"CPU": 8, "GPU": 2})
+    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 8, "GPU": 2})
     outcomes = [Outcome.OUT_OF_MEMORY, Outcome.OUT_OF_MEMORY, Outcome.NO_FREE_GPU]
     probed: list[int] = []
 
@@ -116,6 +116,6 @@ def test_out_of_memory_halves_the_members_and_is_the_only_thing_that_does(monkey
         probed.append(together)
         return Measurement(outcomes[len(probed) - 1])
 
-    monkeypatch.setattr(packing, "probe_gpu_memory", probe)
+    monkeypatch.setattr(shares, "probe_gpu_memory", probe)
     assert trial_resources(1, None, None, MEMBERS) == TrialResources(1, 1 / 6, 2)
     assert probed == [8, 4, 2]

@@ -17,8 +17,8 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from larvae.errors import InvalidInputError
-from sweeps.reachability import is_away
-from sweeps.tracking import require_reachable
+from sweeps.tracking.reachability import is_away
+from sweeps.tracking.tracker import require_reachable
 from tests.sweeps.processes import answering_server
 
 EXPIRED = (401, b'{"error_code": "UNAUTHENTICATED", "message": "Token expired"}')

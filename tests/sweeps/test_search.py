@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from larvae.member import MemberDirectory
+from larvae.member_directory import MemberDirectory
 from sweeps import options, search
 from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.study import StudyDirectory

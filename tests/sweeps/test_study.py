@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from larvae.checkpoint import save_json
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
+from larvae.files import save_json
 from sweeps.study import Study, StudyDirectory, grid, require_writable
 
 Build = Callable[..., Study]

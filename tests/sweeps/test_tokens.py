@@ -12,8 +12,8 @@ import pytest
 from cluster import ray_token
 from larvae import private_folder
 from larvae.errors import InvalidInputError
-from sweeps import tokens
-from sweeps.tokens import find_or_make_token, find_token, how_to_read_token
+from sweeps.driver import tokens
+from sweeps.driver.tokens import find_or_make_token, find_token, how_to_read_token
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from larvae.errors import InvalidInputError
-from sweeps import outbox, tracking
 from sweeps.study import Study, StudyDirectory
-from sweeps.tracking import Tracker, require_reachable
+from sweeps.tracking.tracker import Tracker, outbox, require_reachable, tracker
 
 Build = Callable[..., Study]
 
@@ -298,7 +297,7 @@ def test_what_a_server_that_is_gone_raises_is_understood() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(tracking.UNREACHABLE):
+    with pytest.raises(tracker.UNREACHABLE):
         MlflowClient(f"http://127.0.0.1:{port}").update_run("run", status="RUNNING")
     assert time.monotonic() - started < 30
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tracking_uri import is_server, kind_fault, masked, shown, sqlite_path, without_password
+from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path, without_password
 
 
 @pytest.mark.parametrize(

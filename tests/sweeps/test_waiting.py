@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from ray import tune
 
-from sweeps import waiting
-from sweeps.waiting import NodesLostError, NodeWatch, fits
+from sweeps.driver import waiting
+from sweeps.driver.waiting import NodesLostError, NodeWatch, fits
 
 TRIAL = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
 

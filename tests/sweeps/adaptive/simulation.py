@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from larvae.config import MemberConfig
-from larvae.member import Row
+from larvae.member_directory import Row
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
-from sweeps.adaptive.search import Search
+from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import parse_space
 
 SPACE = parse_space(["tau=0.1:10:log:zero", "gamma_tc=1:20:log"])

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from larvae.config import MemberConfig
-from larvae.member import Row
+from larvae.member_directory import Row
 from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.objectives import dominates
 from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
-from sweeps.adaptive.search import ATTEMPTS, Search
+from sweeps.adaptive.searching import ATTEMPTS, Search
 from sweeps.adaptive.space import parse_space
 from tests.sweeps.adaptive import simulation
 from tests.sweeps.adaptive.simulation import RULES, Disk, KilledError, quality, row_of, simulate, with_

@@ -16,13 +16,13 @@ from rich.console import Console
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.hardware import processor_name
-from larvae.member import MemberDirectory, Row
-from sweeps.packing import TrialResources
+from larvae.member_directory import MemberDirectory, Row
 from sweeps.planning import measuring
 from sweeps.planning.cost import Cost, Execution, cost_of, kind_of, read_results
 from sweeps.planning.measuring import Measured, roomiest_node
 from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
-from sweeps.trainable import TrialSettings
+from sweeps.resources.shares import TrialResources
+from sweeps.trial.trainable import TrialSettings
 
 MEMBER = MemberConfig(batch_size=4)
 SCHEDULE = Schedule(

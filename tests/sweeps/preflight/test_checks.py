@@ -8,10 +8,10 @@ from rich.console import Console
 from larvae.errors import InvalidInputError
 from sweeps.preflight import inspection
 from sweeps.preflight.checks import CACHE_BYTES, CLOCK_SECONDS, Finding, examine, listed, together
+from sweeps.preflight.findings_table import in_one_line
 from sweeps.preflight.gathering import Node
 from sweeps.preflight.inspection import Inspection
 from sweeps.preflight.nodes import Gpu
-from sweeps.preflight.reporting import in_one_line
 from tests.sweeps.preflight.invented import DEMAND, FACTS, RTX_2080, V100_16, V100_32, gpu_node, node
 
 OLD = Gpu("NVIDIA Tesla V100", 16 * 2**30, "sm_70", is_supported=False)

@@ -127,7 +127,7 @@ def test_builds_of_torch_and_generations_of_gpus(capability: int, built_for: lis
     assert has_code_for(capability, built_for) == runs
 
 
-@pytest.mark.parametrize("changed", ["sweeps/packing.py", "larvae/native/norms.h", "larvae/native/blocks.cpp"])
+@pytest.mark.parametrize("changed", ["sweeps/resources/shares.py", "larvae/native/norms.h", "larvae/native/blocks.cpp"])
 def test_the_digest_is_of_the_code(changed: str, tmp_path: Path) -> None:
     command = "from sweeps.preflight.nodes import code_digest; print(code_digest())"
     for name in ("larvae", "sweeps"):

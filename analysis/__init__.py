@@ -1,1 +1,0 @@
-"""From MLflow to the paper's figures: load, estimate, draw."""

@@ -1,0 +1,78 @@
+"""The files of a member, and the rows that its history is made of.
+
+A row is a plain dictionary: `iteration`, the mean of each loss term since the row before, metrics
+where the member was evaluated, `seconds` of this process since the row before, evaluation
+included, `seconds_per_iteration` of training alone, and the `timestamp` in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from larvae.config import FORMAT, MemberConfig
+from larvae.errors import InvalidInputError, one_line
+from larvae.files import load_json, save_json
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDirectory:
+    """The files of one member."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def traversal(self) -> Path:
+        """All label traversals as one picture, written at the member's end."""
+        return self.path / "traversal.png"
+
+    def read_result(self) -> dict[str, Any] | None:
+        """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end.
+
+        None too where the file is damaged: the checkpoint has the history, and whoever goes on from it writes the
+        same end anew.
+        """
+        try:
+            result = load_json(self.result)
+        except (FileNotFoundError, InvalidInputError):
+            return None
+        return result if "status" in result else None
+
+    def write_result(
+        self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object
+    ) -> None:
+        """Write the member's end, whole and atomically."""
+        result = {"format": FORMAT, "status": status, "reason": reason, "config": config.to_dict()}
+        save_json(self.result, result | {"history": list(history), **more})
+
+    def write_failure(self, config: MemberConfig, error: Exception, history: Sequence[Row] = ()) -> str:
+        """Write the member's end by an error; return its reason, a line."""
+        reason, trace = one_line(error), "".join(traceback.format_exception(error))
+        self.write_result(config, "failed", history, reason, traceback=trace)
+        return reason
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The iteration at which a search found the member to be none of the best and stopped it, if one did."""
+        result = self.read_result()
+        return result["stopped_at"] if result and result["status"] == "stopped" else None
+
+    def last_evaluation(self, iterations: int) -> Row | None:
+        """The final row of a member that finished at least `iterations`; None otherwise."""
+        result = self.read_result()
+        if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
+            return result["history"][-1]
+        return None

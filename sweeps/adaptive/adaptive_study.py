@@ -1,0 +1,97 @@
+"""From a search's command line to its study: the members that it may have, and the state that chooses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from larvae import datasets
+from larvae.config import MemberConfig
+from sweeps.adaptive.configurations import Configuration, Rules
+from sweeps.adaptive.sampling import Observation, Suggestion
+from sweeps.adaptive.search_options import SearchOptions
+from sweeps.adaptive.searching import Search
+from sweeps.adaptive.suggestion_log import SuggestionLog
+from sweeps.study import Study
+from sweeps.tracking import mlflow_names
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveStudy:
+    """A study whose members are chosen as results come in."""
+
+    options: SearchOptions
+    fixed: Mapping[str, Any]
+    """The fields of a configuration that do not vary, seed apart."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError where a corner of the space breaks a rule of MemberConfig or of the data set."""
+        for member in self.corners(seed=0):
+            num_images = datasets.specification(member.dataset).num_images
+            labelled = datasets.labelled_indices(num_images, member.label_rate, seed=0)
+            datasets.hold_out(labelled, member.held_out)
+
+    def member(self, suggestion: Suggestion, seed: int) -> MemberConfig:
+        return MemberConfig(**self.fixed, **self.options.chosen_space.fields(suggestion.point), seed=seed)
+
+    def corners(self, seed: int) -> list[MemberConfig]:
+        """The members of all parameters' lowest and of all parameters' highest values."""
+        fields = self.options.chosen_space.corners()
+        return [MemberConfig(**self.fixed, **corner, seed=seed) for corner in fields]
+
+    @property
+    def study(self) -> Study:
+        """The study before any member is known."""
+        options = self.options
+        rules = {
+            "space": str(options.chosen_space),
+            "sampler": options.sampler,
+            "objectives": " ".join(options.objectives),
+            "stopper": "asha" if options.stops else "none",
+            "first_rung": options.first_rung,
+            "reduction": options.reduction,
+            "first_seeds": options.first_seeds,
+            "search_seed": options.search_seed,
+        }
+        fixed = {name: list(value) if isinstance(value, tuple) else value for name, value in self.fixed.items()}
+        varied = (*options.chosen_space.parameters, "seed")
+        return Study(options.study, (), options.schedule, fixed=fixed | rules, varied=varied)
+
+    def search(self, rules: Rules, log: SuggestionLog) -> Search:
+        """The state that chooses members, from what earlier commands were suggested."""
+        sampler = self.options.chosen_sampler
+
+        def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
+            return sampler.suggest(number, known, attempt)
+
+        return Search(rules, ask, self.member, log.read(), log.append)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What MLflow remembers of the search with the study's run."""
+        options = self.options
+        described = {
+            "space": options.chosen_space.to_dict(),
+            "sampler": options.sampler,
+            "objectives": options.objectives,
+            "iterations": options.iterations,
+            "rungs": options.rungs,
+            "reduction": options.reduction,
+            "first_seeds": options.first_seeds,
+            "seeds": options.seeds,
+            "configurations": options.configurations,
+        }
+        return {mlflow_names.SEARCH: json.dumps(described)}
+
+
+def member_tags(configuration: Configuration) -> dict[str, str]:
+    """What MLflow remembers of a configuration with each of its members' runs."""
+    point = json.dumps(dict(configuration.suggestion.point))
+    return {mlflow_names.CONFIGURATION: str(configuration.number), mlflow_names.POINT: point}
+
+
+def adaptive_study(options: SearchOptions, preset: SearchOptions) -> AdaptiveStudy:
+    """preset: the options where nothing is given. Raises InvalidInputError when a rule is broken."""
+    return AdaptiveStudy(options, options.fixed_fields(preset))

@@ -1,0 +1,90 @@
+"""What people see of a search: its members in MLflow and on the terminal, the best so far, and the table at its end."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from larvae.config import MemberConfig
+from sweeps.adaptive.adaptive_study import member_tags
+from sweeps.adaptive.configurations import Configuration, Run
+from sweeps.adaptive.objectives import scores
+from sweeps.adaptive.sampling import Observation
+from sweeps.adaptive.searching import Search
+from sweeps.adaptive.space import Space
+from sweeps.progress import StudyProgress
+from sweeps.study import Study, StudyDirectory
+from sweeps.tracking.tracker import Tracker
+
+MOST_LISTED = 10
+
+
+class SearchReporter:
+    """Passes on to MLflow and the terminal how a search goes."""
+
+    def __init__(self, study: Study, space: Space, tracker: Tracker, progress: StudyProgress) -> None:
+        self.study, self.space, self.tracker, self.progress = study, space, tracker, progress
+
+    def welcome(self, configuration: Configuration, members: Sequence[MemberConfig]) -> None:
+        """A configuration has new members, to be trained or ended by an earlier command."""
+        self.tracker.add(members, member_tags(configuration))
+
+    def expect(self, members: Sequence[MemberConfig]) -> None:
+        """Members wait to be trained."""
+        self.progress.add({member.content_hash: self.study.label(member) for member in members})
+
+    def follow(self, search: Search) -> None:
+        """Something has changed: the best so far, and what is likely to come."""
+        self.progress.expected = iterations_to_come(search)
+        self.progress.best = "; ".join(f"best {self._described(search, best)}" for best in search.best()[:1])
+
+    def _described(self, search: Search, best: Observation) -> str:
+        values = ", ".join(
+            f"held-out {name} {value:.3f}" for name, value in zip(search.rules.objectives, best.values, strict=True)
+        )
+        seeds = search.num_seeds(best.number)
+        where = " ".join(f"{name}={value:g}" for name, value in self.space.fields(best.point).items())
+        return f"{values} with {where} ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
+def iterations_to_come(search: Search) -> int:
+    """Iterations of configurations that are not suggested yet, if they take as many as those that have ended."""
+    rules = search.rules
+    if search.is_exhausted:
+        return 0
+    ended = [c for c in search.configurations if c.stopped_at or all(run.status != "open" for run in c.first)]
+    each = statistics.fmean(sum(run.reached for run in c.runs) for c in ended) if ended else rules.iterations
+    return round(each * max(0, rules.configurations - len(search.configurations)))
+
+
+def search_table(search: Search, space: Space, directory: StudyDirectory) -> Table:
+    """The best configurations, means over seeds: the objectives on held-out labels, then metrics of whole data."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("configuration", overflow="fold")
+    objectives = [f"held-out {name}" for name in search.rules.objectives]
+    for heading in ("seeds", *objectives, "MIG", "l2"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    finished = [o for o in search.results() if o.status == "finished"]
+    for best in sorted(finished, key=lambda o: scores(o.values, search.rules.objectives), reverse=True)[:MOST_LISTED]:
+        runs = [run for run in search.configurations[best.number].runs if run.status == "finished"]
+        where = " ".join(f"{name}={value:g}" for name, value in space.fields(best.point).items())
+        values = [f"{value:.3f}" for value in best.values]
+        whole = [_whole_data_mean(runs, directory, metric) for metric in ("mig", "l2")]
+        table.add_row(where, str(len(runs)), *values, *whole)
+    return table
+
+
+def counts(search: Search) -> str:
+    """How many configurations came to which end, in words."""
+    statuses = [observation.status for observation in search.results()]
+    named = [f"{statuses.count(status)} {status}" for status in ("finished", "stopped", "failed", "running")]
+    return ", ".join(part for part in named if not part.startswith("0 "))
+
+
+def _whole_data_mean(runs: Sequence[Run], directory: StudyDirectory, metric: str) -> str:
+    results = [directory.member(run.config).read_result() for run in runs]
+    values = [result["history"][-1].get(metric) for result in results if result]
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):.3f}" if known else ""

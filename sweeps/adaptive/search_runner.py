@@ -1,0 +1,166 @@
+"""Runs an adaptive study: suggests, trains, stops and confirms until the search has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from pathlib import Path
+
+from larvae.config import MemberConfig
+from larvae.member_directory import MemberDirectory
+from sweeps.adaptive.adaptive_study import AdaptiveStudy
+from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.search_reporter import SearchReporter, counts, search_table
+from sweeps.adaptive.searching import Search
+from sweeps.adaptive.suggesting import Suggester
+from sweeps.adaptive.suggestion_log import SuggestionLog
+from sweeps.driver import tuner
+from sweeps.driver.member_reporter import MemberReporter
+from sweeps.planning.plan import Work, plan_study
+from sweeps.preparation import Prepared, prepare, trial_settings
+from sweeps.progress import StudyProgress
+from sweeps.resources.shares import TrialResources
+from sweeps.runner import at_once, failures
+from sweeps.session import Session, held, new_console
+from sweeps.trial.trainable import TrialSettings
+
+
+def run_search(adaptive: AdaptiveStudy) -> int:
+    """Run a search to its end, or go on with it. Returns the exit code: 0, 1 with failed members, 130 interrupted.
+
+    Raises InvalidInputError before anything is written.
+    """
+    options, study = adaptive.options, adaptive.study
+    sample = [member for seed in range(options.first_seeds) for member in adaptive.corners(seed)]
+    console = new_console()
+    prepared = prepare(study, options, sample, console)
+    settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
+    log = SuggestionLog(directory.path / "suggestions.jsonl")
+    rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
+    if options.plan:
+        work = _work(rules, sample[-1], resources.members, _ended(settings.members_directory))
+        plan_study(work, settings, resources, settings.members_directory, options.price, console)
+        return 0
+    with held(study, options, prepared, console, adaptive.tags) as session:
+        log.start(rules.parallel)
+        session.announce(*_headings(adaptive, rules, log, resources))
+        search, interrupted = _train(adaptive, rules, log, settings, session)
+        members = tuple(run.config for configuration in search.configurations for run in configuration.runs)
+        whole = dataclasses.replace(study, members=members)
+        directory.write_record(whole, prepared.fingerprints)
+        console.print(search_table(search, options.chosen_space, directory))
+        console.print(f"{len(search.configurations)} configurations: {counts(search)}")
+        return session.close(failures(whole, directory), interrupted=interrupted)
+
+
+def _train(
+    adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, settings: TrialSettings, session: Session
+) -> tuple[Search, bool]:
+    """Train what the search suggests; its state at the end, and whether the user stopped it."""
+    prepared, tracker, console = session.prepared, session.tracker, session.console
+    directory, resources = prepared.directory, prepared.resources
+    with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
+        reporter = MemberReporter(tracker, progress, directory)
+        audience = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
+        with session.reporting(reporter):
+            for _ in range(2):  # once more where members ran out of memory, and were then trained alone
+                search = adaptive.search(rules, log)
+                suggester = Suggester(search, directory, resources.members, audience, resources.places)
+                interrupted = tuner.train_suggested(suggester, settings, resources, directory, reporter)
+                if interrupted or not reporter.out_of_memory:
+                    break
+                interrupted = tuner.train_alone(settings, directory, reporter, console)
+    return suggester.search, interrupted
+
+
+def _slots(prepared: Prepared) -> int:
+    return prepared.resources.concurrency() * prepared.resources.members
+
+
+def _parallel(resources: TrialResources, first_seeds: int) -> int:
+    """Configurations that the cluster trains at once."""
+    trials_each = math.ceil(first_seeds / resources.members)
+    return max(1, resources.concurrency() // trials_each)
+
+
+def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resources: TrialResources) -> list[str]:
+    options = adaptive.options
+    known = len(log.read())
+    before = f", {known} of them suggested before" if known else ""
+    size = f"{rules.configurations} configurations{before} × up to {rules.iterations:,} iterations"
+    rungs = " and ".join(f"{rung:,}" for rung in rules.rungs)
+    stopping = f"the best 1/{rules.reduction} goes on at {rungs} iterations" if rungs else "all train to the end"
+    return [
+        f"Search {options.study}: {size}; {at_once(resources)}",
+        f"Space: {options.chosen_space}",
+        f"{options.sampler} for held-out {' and '.join(rules.objectives)}; {stopping}; "
+        f"{rules.first_seeds} to {rules.seeds} seeds each",
+    ]
+
+
+def _work(rules: Rules, example: MemberConfig, members_per_trial: int, ended: Counter[int]) -> Work:
+    """What is left at most, where all train to the end, and what is likely, where each rung stops its share.
+
+    ended: how many members have ended in earlier commands, by iterations; they cost nothing.
+    """
+    ends = [rules.iterations] * rules.configurations
+    most = _trials(rules, ends, members_per_trial)
+    likely = _trials(rules, likely_ends(rules), members_per_trial)
+    all_ended = Counter({rules.iterations: ended.total()})
+    return Work(
+        trials=tuple(_without(most, all_ended)),
+        example=example,
+        finished=ended.total(),
+        members=sum(map(len, most)),
+        expected=tuple(_without(likely, ended)),
+        assumption=f"if each rung stops {1 - 1 / rules.reduction:.0%}" if rules.rungs else "",
+        parallel=rules.parallel * math.ceil(rules.first_seeds / members_per_trial),
+    )
+
+
+def likely_ends(rules: Rules) -> list[int]:
+    """Iterations of each configuration, where each rung lets the best 1/reduction go on."""
+    ends: list[int] = []
+    left = rules.configurations
+    for rung in rules.rungs:
+        going_on = max(1, round(left / rules.reduction))
+        ends += [rung] * (left - going_on)
+        left = going_on
+    return ends + [rules.iterations] * left
+
+
+def _trials(rules: Rules, ends: list[int], members_per_trial: int) -> list[tuple[int, ...]]:
+    """Iterations of the members of each trial: configurations with these ends, and the seeds that are added."""
+    whole, rest = divmod(rules.first_seeds, members_per_trial)
+    sizes = [members_per_trial] * whole + [rest] * bool(rest)
+    first = [(end,) * size for end in ends for size in sizes]
+    return first + [(rules.iterations,)] * _added_seeds(rules, ends.count(rules.iterations))
+
+
+def _added_seeds(rules: Rules, finished: int) -> int:
+    """Seeds beyond the first: with each number of them the best 1/reduction gets another; the best of all gets all."""
+    steps = range(1, rules.seeds - rules.first_seeds + 1)
+    return sum(max(1, finished // rules.reduction**step) for step in steps) if finished else 0
+
+
+def _without(trials: list[tuple[int, ...]], ended: Counter[int]) -> list[tuple[int, ...]]:
+    """Trials without members that have ended."""
+    open_members = ended.copy()
+    left = []
+    for trial in trials:
+        members = []
+        for iterations in trial:
+            if open_members[iterations] > 0:
+                open_members[iterations] -= 1
+            else:
+                members.append(iterations)
+        left += [tuple(members)] * bool(members)
+    return left
+
+
+def _ended(members_directory: Path) -> Counter[int]:
+    """How many members have ended, by the iteration at which they finished or were stopped."""
+    results = [MemberDirectory(path.parent).read_result() for path in members_directory.glob("*/result.json")]
+    known = [result for result in results if result and result["status"] in ("finished", "stopped")]
+    return Counter(int(result.get("stopped_at") or result["history"][-1]["iteration"]) for result in known)

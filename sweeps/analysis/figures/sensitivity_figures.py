@@ -1,0 +1,79 @@
+"""Sensitivity to a parameter (Fig. 3 of the paper): numbers to figures, axes in, axes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sweeps.analysis.estimates import Sensitivity, caution
+from sweeps.analysis.style import (
+    PANELS,
+    STYLE,
+    Panel,
+    draw_curve,
+    draw_reference,
+    figure_with_notes,
+    legend_handle,
+    limit_axis,
+    missing_note,
+    points_note,
+)
+
+_PANEL_HEIGHT = 2.15  # inches
+
+
+def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
+    """MIG left, ℓ2 right, as far as they were measured; the parameter's values equally spaced, a line a label rate.
+
+    A row of panels a setting, all on one scale.
+    """
+    first = sensitivities[0]
+    with mpl.rc_context(STYLE):
+        figure = figure_with_notes(_PANEL_HEIGHT * len(sensitivities), figure_notes(sensitivities))
+        shape = (len(sensitivities), len(first.metrics))
+        axes = figure.subplots(*shape, sharey="col", squeeze=False)
+        for row, sensitivity in zip(axes, sensitivities, strict=True):
+            for ax, metric in zip(row, first.metrics, strict=True):
+                draw_sensitivity(ax, sensitivity, PANELS[metric])
+            row[0].set_title(sensitivity.setting, loc="left")
+        label_rates = sorted({rate for sensitivity in sensitivities for rate in sensitivity.label_rates})
+        handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
+    """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
+    positions = {value: float(position) for position, value in enumerate(sensitivity.values)}
+    rates = sensitivity.label_rates
+    dodge = min(0.2, 0.6 / len(rates)) if sensitivity.num_seeds > 1 else 0.0
+    for index, rate in enumerate(rates):
+        shift = dodge * (index - (len(rates) - 1) / 2)
+        curve = [e for e in sensitivity.estimates if e.metric == panel.metric and e.label_rate == rate]
+        draw_curve(ax, curve, np.array([positions[e.value] + shift for e in curve]), index, 0.4 * dodge)
+    ax.set_xticks(list(positions.values()), [f"{value:g}" for value in positions])
+    ax.set_xlim(-0.4, len(positions) - 0.6)
+    ax.set_xlabel(sensitivity.parameter.symbol)
+    ax.set_ylabel(panel.label)
+    limit_axis(ax, panel)
+    if panel.metric in sensitivity.references:
+        results = [e.seed_results for e in sensitivity.estimates if e.metric == panel.metric]
+        draw_reference([ax], sensitivity.references[panel.metric], np.ptp(np.concatenate(results)))
+    return ax
+
+
+def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
+    """What is written under the panels: what the points are, what to think of them, and which members are missing."""
+    first = sensitivities[0]._replace(setting="")
+    missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
+    points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
+    most = max(sensitivity.num_seeds for sensitivity in sensitivities)
+    return [
+        points_note(first.heading, most, points),
+        *caution(first.iterations),
+        *missing_note(missing, sum(sensitivity.num_members for sensitivity in sensitivities)),
+    ]

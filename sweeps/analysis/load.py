@@ -1,0 +1,307 @@
+"""MLflow to pandas: the only reader of what `sweeps.tracking` writes.
+
+A study is an experiment; its members are the runs tagged `larvae.role` = `member` (`sweeps.tracking.mlflow_names`). An
+adaptive search is read further by `sweeps.analysis.search.load_search`, over the connection that is made here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import requests
+
+from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
+from sweeps.tracking import mlflow_names
+from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
+from sweeps.tracking.database import require_database
+
+LOGGED_METRICS = (
+    "mig",
+    "mig_y",
+    "mig_aligned",
+    "l2",
+    "factor_vae_score",
+    "beta_vae_score",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "sap",
+    "modularity",
+)
+"""Not every data set and schedule has all of them."""
+REPEATED_OVER = ("label_rate", "seed")
+"""What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
+
+_COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *LOGGED_METRICS)
+"""What `load_members` gives beside the parameters."""
+_OF_ANOTHER_FORMAT = "give another --study, or draw it with the version that trained it"
+_PANEL = ("dataset", "regulariser")
+"""What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # needs no internet
+}
+
+
+def converter(kind: str) -> Callable[[str], object]:
+    """From MLflow's text to the value of a field, by its annotation; of a kind that is not known it stays text."""
+    known: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": lambda text: text == "True"}
+    return known.get(kind, str)
+
+
+_CONVERTERS = {field.name: converter(str(field.type)) for field in fields(MemberConfig)}
+
+
+def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
+    """All members of a study, one row each, in the order of their parameters.
+
+    Columns: name, hash, directory (of its checkpoint), status (MLflow's), iterations (trained so far), reason
+    (of a failure), LOGGED_METRICS, and what was logged as parameters: fields of MemberConfig in their types, any other
+    as text. Metrics are the last logged ones: results where status is FINISHED, NaN where none was logged. Of
+    several runs of one member the finished one counts, else the newest.
+    Raises InvalidInputError when the server, the study or its members cannot be found.
+    """
+    with connection(tracking_uri) as client:
+        rows = [member_row(client, run) for run in member_runs(client, experiment_of(client, study))]
+    if not rows:
+        raise InvalidInputError(f"`study` must have members, got {study} without any")
+    return distinct_members(rows)
+
+
+def find_study(tracking_uri: str, parameter: str) -> str:
+    """Name of the most recently created study that sweeps the parameter.
+
+    Its members vary the parameter and, beside label rate, seed and α, nothing else: searches are passed over.
+    Raises InvalidInputError when there is none.
+    """
+    return _newest_sweep(tracking_uri, lambda members: _varies(members, parameter), f"a study that varies {parameter}")
+
+
+def _varies(members: pd.DataFrame, parameter: str) -> bool:
+    varied = varied_parameters(members)
+    if sorted(varied) == sorted([parameter, "alpha"]):
+        return int(members.groupby("alpha")[parameter].nunique().min()) > 1
+    return varied == [parameter]
+
+
+def find_label_rate_study(tracking_uri: str) -> str:
+    """Name of the most recently created study that compares τ = 0 with τ > 0 at several label rates.
+
+    Raises InvalidInputError when there is none.
+    """
+
+    def compares(members: pd.DataFrame) -> bool:
+        if varied_within_panels(members) != ["tau"]:
+            return False
+        return members["tau"].min() == 0 and members["label_rate"].nunique() > 1
+
+    return _newest_sweep(tracking_uri, compares, "a study that compares τ = 0 with τ > 0 at several label rates")
+
+
+def find_pair_study(tracking_uri: str) -> str:
+    """Name of the most recently created study that has members with τ = 0 and with τ > 0.
+
+    Raises InvalidInputError when there is none.
+    """
+
+    def has_both(members: pd.DataFrame) -> bool:
+        return "tau" in members and members["tau"].min() == 0 < members["tau"].max()
+
+    return _newest_sweep(tracking_uri, has_both, "a study with members of τ = 0 and of τ > 0")
+
+
+def member_directory(tracking_uri: str, run_id: str) -> str:
+    """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
+    with connection(tracking_uri) as client:
+        tags = client.get_run(run_id).data.tags
+    if mlflow_names.DIRECTORY not in tags:
+        raise InvalidInputError(f"a run must be a member's, tagged `{mlflow_names.DIRECTORY}`, got {run_id}")
+    mlflow_names.require_format(tags, f"run {run_id} was written", _OF_ANOTHER_FORMAT)
+    return str(tags[mlflow_names.DIRECTORY])
+
+
+def varied_parameters(members: pd.DataFrame) -> list[str]:
+    """Parameters, label rate and seed apart, in which members differ."""
+    names = [name for name in members if name not in (*_COLUMNS, *REPEATED_OVER)]
+    return [str(name) for name in names if members[name].nunique() > 1]
+
+
+def varied_within_panels(members: pd.DataFrame) -> list[str]:
+    """Parameters, label rate and seed apart, in which members of one data set and one regulariser differ."""
+    if not set(_PANEL) <= set(members):
+        return varied_parameters(members)
+    panels = [panel for _, panel in members.groupby(list(_PANEL))]
+    varied = {name for panel in panels for name in varied_parameters(panel)}
+    return [name for name in varied_parameters(members) if name in varied]
+
+
+def newest_study(tracking_uri: str, is_wanted: Callable[[Any, Any], bool], description: str) -> str:
+    """The most recently created study whose experiment is wanted, asked with the client; InvalidInputError without."""
+    with connection(tracking_uri) as client:
+        for experiment in _experiments(client):
+            if is_wanted(client, experiment):
+                _require_format(experiment)
+                return str(experiment.name)
+    raise InvalidInputError(f"`tracking_uri` must hold {description}, got {shown(tracking_uri)}")
+
+
+def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
+    """The most recently created study that is no search and whose members' parameters are wanted."""
+
+    def is_wanted_sweep(client: Any, experiment: Any) -> bool:
+        members = pd.DataFrame([_parameters(run) for run in member_runs(client, experiment)])
+        return is_wanted(members) and mlflow_names.SEARCH not in study_tags(client, experiment)
+
+    return newest_study(tracking_uri, is_wanted_sweep, description)
+
+
+def experiment_of(client: Any, study: str) -> Any:
+    """MLflow's experiment of a study. Raises InvalidInputError when there is none, or one of an earlier format."""
+    experiments = {experiment.name: experiment for experiment in _experiments(client)}
+    if study not in experiments:
+        known = ", ".join(sorted(experiments)) or "(there is none)"
+        raise InvalidInputError(f"`study` must be one of {known}, got {study}")
+    _require_format(experiments[study])
+    return experiments[study]
+
+
+def _require_format(experiment: Any) -> None:
+    what = f"study {experiment.name} was written"
+    mlflow_names.require_format(experiment.tags, what, _OF_ANOTHER_FORMAT)
+
+
+def study_tags(client: Any, experiment: Any) -> dict[str, str]:
+    """Tags of a study's own run; none where a killed command left it without one."""
+    is_study = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.STUDY_ROLE)
+    found = client.search_runs([experiment.experiment_id], is_study, max_results=1)
+    return dict(found[0].data.tags) if found else {}
+
+
+def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of `member_row` for `member_runs` as a frame: one a member, in the order of their parameters."""
+    members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
+    return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
+
+
+def member_row(client: Any, run: Any) -> dict[str, object]:
+    """One member as a row of `load_members`."""
+    tags, status = run.data.tags, run.info.status
+    is_finished, has_reason = status == mlflow_names.FINISHED, status in (mlflow_names.FAILED, mlflow_names.STOPPED)
+    return {
+        "name": run.info.run_name,
+        "hash": tags.get(mlflow_names.MEMBER, run.info.run_id),
+        "directory": tags.get(mlflow_names.DIRECTORY, ""),
+        "status": status,
+        "iterations": int(tags[mlflow_names.ITERATIONS]) if is_finished else _iterations_so_far(client, run),
+        "reason": " ".join(tags.get(mlflow_names.REASON, "").split()) if has_reason else "",
+        **{name: value for name, value in _parameters(run).items() if name not in _COLUMNS},
+        **{metric: run.data.metrics.get(metric, float("nan")) for metric in LOGGED_METRICS},
+    }
+
+
+def _parameters(run: Any) -> dict[str, object]:
+    """What a run logged, in MemberConfig's order; the parameters of other versions come last, as text."""
+    logged = run.data.params
+    known = {name: convert(logged[name]) for name, convert in _CONVERTERS.items() if name in logged}
+    return known | {name: logged[name] for name in sorted(logged) if name not in known}
+
+
+def _iterations_so_far(client: Any, run: Any) -> int:
+    """The step of the last row an unfinished member logged."""
+    if "seconds_per_iteration" not in run.data.metrics:
+        return 0
+    return max(point.step for point in client.get_metric_history(run.info.run_id, "seconds_per_iteration"))
+
+
+def _experiments(client: Any) -> list[Any]:
+    """Experiments, newest first, without the one MLflow makes for itself."""
+    experiments = _all_pages(client.search_experiments, order_by=["creation_time DESC"])
+    return [experiment for experiment in experiments if experiment.experiment_id != "0"]
+
+
+def member_runs(client: Any, experiment: Any) -> list[Any]:
+    """The member runs of an experiment: unfinished ones first, then by start.
+
+    A sweep that was killed as it made a run leaves one without parameters, which says nothing.
+    """
+    runs = _all_pages(
+        client.search_runs,
+        experiment_ids=[experiment.experiment_id],
+        filter_string=mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE),
+    )
+    described = [run for run in runs if run.data.params]
+    return sorted(described, key=lambda run: (run.info.status == mlflow_names.FINISHED, run.info.start_time))
+
+
+def _all_pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]:
+    token: str | None = None
+    while True:
+        page = search(page_token=token, **arguments)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+@contextmanager
+def connection(tracking_uri: str) -> Iterator[Any]:
+    """An MlflowClient that gives up within seconds and turns MLflow's errors into InvalidInputError.
+
+    MLflow is imported here because that takes seconds, and after the environment, which it reads, is set.
+    """
+    _require_database_or_server(tracking_uri)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    try:
+        yield MlflowClient(tracking_uri)
+    except (MlflowException, SQLAlchemyError, ImportError) as error:
+        raise _not_readable(tracking_uri, error) from error
+
+
+def _require_database_or_server(tracking_uri: str) -> None:
+    """Raise InvalidInputError within seconds unless MLflow's data are there; create nothing."""
+    if fault := kind_fault(tracking_uri):
+        raise InvalidInputError(fault)
+    if path := sqlite_path(tracking_uri):
+        _require_tables(tracking_uri, path)
+    elif is_server(tracking_uri):
+        try:
+            requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
+        except requests.RequestException as error:
+            raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
+    else:
+        require_database(tracking_uri)
+
+
+def _require_tables(tracking_uri: str, path: Path) -> None:
+    """Check what MLflow does not: it creates a missing database, and makes its tables in a foreign one."""
+    if not path.is_file():
+        raise _not_readable(tracking_uri, "no such file")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("SELECT experiment_id FROM experiments LIMIT 1")
+    except sqlite3.DatabaseError as error:
+        raise _not_readable(tracking_uri, error) from error
+
+
+def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
+    """One line, whatever MLflow's message is."""
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    reason = masked(lines[0], tracking_uri)[:300]
+    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {reason}")

@@ -1,0 +1,93 @@
+"""MLflow to pandas for an adaptive search: its description, its members, and how they did on held-out labels."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from larvae.config import HELD_OUT_METRICS, held_out
+from larvae.errors import InvalidInputError
+from sweeps.analysis import load
+from sweeps.tracking import mlflow_names
+
+HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
+"""Metrics that a search may look at, logged at every evaluation."""
+
+
+class SearchRecord(NamedTuple):
+    """What MLflow holds of an adaptive search."""
+
+    study: str
+    description: dict[str, Any]
+    """Of the tag `larvae.search`: space, sampler, objectives, iterations, rungs, first_seeds, seeds, …"""
+    members: pd.DataFrame
+    """Rows of `load_members` with configuration (its number), point (of Optuna's axes, a dictionary), stopped_at
+    (iteration of the rung, NaN where it was not stopped) and ended_at (ms, NaN while it trains)."""
+    evaluations: pd.DataFrame
+    """One row an evaluation: hash, iteration, time (ms) and HELD_OUT, NaN where one was not logged."""
+
+
+def find_search(tracking_uri: str) -> str:
+    """Name of the most recently created study that is an adaptive search. InvalidInputError when there is none."""
+    return load.newest_study(
+        tracking_uri,
+        lambda client, experiment: mlflow_names.SEARCH in load.study_tags(client, experiment),
+        "an adaptive search (python sweeps/search.py makes one)",
+    )
+
+
+def load_search(tracking_uri: str, study: str) -> SearchRecord:
+    """Read a search. Raises InvalidInputError when the server or the study cannot be found, or it is no search."""
+    with load.connection(tracking_uri) as client:
+        experiment = load.experiment_of(client, study)
+        description = _description(study, load.study_tags(client, experiment))
+        runs = [run for run in load.member_runs(client, experiment) if mlflow_names.CONFIGURATION in run.data.tags]
+        rows = [_row(study, client, run) for run in runs]
+        evaluations = {str(row["hash"]): _evaluations(client, run) for row, run in zip(rows, runs, strict=True)}
+    if not rows:
+        raise InvalidInputError(f"`study` must have members, got {study} without any")
+    known = [frame.assign(hash=name) for name, frame in evaluations.items() if len(frame)]
+    columns = ["hash", "iteration", "time", *HELD_OUT]
+    together = pd.concat(known, ignore_index=True) if known else pd.DataFrame()
+    return SearchRecord(study, description, load.distinct_members(rows), together.reindex(columns=columns))
+
+
+def _description(study: str, tags: dict[str, str]) -> dict[str, Any]:
+    if mlflow_names.SEARCH not in tags:
+        advice = "a sweep of one parameter is drawn by analysis/sensitivity.py"
+        raise InvalidInputError(f"`study` must be an adaptive search, got {study}: {advice}")
+    return _parsed(study, mlflow_names.SEARCH, tags[mlflow_names.SEARCH])
+
+
+def _row(study: str, client: Any, run: Any) -> dict[str, object]:
+    tags = run.data.tags
+    return {
+        **load.member_row(client, run),
+        "configuration": int(tags[mlflow_names.CONFIGURATION]),
+        "point": _parsed(study, mlflow_names.POINT, tags.get(mlflow_names.POINT, "")),
+        "stopped_at": float(tags.get(mlflow_names.STOPPED_AT) or "nan"),
+        "ended_at": float(run.info.end_time or "nan"),
+    }
+
+
+def _parsed(study: str, tag: str, text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise InvalidInputError(f"tags `{tag}` of `study` must be JSON objects, got {study} with {text!r}") from None
+
+
+def _evaluations(client: Any, run: Any) -> pd.DataFrame:
+    """Evaluations of one member, ascending; of a step that was logged twice the later one counts."""
+    points = [
+        (point.step, point.timestamp, name, point.value)
+        for name in HELD_OUT
+        if name in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, name)
+    ]
+    long = pd.DataFrame(points, columns=["iteration", "time", "metric", "value"])
+    wide = long.pivot_table(index="iteration", columns="metric", values="value", aggfunc="last")
+    wide = wide.rename_axis(columns=None)
+    return wide.assign(time=long.groupby("iteration")["time"].max()).reset_index()

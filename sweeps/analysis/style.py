@@ -1,0 +1,200 @@
+"""How figures look: the palette, and the dots, lines, axes, legends and notes that several of them share."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from sweeps.analysis.estimates import CONFIDENCE, Estimate, MissingMember
+from sweeps.analysis.references import Reference
+from sweeps.tracking.mlflow_names import FAILED
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#595959"
+PALE = "#A6A6A6"
+"""Of what was stopped."""
+SCALE = ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.08, 1, 256)), "better_is_darker")
+"""For values and for the order of suggestions: the better or the later, the darker."""
+SEED_DOTS: dict[str, Any] = {"s": 7, "alpha": 0.45, "linewidths": 0, "zorder": 2.5}
+"""Seeds of a search, in the colour of their configuration."""
+STOPPED_DOTS: dict[str, Any] = {"s": 11, "facecolors": "none", "edgecolors": PALE, "linewidths": 0.7, "zorder": 2}
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+}
+TEXT_WIDTH = 5.5
+"""Inches: the text width of the paper's one-column layout."""
+SMALLEST_RANGE = 0.02
+"""Of an axis, or of colours, in the metric's units: smaller differences would look like effects."""
+
+_NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
+
+
+class Panel(NamedTuple):
+    """One metric's axes: label and the values the metric can take."""
+
+    metric: str
+    label: str
+    lowest: float
+    highest: float
+
+
+PANELS = {
+    panel.metric: panel
+    for panel in (
+        Panel("mig", "MIG (higher is better)", 0.0, 1.0),
+        Panel("l2", r"$\ell_2$ (lower is better)", 0.0, float("inf")),
+        Panel("factor_vae_score", "FactorVAE score (higher is better)", 0.0, 1.0),
+    )
+}
+
+
+def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
+    """An empty figure for panels (their height in inches, legend included) with notes in small print below."""
+    lines = [line for note in notes for line in textwrap.wrap(note, _NOTE_LINE_LENGTH)]
+    notes_height = _NOTE_LINE_HEIGHT * (len(lines) + 0.5)
+    height = panels_height + notes_height
+    bottom = notes_height / height
+    layout = ConstrainedLayoutEngine(rect=(0, bottom, 1, 1 - bottom), w_pad=0.06)
+    figure = Figure(figsize=(TEXT_WIDTH, height), layout=layout)
+    figure.text(
+        0.012,
+        bottom - 0.2 * _NOTE_LINE_HEIGHT / height,
+        "\n".join(lines),
+        va="top",
+        fontsize=_NOTE_SIZE,
+        color=GREY,
+        parse_math=False,
+    )
+    return figure
+
+
+def points_note(heading: str, num_seeds: int, estimates: Iterable[Estimate]) -> str:
+    """What curves are of, what their points are, and what hollow ones are, where there are some."""
+    points = "one seed"
+    if num_seeds > 1:
+        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {num_seeds} seeds"
+    hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
+    return f"{heading}; {points}{hollow}"
+
+
+def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:
+    """Which members are missing, a few by name, failures first; nothing where none is."""
+    if not missing:
+        return []
+    ordered = sorted(missing, key=lambda member: member.status != FAILED)
+    named = [textwrap.shorten(member.description, 80, placeholder=" …)") for member in ordered[:most_named]]
+    more = f", and {len(ordered) - most_named} more; see CSV" if len(ordered) > most_named else ""
+    return [f"{len(ordered)} of {num_members} members missing: {', '.join(named)}{more}"]
+
+
+def draw_curve(ax: Axes, curve: Sequence[Estimate], positions: NDArray[np.float64], index: int, dots: float) -> None:
+    """Line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
+
+    positions: where on the x axis the estimates lie, (len(curve),). dots: how far from there the seeds lie.
+    """
+    colour = PALETTE[index % len(PALETTE)]
+    means = np.array([estimate.interval.mean for estimate in curve])
+    if any(estimate.num_seeds > 1 for estimate in curve):
+        half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
+        ax.errorbar(positions, means, half_widths, color=colour, linewidth=1.1, elinewidth=0.9, capsize=2)
+        seeds = np.array(
+            [(x + dots, result) for x, e in zip(positions, curve, strict=True) for result in e.seed_results]
+        )
+        ax.scatter(seeds[:, 0], seeds[:, 1], s=6, color=colour, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False)
+    else:
+        ax.plot(positions, means, color=colour, linewidth=0.7)
+    complete = np.array([estimate.is_complete for estimate in curve], bool)
+    for chosen, face in ((complete, colour), (~complete, "white")):
+        chosen = chosen & np.isfinite(means)
+        if chosen.any():  # nothing, unclipped, would lie at the figure's corner, and the layout would make room for it
+            style = _marker(index, face) | {"linestyle": "none", "zorder": 3, "clip_on": False}
+            ax.plot(positions[chosen], means[chosen], **style)
+
+
+def limit_axis(ax: Axes, panel: Panel) -> None:
+    """Keep the y axis high enough for small differences to look small, and within what the metric can be."""
+    low, high = ax.get_ylim()
+    growth = max(0.0, SMALLEST_RANGE - (high - low)) / 2
+    ax.set_ylim(max(low - growth, panel.lowest), min(high + growth, panel.highest))
+
+
+def draw_reference(row: Sequence[Axes], reference: Reference, data_height: float, smallest_share: float = 0.4) -> None:
+    """A dashed line, unless the axis would have to grow so far that the data are flat: then a note at its edge.
+
+    row: axes that share their y axis; the last is labelled. data_height: of all its data, in the metric's units.
+    smallest_share: of the axis' height, what the data must keep for a line beyond them.
+    """
+    label = f"{reference.label} {f'{reference.value:.3f}'.lstrip('0')}"
+    style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 7, "color": GREY}
+    lifted: dict[str, Any] = {"xytext": (0, 1), "textcoords": "offset points"}
+    labelled = row[-1]
+    low, high = labelled.get_ylim()
+    height = max(high, reference.value) - min(low, reference.value)
+    if height == high - low or data_height >= smallest_share * height:
+        labelled.set_ylim(min(low, reference.value - 0.08 * height), max(high, reference.value + 0.08 * height))
+        for ax in row:
+            ax.axhline(reference.value, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+        labelled.annotate(label, (1, reference.value), xycoords=labelled.get_yaxis_transform(), **lifted, **style)
+    else:
+        arrow, edge = ("↑", 1.0) if reference.value > high else ("↓", 0.0)
+        labelled.annotate(f"{arrow} {label}", (1, edge), xycoords="axes fraction", **lifted, **style)
+
+
+def legend_handle(index: int, label: str) -> Line2D:
+    """A curve's line and marker for a legend."""
+    return Line2D([], [], linewidth=1.1, label=label, **_marker(index, PALETTE[index % len(PALETTE)]))
+
+
+def dot_handle(label: str, colour: Any, small: bool = False) -> Line2D:
+    """A dot for a legend: of a mean, or small, of seeds."""
+    size, alpha = (2.6, 0.5) if small else (4, 1)
+    return Line2D([], [], color=colour, marker="o", markersize=size, alpha=alpha, linestyle="none", label=label)
+
+
+def stopped_handle(label: str) -> Line2D:
+    """Of what was stopped, for a legend."""
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.3, "markerfacecolor": "none", "markeredgewidth": 0.7}
+    return Line2D([], [], color=PALE, linestyle="none", label=label, **style)
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as a file's content, `png` or `pdf`; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return buffer.getvalue()
+
+
+def _marker(index: int, face: str) -> dict[str, Any]:
+    colour = PALETTE[index % len(PALETTE)]
+    return {
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4,
+        "color": colour,
+        "markerfacecolor": face,
+        "markeredgewidth": 0.9,
+    }

@@ -1,0 +1,101 @@
+"""Passes on what Ray Tune's trials report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from larvae.config import MemberConfig
+from sweeps.driver.unsaved import Unsaved
+from sweeps.progress import StudyProgress
+from sweeps.study import StudyDirectory
+from sweeps.tracking.tracker import Tracker
+from sweeps.trial.trainable import machine_fault
+
+
+class MemberReporter(Unsaved, tune.Callback):
+    """Passes on to MLflow and the terminal what trials report."""
+
+    def __init__(self, tracker: Tracker, progress: StudyProgress, directory: StudyDirectory) -> None:
+        self.tracker = tracker
+        self.progress = progress
+        self.directory = directory
+        self.open: set[str] = set()
+        self.out_of_memory: dict[str, MemberConfig] = {}
+        """Members to be tried again, each with a GPU of its own."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        for member in members_of(trial):
+            self.open.add(member.content_hash)
+            self.tracker.start(member.content_hash)
+            self.progress.start(member.content_hash)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        for name, news in result.get("members", {}).items():
+            self.tracker.log(name, news["rows"])
+            self.progress.update(name, news["rows"])
+            if news["status"] in ("finished", "failed"):
+                self._end(name, news["status"], news["reason"])
+            elif news["status"] == "out_of_memory":
+                self.open.discard(name)
+                self.progress.wait(name)
+                self.out_of_memory |= {m.content_hash: m for m in members_of(trial) if m.content_hash == name}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial that a search has stopped ends without a last word; its members' results tell."""
+        for member in members_of(trial):
+            result = self.directory.member(member).read_result() if member.content_hash in self.open else None
+            if result and result["status"] == "stopped":
+                self._end(member.content_hash, "stopped", result["reason"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
+        names = [member.content_hash for member in members_of(trial) if member.content_hash in self.open]
+        cause = machine_fault(trial) or "its process died"
+        for name in names:
+            self.progress.wait(name)
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            self.progress.note(f"{self.progress.labels[names[0]]}{others}: {cause}; its checkpoint waits for a place")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune has given a trial up: its process died again and again. Machines' faults are not the members'."""
+        if machine_fault(trial):
+            return
+        reason = "its process died again and again (killed, out of memory or node lost)"
+        for member in members_of(trial):
+            if member.content_hash in self.open:
+                self.directory.member(member).write_result(member, "failed", [], reason)
+                self._end(member.content_hash, "failed", reason)
+
+    def give_up_out_of_memory(self) -> None:
+        """Members that even a GPU of their own was too small for have failed."""
+        for name, member in self.out_of_memory.items():
+            reason = "out of memory, alone on a whole GPU"
+            self.directory.member(member).write_result(member, "failed", [], reason)
+            self._end(name, "failed", reason)
+        self.out_of_memory.clear()
+
+    def stop(self) -> None:
+        """The command ends with members still training."""
+        for name in self.open.copy():
+            self._end(name, "stopped")
+
+    def _end(self, name: str, status: str, reason: str = "") -> None:
+        self.open.discard(name)
+        self.tracker.end(name, status, reason)
+        self.progress.end(name, status)
+
+
+def members_of(trial: Any) -> list[MemberConfig]:
+    """The members that a trial trains."""
+    return [MemberConfig(**fields) for fields in trial.config["members"]]
+
+
+def trial_name(trial: Any) -> str:
+    """A trial's name: its member's, or its first member's and how many more there are."""
+    first, *more = members_of(trial)
+    return f"{first.content_hash}+{len(more)}" if more else first.content_hash

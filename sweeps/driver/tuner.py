@@ -1,0 +1,137 @@
+"""Hands trials to Ray Tune: those of a grid, or those that a search suggests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from rich.console import Console
+
+from larvae.config import MemberConfig
+from sweeps.driver.gauges import StudyGauges
+from sweeps.driver.many_trials import report_seconds, tune_for
+from sweeps.driver.member_reporter import MemberReporter, trial_name
+from sweeps.driver.moving import Moving
+from sweeps.driver.queueing import MemberQueue
+from sweeps.driver.waiting import NodeWatch
+from sweeps.resources.places import Places, request
+from sweeps.resources.shares import TrialResources, groups
+from sweeps.study import StudyDirectory
+from sweeps.trial.trainable import MemberTrainable, TrialSettings
+
+if TYPE_CHECKING:  # grids need no Optuna, which takes a second to import
+    from sweeps.adaptive.suggesting import Suggester
+
+MOST_DEATHS = 50
+"""Deaths of a trial's process; spot nodes go many times in a long training. One that dies always at the same iteration
+is given up much earlier, by `MemberTrainable`."""
+
+
+def train_all(
+    todo: Sequence[MemberConfig],
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    console: Console,
+) -> bool:
+    """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
+    interrupted = _train(groups(todo, resources.members), settings, resources, directory, reporter)
+    if not interrupted:
+        interrupted = train_alone(settings, directory, reporter, console)
+    return interrupted
+
+
+def train_alone(settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter, console: Console) -> bool:
+    """Train the members that ran out of GPU memory, if any, each alone on a whole GPU; True if the user stopped it."""
+    again = list(reporter.out_of_memory.values())
+    if not again:
+        return False
+    console.print(f"Out of GPU memory: {len(again)} members are tried again, each alone on a whole GPU")
+    reporter.out_of_memory.clear()
+    alone = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
+    resources = TrialResources(alone.cpus, alone.gpus)
+    interrupted = _train(groups(again, 1), alone, resources, directory, reporter)
+    reporter.give_up_out_of_memory()
+    return interrupted
+
+
+def train_suggested(
+    suggester: Suggester,
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+) -> bool:
+    """Train what a search suggests until it has ended; True if the user stopped it."""
+    if not suggester.has_ended:
+        _fit(suggester, settings, resources, directory, reporter, {"stop": suggester.stopper()})
+    interrupted = bool(reporter.open) or not suggester.has_ended
+    reporter.stop()
+    return interrupted
+
+
+def _train(
+    trials: list[list[MemberConfig]],
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+) -> bool:
+    """Train the members of each trial; True if the user stopped it."""
+    _fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter, {})
+    waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
+    interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
+    reporter.stop()
+    return interrupted
+
+
+def _fit(
+    searcher: MemberQueue | Suggester,
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    run_config: dict[str, Any],
+) -> None:
+    """Run Tune to its end, or until the user stops it. run_config: what only some searchers need.
+
+    Raises NodesLostError when no node has been left for minutes.
+    """
+    shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
+    at_once = resources.concurrency()
+    settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
+    trainable = tune.with_parameters(MemberTrainable, settings=settings)
+    trainable = tune.with_resources(trainable, lambda config: request(config, resources.cpus, resources.gpus))
+    watch = NodeWatch(reporter.progress.note)
+    trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            reuse_actors=settings.reuses_processes,
+            search_alg=searcher,
+            num_samples=-1,
+            scheduler=Moving(searcher.places, reporter.progress.note),
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(directory.scheduler_files),
+            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch],
+            verbose=0,
+            **run_config,
+        ),
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once):
+        tuner.fit()
+    watch.require_nodes()

@@ -1,0 +1,88 @@
+"""Says why trials wait, and ends a sweep that waits for a node that does not come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+
+from sweeps.driver.unsaved import Unsaved
+from sweeps.progress import duration
+from sweeps.resources.places import fits, living_nodes
+from sweeps.trial.trainable import machine_fault
+
+LOOK_SECONDS = 5.0
+SAY_SECONDS = 60.0
+LOST_SECONDS = 20.0
+"""What no living node has had for so long is lost: trials are moved then, where there is somewhere to go."""
+WAIT_SECONDS = 600.0
+"""For how long a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
+
+
+class NodesLostError(OSError):
+    """No node was left that could hold a trial, or train its members."""
+
+
+class NodeWatch(Unsaved, tune.Callback):
+    """Looks after trials that are pending while none runs; Tune itself would say nothing and wait for ever."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """tell: says a line to the user."""
+        self._tell = tell
+        self.given_up = ""
+        """Why the sweep was ended; empty where it was not."""
+        self._idle_since: float | None = None
+        self._lost_since: float | None = None
+        self._looked_at = self._said_at = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS or self.given_up:
+            return
+        self._looked_at = now
+        pending = {trial.placement_group_factory for trial in trials if trial.status == "PENDING"}
+        if not pending or any(trial.status == "RUNNING" for trial in trials):
+            self._idle_since = self._lost_since = None
+            return
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        requests = [dict(request.required_resources) for request in pending]
+        if any(fits(request, node) for request in requests for node in living_nodes()):
+            self._lost_since = None
+            if now - self._idle_since > SAY_SECONDS:
+                self._say(f"Waiting: what a trial takes ({_text(requests[0])}) is in use by others, or being started")
+            return
+        self._lost_since = now if self._lost_since is None else self._lost_since
+        if now - self._lost_since > WAIT_SECONDS:
+            rule = f"a node must hold a trial, but for {duration(WAIT_SECONDS)} none had {_text(requests[0])}"
+            self._give_up(f"{rule}: start nodes")
+        elif now - self._lost_since > LOST_SECONDS + LOOK_SECONDS:  # else they may be about to move
+            waited = f"for {duration(WAIT_SECONDS)} at most"
+            self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune has given a trial up: where machines were at fault, the others would fare no better."""
+        if fault := machine_fault(trial):
+            self._give_up(f"trials must find machines that work, but {fault}: mend it")
+
+    def require_nodes(self) -> None:
+        """Raise NodesLostError if the sweep was ended for want of nodes, or of ones that work."""
+        if self.given_up:
+            raise NodesLostError(self.given_up)
+
+    def _say(self, line: str) -> None:
+        if time.monotonic() - self._said_at > SAY_SECONDS or not self._said_at:
+            self._said_at = time.monotonic()
+            self._tell(line)
+
+    def _give_up(self, reason: str) -> None:
+        """End Tune as Ctrl-C does, so that everything is kept."""
+        self.given_up = f"{reason}, and the same command goes on"
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _text(request: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:.3g} {kind}" for kind, amount in request.items())
