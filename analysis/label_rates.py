@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.analysis import comparisons, estimates, load, script, spread, style
-from sweeps.analysis.figures import label_rate_figures
-
-STEM = "label_rates"
+from sweeps.analysis import script
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,30 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, compare, draw, write, and print the differences. Raises InvalidInputError before anything is written."""
+    from sweeps.analysis import label_rates_report, load  # late: `--help` needs no pandas
+
     study = arguments.study or load.find_label_rate_study(arguments.tracking_uri)
-    loaded = load.load_members(arguments.tracking_uri, study)
-    members, tau = comparisons.choose_members(study, loaded, arguments.tau)
-    compared = comparisons.compare(study, members, tau)
-    contents = {}
-    for rates in compared:
-        figure = label_rate_figures.label_rate_figure(rates)
-        for kind in ("png", "pdf"):
-            contents[f"{STEM}_{rates.metric}.{kind}"] = style.figure_bytes(figure, kind)
-    contents[f"{STEM}.csv"] = comparisons.comparisons_frame(compared).to_csv(index=False).encode()
-    contents[f"{STEM}_spread.csv"] = spread.spread_frame(compared).to_csv(index=False).encode()
-    parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
-    contents[f"{STEM}_members.csv"] = estimates.members_frame(members, parameters).to_csv(index=False).encode()
-    script.write_all(arguments.output, contents)
-    tables = [
-        table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
-    ]
-    print("\n\n".join([compared[0].heading, *tables]))
-    for note in estimates.caution(compared[0].iterations):
-        print(f"\n{note}")
-    for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
-        print(f"missing: {description}", file=sys.stderr)
-    for name in contents:
-        print(arguments.output / name)
+    members = load.load_members(arguments.tracking_uri, study)
+    label_rates_report.write_report(study, members, arguments.tau, arguments.output)
 
 
 if __name__ == "__main__":

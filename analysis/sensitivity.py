@@ -12,13 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from larvae.errors import InvalidInputError, require_known
-from sweeps.analysis import differences, estimates, load, script, style
-from sweeps.analysis.figures import sensitivity_figures
-from sweeps.analysis.load_kept import load_kept
-from sweeps.analysis.settings import by_setting
+from sweeps.analysis import script
+from sweeps.analysis.parameters import PARAMETERS, TAU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +23,7 @@ class Arguments:
 
     A study with several α, γ_tc or likelihoods gets a row of panels for each."""
 
-    parameter: str = estimates.TAU.name
+    parameter: str = TAU.name
     """tau, or z_dim."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
@@ -41,7 +37,9 @@ class Arguments:
     """With --kept: draw results at this iteration. Left out: those at the end."""
 
     def __post_init__(self) -> None:
-        require_known("parameter", self.parameter, estimates.PARAMETERS)
+        require_known("parameter", self.parameter, PARAMETERS)
+        if self.iterations is not None and self.kept is None:
+            raise InvalidInputError(f"`iterations` must be left out without --kept, got {self.iterations}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,44 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, estimate, draw, write, and print the means. Raises InvalidInputError before anything is written."""
-    parameter = estimates.PARAMETERS[arguments.parameter]
-    study, members = _load(arguments, parameter)
-    settings = by_setting(members, parameter)
-    sensitivities = [estimates.estimate_sensitivity(study, some.members, parameter, some.name) for some in settings]
-    figure = sensitivity_figures.sensitivity_figure(sensitivities)
-    stem = f"{parameter.name}_sensitivity"
-    summaries = [
-        estimates.summary_frame(sensitivity).assign(**some.values)
-        for sensitivity, some in zip(sensitivities, settings, strict=True)
-    ]
-    tests = [differences.differences_frame(some.members, parameter).assign(**some.values) for some in settings]
-    contents = {
-        f"{stem}.png": style.figure_bytes(figure, "png"),
-        f"{stem}.pdf": style.figure_bytes(figure, "pdf"),
-        f"{stem}.csv": pd.concat(summaries).to_csv(index=False).encode(),
-        f"{stem}_differences.csv": pd.concat(tests).to_csv(index=False).encode(),
-        f"{stem}_members.csv": estimates.members_frame(members, [parameter.name, *settings[0].values])
-        .to_csv(index=False)
-        .encode(),
-    }
-    script.write_all(arguments.output, contents)
-    print("\n\n".join(map(estimates.means_table, sensitivities)))
-    for note in estimates.caution(sensitivities[0].iterations):
-        print(note)
-    for missing in (missing for sensitivity in sensitivities for missing in sensitivity.missing):
-        print(f"missing: {missing.description}", file=sys.stderr)
-    for name in contents:
-        print(arguments.output / name)
+    from sweeps.analysis import load, load_kept, sensitivity_report  # late: `--help` needs no pandas
 
-
-def _load(arguments: Arguments, parameter: estimates.Parameter) -> tuple[str, pd.DataFrame]:
-    """The study's name and its members."""
+    parameter = PARAMETERS[arguments.parameter]
     if arguments.kept is not None:
-        return arguments.kept.resolve().name, load_kept(arguments.kept, arguments.iterations)
-    if arguments.iterations is not None:
-        raise InvalidInputError(f"`iterations` must be left out without --kept, got {arguments.iterations}")
-    study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
-    return study, load.load_members(arguments.tracking_uri, study)
+        study = arguments.kept.resolve().name
+        members = load_kept.load_kept(arguments.kept, arguments.iterations)
+    else:
+        study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
+        members = load.load_members(arguments.tracking_uri, study)
+    sensitivity_report.write_report(study, members, parameter, arguments.output)
 
 
 if __name__ == "__main__":

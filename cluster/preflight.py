@@ -15,11 +15,7 @@ from pathlib import Path
 import tyro
 
 from larvae import command_line, datasets
-from sweeps.driver import connection
 from sweeps.options import require_folder, require_gpus
-from sweeps.preflight.checks import Demand
-from sweeps.preflight.inspection import inspect, prepared_names
-from sweeps.session import new_console
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
 
@@ -40,25 +36,30 @@ class PreflightOptions:
     gpus_per_trial: float = 0.0
     """GPUs of each trial, e.g. 0.25."""
 
-    @property
-    def demand(self) -> Demand:
+    def require_valid(self) -> None:
+        """Raise InvalidInputError for what no cluster could do."""
         for name in self.datasets:
             datasets.specification(name)
         require_gpus(self.gpus_per_trial)
         require_folder("storage_path", self.storage_path)
-        return Demand(
-            storage=self.storage_path,
-            tracking_uri=self.tracking_uri,
-            prepared=prepared_names(self.datasets),
-            cpus=self.cpus_per_trial,
-            gpus=self.gpus_per_trial,
-        )
 
 
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and inspect the cluster; 0 where a sweep can run on it, 1 where it can't."""
     options = command_line.parse(lambda: tyro.cli(PreflightOptions, args=list(arguments), description=__doc__))
-    demand = options.demand
+    options.require_valid()
+    from sweeps.driver import connection  # late: it loads Ray, which `--help` and errors above need not
+    from sweeps.preflight.checks import Demand
+    from sweeps.preflight.inspection import inspect, prepared_names
+    from sweeps.terminal import new_console
+
+    demand = Demand(
+        storage=options.storage_path,
+        tracking_uri=options.tracking_uri,
+        prepared=prepared_names(options.datasets),
+        cpus=options.cpus_per_trial,
+        gpus=options.gpus_per_trial,
+    )
     connection.connect(options.address)
     inspection = inspect(demand, asks_mlflow=True)
     inspection.show(new_console())

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from larvae.datasets import SPECIFICATIONS
+from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError, require_known
 
 DEFAULT_GAMMA_TC = {"beta_vae": 3.0, "beta_tcvae": 4.0, "factor_vae": 10.0}
@@ -27,6 +29,8 @@ METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity
 """All metrics, the quick ones first."""
 HELD_OUT_METRICS = ("mig", "l2")
 """Those that are computed on held-out labelled images too, where there are any, as `held_out(metric)`."""
+FOR_ANY_FACTORS = ("l2",)
+"""Metrics that do not presuppose independent factors."""
 FORMAT = 2
 """Of studies, checkpoints, results and runs: a change of what a field means, or of a default, needs a new number."""
 
@@ -34,6 +38,12 @@ FORMAT = 2
 def held_out(metric: str) -> str:
     """What a metric of held-out labelled images is called: `held_out_mig` for mig."""
     return f"held_out_{metric}"
+
+
+def applicable(metrics: Iterable[str], specification: Specification) -> tuple[str, ...]:
+    """The metrics that mean something on a data set: only some where its factors depend on each other."""
+    independent = specification.has_independent_factors
+    return tuple(name for name in metrics if independent or name in FOR_ANY_FACTORS)
 
 
 def require_format(found: object, what: str, remedy: str) -> None:

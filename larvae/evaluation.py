@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.config import HELD_OUT_METRICS, METRICS, held_out
+from larvae.config import HELD_OUT_METRICS, METRICS, applicable, held_out
 from larvae.datasets.factors import Factors
-from larvae.datasets.specification import Specification
 from larvae.errors import NonFiniteLossError
 from larvae.metrics.beta_vae import beta_vae_score
 from larvae.metrics.dci import dci
@@ -23,8 +22,6 @@ from larvae.metrics.sap import sap_score
 from larvae.streams import Stream
 from larvae.training import Trainer
 
-FOR_ANY_FACTORS = ("l2",)
-"""Metrics that do not presuppose independent factors."""
 ON_TWO_SAMPLES = ("factor_vae_score", "beta_vae_score", "sap", "dci")
 """Metrics that learn on one sample and score on another, half as large."""
 
@@ -54,12 +51,6 @@ class Sample(NamedTuple):
     def label_classes(self) -> NDArray[np.integer]:
         """Class indices of the factors that y stands for, (n, |y|)."""
         return self.classes[:, self.label_columns]
-
-
-def applicable(metrics: Iterable[str], specification: Specification) -> tuple[str, ...]:
-    """The metrics that mean something on a data set: only some where its factors depend on each other."""
-    independent = specification.has_independent_factors
-    return tuple(name for name in metrics if independent or name in FOR_ANY_FACTORS)
 
 
 def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from larvae.config import REGULARISERS
 from larvae.errors import InvalidInputError, require_known
-from sweeps import options, runner
+from sweeps import options
 from sweeps.options import StudyOptions
 from sweeps.study import grid
 
@@ -86,7 +86,7 @@ PRESETS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the sweep; the exit code."""
-    chosen = options.parse(arguments, PRESETS, runner.default_preset, __doc__ or "")
+    chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
     if chosen.tau <= 0:
         raise InvalidInputError(f"`tau` must be > 0, to be compared with τ = 0, got {chosen.tau:g}")
     swept = {
@@ -97,7 +97,10 @@ def run(arguments: Sequence[str]) -> int:
         "tau": (0.0, chosen.tau),
     }
     fixed = {name: value for name, value in chosen.shared_fields.items() if name != "tau"}
-    return runner.run_study(grid(chosen.study, fixed, swept, chosen.schedule), chosen)
+    study = grid(chosen.study, fixed, swept, chosen.schedule)
+    from sweeps import runner  # late: it loads PyTorch and Ray, which `--help` and errors above need not
+
+    return runner.run_study(study, chosen)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import tyro
 
 from larvae import command_line
 from larvae.config import METRICS, MemberConfig, Schedule
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, require_known
 from sweeps.study import StudyDirectory
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
@@ -187,15 +187,32 @@ def parse(
         known, _ = first.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise InvalidInputError(str(error)) from None
-    wants_help = bool({"-h", "--help"} & set(arguments))
-    name = known.preset or "quick"
-    if not known.preset and not wants_help:
+    require_known("preset", known.preset or "quick", presets)
+    chosen = _parse_over(presets[known.preset or "quick"], arguments, description)
+    if not known.preset:  # asked last: it takes Ray, or PyTorch, seconds to tell
         name = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
-    if name not in presets:
-        raise InvalidInputError(f"`preset` must be one of {', '.join(presets)}, got {name}")
-    default = presets[name]
+        chosen = _parse_over(presets[name], arguments, description)
+    return chosen
+
+
+def default_preset(address: str | None) -> str:
+    """`paper` where Ray will have GPUs, `quick` elsewhere. Joins the cluster at `address`, where one is given."""
+    if address is None:
+        import torch
+
+        return "paper" if torch.cuda.is_available() else "quick"
+    import ray
+
+    from sweeps.driver import connection
+
+    connection.connect(address)
+    return "paper" if ray.cluster_resources().get("GPU", 0) > 0 else "quick"
+
+
+def _parse_over(preset: Options, arguments: Sequence[str], description: str) -> Options:
+    """Parse a command line, a preset being its defaults. Raises InvalidInputError."""
     chosen = command_line.parse(
-        lambda: tyro.cli(type(default), args=list(arguments), default=default, description=description)
+        lambda: tyro.cli(type(preset), args=list(arguments), default=preset, description=description)
     )
     chosen.require_valid()
     return chosen

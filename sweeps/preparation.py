@@ -18,8 +18,9 @@ from larvae.errors import InvalidInputError
 from sweeps.driver import connection
 from sweeps.options import StudyOptions
 from sweeps.preflight.checks import Demand
+from sweeps.preflight.gathering import gpu_nodes
 from sweeps.preflight.inspection import prepared_names, require_ready
-from sweeps.resources.places import GpuKind, gpu_kinds
+from sweeps.resources.gpu_kinds import GpuKind, gpu_kinds
 from sweeps.resources.shares import TrialResources, trial_resources
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking.addresses import sqlite_path
@@ -84,7 +85,7 @@ def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) 
         cpus=options.cpus_per_trial,
         gpus=options.gpus_per_trial or 0.0,
     )
-    return gpu_kinds(require_ready(demand, console).nodes)
+    return gpu_kinds(gpu_nodes(require_ready(demand, console).nodes))
 
 
 def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> TrialSettings:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import ray
-import torch
 from rich.console import Console
 
 from larvae.config import MemberConfig
 from larvae.member_directory import Row
-from sweeps.driver import connection, tuner
+from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.options import StudyOptions
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, prepare, trial_settings
 from sweeps.progress import StudyProgress, results_table
 from sweeps.resources.shares import TrialResources, groups, size
-from sweeps.session import held, new_console
+from sweeps.session import held
 from sweeps.study import Study, StudyDirectory
-
-
-def default_preset(address: str | None) -> str:
-    """`paper` where Ray will have GPUs, `quick` elsewhere."""
-    if address is not None:
-        connection.connect(address)
-        return "paper" if ray.cluster_resources().get("GPU", 0) > 0 else "quick"
-    return "paper" if torch.cuda.is_available() else "quick"
+from sweeps.terminal import new_console
 
 
 def run_study(study: Study, options: StudyOptions) -> int:

@@ -15,10 +15,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from sweeps import options, runner
+from sweeps import options
 from sweeps.adaptive.adaptive_study import adaptive_study
 from sweeps.adaptive.search_options import SearchOptions
-from sweeps.adaptive.search_runner import run_search
 
 PRESETS = {
     "quick": SearchOptions(
@@ -57,8 +56,13 @@ PRESETS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the search; the exit code."""
-    chosen = options.parse(arguments, PRESETS, runner.default_preset, __doc__ or "")
-    return run_search(adaptive_study(chosen, PRESETS[chosen.preset]))
+    chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
+    study = adaptive_study(chosen, PRESETS[chosen.preset])
+    from sweeps.adaptive.search_runner import (
+        run_search,  # late: it loads PyTorch and Ray, which `--help` and errors above need not
+    )
+
+    return run_search(study)
 
 
 if __name__ == "__main__":

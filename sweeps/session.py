@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 import time
@@ -24,14 +23,6 @@ from sweeps.study import Study
 from sweeps.tracking.addresses import is_server, masked, shown
 from sweeps.tracking.provenance import source_tags
 from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment
-
-
-def new_console() -> Console:
-    """What commands print to: as it is, `[x]` of a name too; wide enough for tables where nobody's window limits it."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 160
-    return console
 
 
 @dataclass(slots=True)

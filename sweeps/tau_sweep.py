@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sweeps import options, runner
+from sweeps import options
 from sweeps.options import OneModelOptions
 from sweeps.study import grid
 
@@ -68,9 +68,12 @@ PRESETS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the sweep; the exit code."""
-    chosen = options.parse(arguments, PRESETS, runner.default_preset, __doc__ or "")
+    chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
     swept = {"seed": range(chosen.seeds), "label_rate": chosen.label_rates, "tau": chosen.taus}
-    return runner.run_study(grid(chosen.study, chosen.shared_fields, swept, chosen.schedule), chosen)
+    study = grid(chosen.study, chosen.shared_fields, swept, chosen.schedule)
+    from sweeps import runner  # late: it loads PyTorch and Ray, which `--help` and errors above need not
+
+    return runner.run_study(study, chosen)
 
 
 if __name__ == "__main__":

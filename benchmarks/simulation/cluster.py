@@ -111,8 +111,8 @@ class SimulatedCluster:
             ("sweeps.progress", "time", simulated_time),
             ("sweeps.driver.gauges", "time", simulated_time),
             ("sweeps.driver.waiting", "time", simulated_time),
-            ("sweeps.driver.many_trials", "ray", fake),
-            ("sweeps.driver.many_trials", "time", simulated_time),
+            ("sweeps.driver.workarounds.events_in_one_go", "ray", fake),
+            ("sweeps.driver.workarounds.events_in_one_go", "time", simulated_time),
         ]
         with contextlib.ExitStack() as stack:
             for module, name, value in replacements:

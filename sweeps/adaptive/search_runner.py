@@ -22,7 +22,9 @@ from sweeps.preparation import Prepared, prepare, trial_settings
 from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
 from sweeps.runner import at_once, failures
-from sweeps.session import Session, held, new_console
+from sweeps.session import Session, held
+from sweeps.study import StudyDirectory
+from sweeps.terminal import new_console
 from sweeps.trial.trainable import TrialSettings
 
 
@@ -67,11 +69,26 @@ def _train(
             for _ in range(2):  # once more where members ran out of memory, and were then trained alone
                 search = adaptive.search(rules, log)
                 suggester = Suggester(search, directory, resources.members, audience, resources.places)
-                interrupted = tuner.train_suggested(suggester, settings, resources, directory, reporter)
+                interrupted = _train_suggested(suggester, settings, resources, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break
                 interrupted = tuner.train_alone(settings, directory, reporter, console)
     return suggester.search, interrupted
+
+
+def _train_suggested(
+    suggester: Suggester,
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+) -> bool:
+    """Train what a search suggests until it has ended; True if the user stopped it."""
+    if not suggester.has_ended:
+        tuner.fit(suggester, settings, resources, directory, reporter, suggester.stopper())
+    interrupted = bool(reporter.open) or not suggester.has_ended
+    reporter.stop()
+    return interrupted
 
 
 def _slots(prepared: Prepared) -> int:

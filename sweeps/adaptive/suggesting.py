@@ -12,7 +12,7 @@ from larvae.config import MemberConfig
 from larvae.member_directory import Row
 from sweeps.adaptive.configurations import Configuration
 from sweeps.adaptive.searching import Search
-from sweeps.driver.unsaved import Unsaved, UnsavedSearcher
+from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
 from sweeps.resources.places import Place, Places
 from sweeps.resources.shares import groups
 from sweeps.study import StudyDirectory

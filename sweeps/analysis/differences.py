@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from sweeps.analysis.comparisons import holm, paired_p_value, paired_results
-from sweeps.analysis.estimates import Parameter, has_result, mean_interval
+from sweeps.analysis.estimates import has_result, mean_interval
+from sweeps.analysis.parameters import Parameter
 
 COMPARED_METRICS = ("mig", "mig_y", "mig_aligned", "l2")
 

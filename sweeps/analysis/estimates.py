@@ -13,6 +13,7 @@ from scipy import stats
 from larvae.errors import InvalidInputError
 from sweeps.analysis.load import LOGGED_METRICS, varied_parameters
 from sweeps.analysis.names import written
+from sweeps.analysis.parameters import Parameter
 from sweeps.analysis.references import Reference, reference
 from sweeps.tracking.mlflow_names import FINISHED
 
@@ -23,18 +24,6 @@ DRAWN_METRICS = ("mig", "l2")
 
 SETTLED = 10_000
 """Iterations below which another seed or budget has turned curves of ours around."""
-
-
-class Parameter(NamedTuple):
-    """A swept field of MemberConfig: its name and how people write it."""
-
-    name: str
-    symbol: str
-
-
-TAU = Parameter("tau", "τ")
-Z_DIM = Parameter("z_dim", "dim z")
-PARAMETERS = {parameter.name: parameter for parameter in (TAU, Z_DIM)}
 
 
 class Interval(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sweeps.analysis.estimates import Parameter
 from sweeps.analysis.load import varied_parameters
+from sweeps.analysis.parameters import Parameter
 from sweeps.tracking.mlflow_names import FINISHED
 
 SETTINGS = ("likelihood", "pixel_mean", "pixel_variance", "alpha", "gamma_tc")

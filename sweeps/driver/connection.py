@@ -6,8 +6,6 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import grpc
 import psutil
 import ray
-from ray._private import ray_constants, services
+from ray._private import services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 import larvae
@@ -24,6 +22,9 @@ from larvae.errors import InvalidInputError
 from sweeps.driver.ray_folders import make_own_ray_folder
 from sweeps.driver.tokens import VARIABLE as TOKEN_VARIABLE
 from sweeps.driver.tokens import find_or_make_token, find_token
+from sweeps.driver.workarounds.authentication import set_mode
+from sweeps.driver.workarounds.connecting import deadline
+from sweeps.driver.workarounds.loopback import on_loopback
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
 """What this process was started with; a cluster that it joins may have another."""
@@ -61,7 +62,11 @@ def connect(address: str | None) -> None:
     control = _control_of(address)
     _take_up_mode(address, control)
     packages = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
-    with _deadline(address), _on_loopback() if control.startswith("127.") else contextlib.nullcontext():
+    no_answer = _refusal(address, f"no answer within {CONNECT_SECONDS} s")
+    with (
+        deadline(CONNECT_SECONDS, no_answer),
+        on_loopback() if control.startswith("127.") else contextlib.nullcontext(),
+    ):
         try:
             ray.init(control, **_QUIET, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": packages})
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -73,12 +78,12 @@ def start_local(**options: Any) -> None:
 
     options: of `ray.init`. Raises InvalidInputError for a token that is empty, unreadable, or for others to read.
     """
-    _set_mode(MODE)
+    set_mode(MODE)
     if MODE == "token":
         find_or_make_token()
     else:
         warn(f"RAY_AUTH_MODE is {MODE}: other users of this machine can run code as you; unset it")
-    with _on_loopback():
+    with on_loopback():
         # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
         ray.init("local", _temp_dir=str(make_own_ray_folder()), **_QUIET, **options)
 
@@ -143,7 +148,7 @@ def _take_up_mode(address: str, control: str) -> None:
             _require_its_token(address, control)
     except ConnectionError as error:
         raise InvalidInputError(_refusal(address, error)) from None
-    _set_mode("token" if asks_for_token else "disabled")
+    set_mode("token" if asks_for_token else "disabled")
 
 
 def _require_its_token(address: str, control: str) -> None:
@@ -167,23 +172,6 @@ def _answers(control: str, token: str | None) -> bool:
                 return False
             raise ConnectionError(f"no answer ({error.code().name.lower().replace('_', ' ')})") from None
     return True
-
-
-def _set_mode(mode: str) -> None:
-    """Have Ray, which has read RAY_AUTH_MODE when it was imported, use a mode in this process and its children."""
-    os.environ["RAY_AUTH_MODE"] = mode
-    ray._raylet.Config.initialize("")
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have a Ray that starts listen at 127.0.0.1 alone, as it does on Windows and macOS."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _require_recent_ray() -> None:
@@ -213,36 +201,3 @@ def _named(address: str | None) -> str | None:
     if address and "://" in address:
         raise InvalidInputError(f"{rule}: from elsewhere, use `ray job submit`")
     return address
-
-
-@contextlib.contextmanager
-def _deadline(address: str) -> Iterator[None]:
-    """End the process with one line when the body takes too long: Ray's own connecting can't be interrupted."""
-    with _own_words() as stderr:
-
-        def give_up() -> None:
-            os.write(stderr, f"error: {_refusal(address, f'no answer within {CONNECT_SECONDS} s')}\n".encode())
-            os._exit(2)
-
-        timer = threading.Timer(CONNECT_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-
-@contextlib.contextmanager
-def _own_words() -> Iterator[int]:
-    """Keep from the terminal what Ray's C++ writes each second while it connects; gives the real stderr."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield stderr
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)

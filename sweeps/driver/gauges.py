@@ -10,7 +10,7 @@ from ray import tune
 from ray.util.metrics import Gauge
 
 from larvae.config import held_out
-from sweeps.driver.unsaved import Unsaved
+from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import StudyProgress
 
 PUBLISH_SECONDS = 5.0

@@ -7,11 +7,11 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
-from sweeps.driver.unsaved import Unsaved
+from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import StudyProgress
 from sweeps.study import StudyDirectory
 from sweeps.tracking.tracker import Tracker
-from sweeps.trial.trainable import machine_fault
+from sweeps.trial.machine_faults import machine_fault
 
 
 class MemberReporter(Unsaved, tune.Callback):

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sweeps.driver.many_trials import InOrder
-from sweeps.driver.unsaved import Unsaved
 from sweeps.driver.waiting import LOOK_SECONDS, LOST_SECONDS
+from sweeps.driver.workarounds.starting_in_order import InOrder
+from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.resources.places import BINDING, Places, fits, living_nodes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from larvae.config import MemberConfig
-from sweeps.driver.unsaved import UnsavedSearcher
+from sweeps.driver.workarounds.unsaved import UnsavedSearcher
 from sweeps.resources.places import Places
 
 

@@ -1,4 +1,4 @@
-"""Hands trials to Ray Tune: those of a grid, or those that a search suggests."""
+"""Hands trials to Ray Tune: those of a grid, or those of another searcher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from ray import tune
 from rich.console import Console
@@ -24,9 +24,6 @@ from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups
 from sweeps.study import StudyDirectory
 from sweeps.trial.trainable import MemberTrainable, TrialSettings
-
-if TYPE_CHECKING:  # grids need no Optuna, which takes a second to import
-    from sweeps.adaptive.suggesting import Suggester
 
 MOST_DEATHS = 50
 """Deaths of a trial's process; spot nodes go many times in a long training. One that dies always at the same iteration
@@ -62,21 +59,6 @@ def train_alone(settings: TrialSettings, directory: StudyDirectory, reporter: Me
     return interrupted
 
 
-def train_suggested(
-    suggester: Suggester,
-    settings: TrialSettings,
-    resources: TrialResources,
-    directory: StudyDirectory,
-    reporter: MemberReporter,
-) -> bool:
-    """Train what a search suggests until it has ended; True if the user stopped it."""
-    if not suggester.has_ended:
-        _fit(suggester, settings, resources, directory, reporter, {"stop": suggester.stopper()})
-    interrupted = bool(reporter.open) or not suggester.has_ended
-    reporter.stop()
-    return interrupted
-
-
 def _train(
     trials: list[list[MemberConfig]],
     settings: TrialSettings,
@@ -85,22 +67,28 @@ def _train(
     reporter: MemberReporter,
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
-    _fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter, {})
+    fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter)
     waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
     interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
     reporter.stop()
     return interrupted
 
 
-def _fit(
-    searcher: MemberQueue | Suggester,
+class PlacedSearcher(Protocol):
+    """A searcher of Ray Tune's that gives each trial its members and its place."""
+
+    places: Places
+
+
+def fit(
+    searcher: PlacedSearcher,
     settings: TrialSettings,
     resources: TrialResources,
     directory: StudyDirectory,
     reporter: MemberReporter,
-    run_config: dict[str, Any],
+    stopper: tune.Stopper | None = None,
 ) -> None:
-    """Run Tune to its end, or until the user stops it. run_config: what only some searchers need.
+    """Run Tune to its end, or until the user stops it. stopper: tells which trials to end before theirs.
 
     Raises NodesLostError when no node has been left for minutes.
     """
@@ -128,7 +116,7 @@ def _fit(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch],
             verbose=0,
-            **run_config,
+            stop=stopper,
         ),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C

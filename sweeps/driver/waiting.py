@@ -10,10 +10,10 @@ from typing import Any
 
 from ray import tune
 
-from sweeps.driver.unsaved import Unsaved
+from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import duration
 from sweeps.resources.places import fits, living_nodes
-from sweeps.trial.trainable import machine_fault
+from sweeps.trial.machine_faults import machine_fault
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from larvae import datasets
-from larvae.config import FORMAT, METRICS, MemberConfig, Schedule
-from larvae.evaluation import applicable
+from larvae.config import FORMAT, METRICS, MemberConfig, Schedule, applicable
 from larvae.group import Likeness, likeness
 from larvae.member_directory import MemberDirectory, Row
 

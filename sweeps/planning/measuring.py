@@ -22,16 +22,16 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from larvae import datasets
-from larvae.config import MemberConfig, Schedule
+from larvae.config import MemberConfig, Schedule, applicable
 from larvae.datasets.specification import Specification
 from larvae.errors import one_line
-from larvae.evaluation import applicable
 from larvae.group import Likeness
 from larvae.member_directory import MemberDirectory
 from larvae.metrics.dci import dci
 from larvae.training import ENCODING_BATCH
 from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
-from sweeps.resources.probe import CONTEXT_BYTES, PROBE_SECONDS
+from sweeps.resources.gpu_memory import CONTEXT_BYTES
+from sweeps.resources.probe import PROBE_SECONDS
 from sweeps.resources.shares import TrialResources
 from sweeps.trial.trainable import MemberTrainable, TrialSettings
 

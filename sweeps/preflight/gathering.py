@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from larvae.errors import InvalidInputError
 from sweeps.preflight import nodes
 from sweeps.preflight.nodes import DRIVERS_FILE, Clock, Facts, Question
+from sweeps.resources.gpu_kinds import GpuNode
 from sweeps.tracking.addresses import shown
 
 ANSWER_SECONDS = 13.0
@@ -44,6 +45,12 @@ class Node(NamedTuple):
     def name(self) -> str:
         """What people call it."""
         return f"{self.facts.host} ({self.address})" if self.facts else self.address
+
+
+def gpu_nodes(nodes: Sequence[Node]) -> list[GpuNode]:
+    """Those of some nodes that have told of their GPUs."""
+    told = [(node.resources, node.facts.gpus) for node in nodes if node.facts and node.facts.gpus]
+    return [GpuNode(resources, min(gpu.memory for gpu in gpus)) for resources, gpus in told]
 
 
 def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tuple[list[Node], Facts]:

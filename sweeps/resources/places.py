@@ -7,66 +7,19 @@ resource that only the nodes of that kind have, such as `gpu_16GB`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ray
 from ray import tune
 
-from sweeps.preflight.gathering import Node
-
 BINDING = 0.001
 """What a trial takes of the resource that names a kind of GPU."""
-_NAMES_NO_KIND = ("CPU", "GPU", "memory", "object_store_memory")
-
-
-class GpuKind(NamedTuple):
-    """GPUs of one size."""
-
-    resource: str | None
-    """One that all nodes with such GPUs have, and no other node with GPUs; None where nothing tells them apart."""
-    memory: float
-    """Of one GPU, in bytes; of the smallest where they differ."""
-    nodes: tuple[Mapping[str, float], ...]
-    """Resources of the nodes that have them."""
 
 
 def living_nodes() -> list[Mapping[str, float]]:
     """Resources of the cluster's nodes that live."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def gpu_kinds(nodes: Sequence[Node]) -> list[GpuKind]:
-    """Kinds of GPUs on the nodes that have told of theirs; all as one where Ray's resources do not tell them apart."""
-    sizes: dict[int, list[Node]] = {}
-    for node in nodes:
-        if node.facts and node.facts.gpus and node.resources.get("GPU", 0) > 0:
-            smallest = min(gpu.memory for gpu in node.facts.gpus)
-            sizes.setdefault(round(smallest / 2**30), []).append(node)
-    kinds = []
-    for size, alike in sorted(sizes.items(), reverse=True):
-        others = [node for other, found in sizes.items() if other != size for node in found]
-        kinds.append(GpuKind(_names(alike, others) if others else None, _least_memory(alike), _resources(alike)))
-    if len(kinds) > 1 and any(kind.resource is None for kind in kinds):
-        everyone = [node for found in sizes.values() for node in found]
-        return [GpuKind(None, _least_memory(everyone), _resources(everyone))]
-    return kinds
-
-
-def _names(alike: Sequence[Node], others: Sequence[Node]) -> str | None:
-    """A resource that all of some nodes have and none of the others."""
-    shared = set.intersection(*(set(node.resources) for node in alike))
-    foreign = {name for node in others for name in node.resources}
-    known = sorted(name for name in shared - foreign if name not in _NAMES_NO_KIND and not name.startswith("node:"))
-    return known[0] if known else None
-
-
-def _least_memory(nodes: Iterable[Node]) -> float:
-    return min(gpu.memory for node in nodes if node.facts for gpu in node.facts.gpus)
-
-
-def _resources(nodes: Iterable[Node]) -> tuple[Mapping[str, float], ...]:
-    return tuple(node.resources for node in nodes)
 
 
 def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:

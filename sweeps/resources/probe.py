@@ -25,6 +25,7 @@ from larvae.errors import one_line
 from larvae.functional import can_compile
 from larvae.group import Group
 from larvae.training import ENCODING_BATCH, Trainer
+from sweeps.resources.gpu_memory import CONTEXT_BYTES
 
 PROBE_SECONDS = 300
 """A probe that compiles a step may take minutes."""
@@ -32,8 +33,6 @@ WAIT_SECONDS = 300
 """For how long a probe waits for a GPU that nobody uses."""
 SAY_SECONDS = 10
 """Waiting that is not worth a line."""
-CONTEXT_BYTES = 0.5 * 10**9
-"""What a process's CUDA context takes of a GPU."""
 
 
 class Outcome(Enum):

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
-import torch
 
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.group import Likeness, likeness
-from sweeps.resources.places import GpuKind, Place, living_nodes, misfit
-from sweeps.resources.probe import CONTEXT_BYTES, Measurement, Outcome, probe_gpu_memory
+from sweeps.resources.gpu_kinds import GpuKind
+from sweeps.resources.places import Place, living_nodes, misfit
+from sweeps.resources.probe import Measurement, Outcome, probe_gpu_memory
 
 ASSUMED_GPU_BYTES = 16 * 10**9
 ASSUMED_TRIAL_BYTES = 2.5 * 10**9
@@ -141,9 +141,3 @@ def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:
 
 def _with_margin(trial_bytes: float | None) -> float:
     return trial_bytes * _MARGIN if trial_bytes else ASSUMED_TRIAL_BYTES
-
-
-def cap_gpu_memory(gpus: float) -> None:
-    """Hold this process to its share of a GPU: what it takes beyond that fails here, and not in its neighbour."""
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(max(0.01, min(1.0, gpus) - CONTEXT_BYTES / total))

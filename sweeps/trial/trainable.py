@@ -22,14 +22,13 @@ from larvae.functional import can_compile
 from larvae.group import NO_MEMBERS_OWN, train_together
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory, Row
-from sweeps.resources.shares import cap_gpu_memory
+from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.study import label
+from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 
 REPORT_SECONDS = 5.0
 """Between two reports of a trial, where few run."""
-FAULT_SECONDS = 30.0
-"""That a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
 LONG_ITERATIONS = 10_000
 """Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
 _HELD_OUT = held_out(HELD_OUT_METRICS[-1])  # the one that all data sets have
@@ -88,16 +87,6 @@ class MemberNews(NamedTuple):
     """running, finished, failed, or out_of_memory."""
     reason: str
     """Of its end or, running, of that of its process: what is wrong with the machine."""
-
-
-class MachineFaultError(RuntimeError):
-    """A trial's machine cannot do what any trial asks of it: a disk is full, say, or a folder out of reach."""
-
-
-def machine_fault(trial: Any) -> str:
-    """What a trial, in its last words, found wrong with its machine; empty where it was nothing."""
-    news = (trial.last_result or {}).get("members", {}).values()
-    return next((member["reason"] for member in news if member["status"] == "running"), "")
 
 
 class MemberTrainable(tune.Trainable):

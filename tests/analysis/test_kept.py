@@ -14,8 +14,8 @@ from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from larvae.member_directory import MemberDirectory
 from sweeps.analysis.differences import differences_frame
-from sweeps.analysis.estimates import TAU
 from sweeps.analysis.load_kept import load_kept
+from sweeps.analysis.parameters import TAU
 from tests.analysis.invented import frame, grid
 
 MEMBERS = [MemberConfig(tau=tau, alpha=alpha, seed=s) for tau in (0.0, 1.0) for alpha in (1.0, 64.0) for s in (0, 1)]

@@ -7,8 +7,9 @@ from matplotlib.colors import same_color
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from sweeps.analysis.estimates import TAU, Sensitivity, estimate_sensitivity
+from sweeps.analysis.estimates import Sensitivity, estimate_sensitivity
 from sweeps.analysis.figures.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
+from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
 from sweeps.analysis.style import MARKERS, PALETTE, PANELS, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.analysis.estimates import TAU, Z_DIM
+from sweeps.analysis.parameters import TAU, Z_DIM
 from sweeps.analysis.settings import by_setting
 from tests.analysis.invented import Member, frame, grid, with_ends
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from larvae.config import METRICS, MemberConfig
+from larvae.config import METRICS, MemberConfig, applicable
 from larvae.datasets import SPECIFICATIONS, Dataset, labelled_indices
 from larvae.datasets.dsprites import GRID
 from larvae.datasets.factors import FactorGrid, Factors
 from larvae.errors import NonFiniteLossError
-from larvae.evaluation import Sample, applicable, evaluate, evaluation_indices, metrics_of_sample
+from larvae.evaluation import Sample, evaluate, evaluation_indices, metrics_of_sample
 from larvae.metrics.mig import aligned_mutual_information_gap, mutual_information_gap
 from larvae.training import Trainer
 

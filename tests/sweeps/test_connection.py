@@ -20,6 +20,7 @@ from ray.core.generated import gcs_service_pb2
 from larvae.errors import InvalidInputError
 from larvae.private_folder import private_folder
 from sweeps.driver import connection
+from sweeps.driver.workarounds.authentication import set_mode
 from tests.sweeps.processes import listening
 
 TOKEN = "token-of-the-cluster"
@@ -54,7 +55,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda address, **_: calls.append((address, get_authentication_mode())))
     yield calls
-    connection._set_mode(before)
+    set_mode(before)
 
 
 def test_a_cluster_that_asks_for_its_token_gets_it(

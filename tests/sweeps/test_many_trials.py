@@ -10,7 +10,8 @@ import pytest
 from ray.tune.execution import tune_controller
 
 from sweeps.driver import many_trials
-from sweeps.driver.many_trials import MOST_PENDING, PENDING, BatchingActorManager, report_seconds, tune_for
+from sweeps.driver.many_trials import MOST_PENDING, PENDING, report_seconds, tune_for
+from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
 from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
 
 

@@ -67,7 +67,7 @@ def parse(*arguments: str) -> TauSweepOptions:
 def without_running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever gets past the command line ends there; no study lies in the current folder."""
     monkeypatch.setattr(runner, "run_study", lambda study, options: pytest.fail(f"accepted: {options}"))
-    monkeypatch.setattr(runner, "default_preset", lambda address: "quick")
+    monkeypatch.setattr(options, "default_preset", lambda address: "quick")
 
 
 # Presets and options
@@ -192,15 +192,15 @@ def test_a_named_study_keeps_its_preset(preset: str, folder: Path, capsys: pytes
 
 
 def test_preset_where_ray_has_gpus(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runner.default_preset("auto") == "paper"  # the session's two GPUs
+    assert options.default_preset("auto") == "paper"  # the session's two GPUs
     monkeypatch.setattr(runner.ray, "cluster_resources", lambda: {"CPU": 64.0})
-    assert runner.default_preset("auto") == "quick"
+    assert options.default_preset("auto") == "quick"
 
 
 @pytest.mark.parametrize(("available", "preset"), [(True, "paper"), (False, "quick")])
 def test_preset_on_this_machine(available: bool, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: available)
-    assert runner.default_preset(None) == preset
+    assert options.default_preset(None) == preset
 
 
 # Help

@@ -8,9 +8,11 @@ import pytest
 
 from larvae.config import MemberConfig
 from sweeps.driver.queueing import MemberQueue
-from sweeps.preflight.gathering import Node
+from sweeps.preflight.gathering import Node, gpu_nodes
 from sweeps.resources import shares
-from sweeps.resources.places import BINDING, Place, Places, gpu_kinds, request
+from sweeps.resources.gpu_kinds import GpuKind
+from sweeps.resources.gpu_kinds import gpu_kinds as kinds_of
+from sweeps.resources.places import BINDING, Place, Places, request
 from sweeps.resources.probe import Measurement, Outcome
 from sweeps.resources.shares import ASSUMED_TRIAL_BYTES, TrialResources, trial_places, trial_resources
 from tests.sweeps.preflight.invented import RTX_2080, V100_16, V100_32, gpu_node, node
@@ -24,6 +26,11 @@ DECLARED = [
 ]
 LARGE = 1.9e9
 """What a trial takes that fills a 16 GB card seven times, with the margin."""
+
+
+def gpu_kinds(nodes: list[Node]) -> list[GpuKind]:
+    """As a sweep finds them, from what a preflight was told."""
+    return kinds_of(gpu_nodes(nodes))
 
 
 def test_kinds_are_told_apart_by_resources() -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sweeps.analysis.estimates import PARAMETERS
 from sweeps.analysis.names import written
+from sweeps.analysis.parameters import PARAMETERS
 from sweeps.analysis.search import charts, contours, importances, landscapes, surrogate
 from sweeps.analysis.search.history import history
 from sweeps.analysis.search.load_search import SearchRecord

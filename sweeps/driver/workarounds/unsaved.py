@@ -1,4 +1,8 @@
-"""Parts of Ray Tune that have nothing to save: a study goes on from its folder, never from Tune's own records."""
+"""Ray Tune pickles callbacks, searchers and stoppers to disk, also those that hold what cannot be pickled.
+
+A study goes on from its folder, never from Tune's own records: they have nothing to save.
+Discussed in https://github.com/ray-project/ray/issues/23330 (a callback that cannot be copied ends the sweep).
+"""
 
 from __future__ import annotations
 

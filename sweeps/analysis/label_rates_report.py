@@ -1,0 +1,42 @@
+"""Figs. 2, E.1 and E.2: from members to figures, numbers and what the terminal says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from sweeps.analysis import comparisons, estimates, script, spread, style
+from sweeps.analysis.figures import label_rate_figures
+
+STEM = "label_rates"
+
+
+def write_report(study: str, loaded: pd.DataFrame, given_tau: float | None, output: Path) -> None:
+    """Compare, draw, write, and print the differences. Raises InvalidInputError before anything is written.
+
+    loaded: rows of `load_members`. given_tau: LaRVAE's τ; None where the study has only one > 0.
+    """
+    members, tau = comparisons.choose_members(study, loaded, given_tau)
+    compared = comparisons.compare(study, members, tau)
+    contents = {}
+    for rates in compared:
+        figure = label_rate_figures.label_rate_figure(rates)
+        for kind in ("png", "pdf"):
+            contents[f"{STEM}_{rates.metric}.{kind}"] = style.figure_bytes(figure, kind)
+    contents[f"{STEM}.csv"] = comparisons.comparisons_frame(compared).to_csv(index=False).encode()
+    contents[f"{STEM}_spread.csv"] = spread.spread_frame(compared).to_csv(index=False).encode()
+    parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
+    contents[f"{STEM}_members.csv"] = estimates.members_frame(members, parameters).to_csv(index=False).encode()
+    script.write_all(output, contents)
+    tables = [
+        table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
+    ]
+    print("\n\n".join([compared[0].heading, *tables]))
+    for note in estimates.caution(compared[0].iterations):
+        print(f"\n{note}")
+    for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
+        print(f"missing: {description}", file=sys.stderr)
+    for name in contents:
+        print(output / name)

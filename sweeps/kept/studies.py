@@ -1,0 +1,57 @@
+"""Studies whose results the repository keeps: members in the order in which they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import NamedTuple
+
+from larvae.config import MemberConfig, Schedule
+from sweeps import tau_sweep, z_dim_sweep
+from sweeps.options import QUICK_METRICS
+
+_ALPHAS = (1.0, 64.0)
+_SEEDS = range(3)
+
+
+class KeptStudy(NamedTuple):
+    """Members in the order in which they are trained."""
+
+    members: tuple[MemberConfig, ...]
+    schedule: Schedule
+
+
+def _schedule(iterations: int) -> Schedule:
+    return Schedule(iterations=iterations, log_every=500, evaluate_every=500, final_metrics=QUICK_METRICS)
+
+
+def section_5_2() -> KeptStudy:
+    """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once."""
+    taus, z_dims = tau_sweep.PRESETS["laptop"].taus, z_dim_sweep.PRESETS["laptop"].z_dims
+    members = []
+    for label_rate in tau_sweep.PRESETS["laptop"].label_rates:
+        members += [
+            MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau)
+            for seed, alpha, tau in product(_SEEDS, _ALPHAS, taus)
+        ]
+        members += [
+            MemberConfig(label_rate=label_rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)
+        ]
+    return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000))
+
+
+def curve() -> KeptStudy:
+    """τ at two weights of the label loss for the likelihoods that are not the default; then σ² for the one that is.
+
+    Of σ² = 1/8 there is one with 2σ²·α and 2σ²·γ_tc as at σ² = 1/2, and one with α and γ_tc as there.
+    """
+    sigmoid = [{"likelihood": "gaussian", "pixel_mean": "sigmoid"}, {"likelihood": "bernoulli"}]
+    variance = [{"pixel_variance": 0.125, "alpha": 4.0, "gamma_tc": 16.0}, {"pixel_variance": 0.125}]
+    settings = [{**fields, "alpha": alpha} for fields, alpha in product(sigmoid, _ALPHAS)] + variance
+    members = [
+        MemberConfig(**fields, seed=seed, tau=tau) for fields, seed, tau in product(settings, _SEEDS, (0.0, 1.0, 10.0))
+    ]
+    return KeptStudy(tuple(members), _schedule(4_000))
+
+
+STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve}

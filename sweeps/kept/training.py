@@ -1,0 +1,90 @@
+"""Trains the members that are missing, at the lowest priority, and keeps each that has ended as one small file."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from larvae import datasets
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import Dataset
+from larvae.errors import NonFiniteLossError, one_line
+from larvae.files import load_json, save_json
+from larvae.functional import can_compile
+from larvae.hardware import processor_name
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory, Row
+from sweeps.kept.studies import KeptStudy
+from sweeps.study import label
+from sweeps.tracking.provenance import git_commit
+
+
+def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None = None, threads: int = 1) -> list[str]:
+    """Train members that have not ended, one after another, each to its end; their statuses.
+
+    kept: folder of the ended ones. storage: folder of checkpoints of the others. most: how many to train; None for all.
+    """
+    torch.set_num_threads(threads)
+    dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites", progress=True))
+    statuses: list[str] = []
+    for member in study.members:
+        if len(statuses) == most:
+            break
+        if status := _train_if_missing(member, study, dataset, kept, storage):
+            statuses.append(status)
+    return statuses
+
+
+def kept_file(member: MemberConfig, kept: Path) -> Path:
+    """Where an ended member is kept."""
+    return kept / f"{member.content_hash}.json"
+
+
+def _train_if_missing(
+    member: MemberConfig, study: KeptStudy, dataset: Dataset, kept: Path, storage: Path
+) -> str | None:
+    """Train a member to its end and keep it: finished or failed; None where it has ended or another process has it."""
+    file, directory = kept_file(member, kept), MemberDirectory(storage / member.content_hash)
+    directory.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory.path / ".lock", timeout=0):
+            if file.exists():
+                return None
+            commits = _with_this_commit(directory.path / "commits.json")
+            _train(member, study.schedule, dataset, directory)
+            result = directory.read_result()
+            assert result is not None
+            ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            seconds = sum(row["seconds"] for row in result["history"])
+            of_machine = {"processor": processor_name(), "commits": commits, "seconds": seconds, "ended": ended}
+            save_json(file, {**result, **of_machine})
+            return str(result["status"])
+    except Timeout:
+        return None
+
+
+def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> None:
+    """Train a member to its end, with a bar that shows how far it is."""
+    title = label(member, ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed"))
+    history: list[Row] = []
+    with tqdm(total=schedule.iterations, desc=title, unit="iteration") as bar:
+        try:
+            for row in train_member(member, schedule, dataset, directory, compiled=can_compile()):
+                history.append(row)
+                bar.update(int(row["iteration"]) - bar.n)
+        except NonFiniteLossError as error:
+            tqdm.write(f"{title}: {one_line(error)}")
+            directory.write_failure(member, error, history)
+
+
+def _with_this_commit(path: Path) -> list[str]:
+    """The commits that a member has been trained by, the one of now among them."""
+    commits = load_json(path)["commits"] if path.exists() else []
+    if (commit := git_commit()) not in commits:
+        commits.append(commit)
+        save_json(path, {"commits": commits})
+    return commits

@@ -1,0 +1,18 @@
+"""What a machine does wrong is no member's failure: a trial tells it in its last words, and another one goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FAULT_SECONDS = 30.0
+"""That a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
+
+
+class MachineFaultError(RuntimeError):
+    """A trial's machine cannot do what any trial asks of it: a disk is full, say, or a folder out of reach."""
+
+
+def machine_fault(trial: Any) -> str:
+    """What a trial, in its last words, found wrong with its machine; empty where it was nothing."""
+    news = (trial.last_result or {}).get("members", {}).values()
+    return next((member["reason"] for member in news if member["status"] == "running"), "")
