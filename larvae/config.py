@@ -176,19 +176,19 @@ class Schedule:
     """How long a member trains and how often it is looked at. Changes no parameter's value."""
 
     iterations: int
-    """Optimiser steps until the member is finished."""
+    """Optimiser steps of each member. Raise it later and members go on from where they stopped."""
     log_every: int = 50
-    """Iterations between rows of the history; losses are means over these."""
+    """Iterations between points of the loss curves, which are means over these."""
     evaluate_every: int = 500
-    """Iterations between evaluations; a multiple of `log_every`. The end is always evaluated."""
+    """Iterations between evaluations, a multiple of `log_every`. The end is always evaluated."""
     evaluation_size: int = 10_000
-    """Images that metrics are computed on; those that need a second set take half as many more."""
+    """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
     metrics: tuple[str, ...] = ("mig", "l2")
-    """Metrics computed during training."""
+    """Metrics computed during training, of mig, l2, factor_vae_score, beta_vae_score, sap, modularity and dci."""
     final_metrics: tuple[str, ...] = METRICS
     """Metrics computed at the end, besides those: none is left as it was before the end."""
     checkpoint_seconds: float = 30.0
-    """Time between checkpoints; no more than this is lost when a process is killed."""
+    """Seconds between checkpoints; no more than this is lost when a process is killed."""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every", "evaluate_every"):

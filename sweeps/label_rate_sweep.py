@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from larvae.config import REGULARISERS
+from larvae.config import REGULARISERS, Schedule
 from larvae.errors import InvalidInputError, require_known
 from sweeps import options
 from sweeps.options import StudyOptions
@@ -59,27 +59,20 @@ PRESETS = {
         study="label-rate-sweep-quick",
         label_rates=(0.01, 0.025),
         seeds=2,
-        iterations=300,
-        log_every=50,
-        evaluate_every=300,
-        final_metrics=options.QUICK_METRICS,
+        schedule=Schedule(iterations=300, log_every=50, evaluate_every=300, final_metrics=options.QUICK_METRICS),
     ),
     "laptop": LabelRateSweepOptions(
         preset="laptop",
         study="label-rate-sweep-laptop",
         seeds=3,
-        iterations=5_000,
-        log_every=100,
-        evaluate_every=1_000,
+        schedule=Schedule(iterations=5_000, log_every=100, evaluate_every=1_000),
     ),
     "paper": LabelRateSweepOptions(
         preset="paper",
         study="label-rate-sweep-paper",
         datasets=("dsprites", "shapes3d", "isaac3d"),
         seeds=6,
-        iterations=1_000_000,
-        log_every=1_000,
-        evaluate_every=50_000,
+        schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000),
     ),
 }
 

@@ -25,32 +25,9 @@ QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudyOptions:
-    """What every sweep can be told. The defaults shown are those of the chosen preset."""
+class TrainingOptions:
+    """What all members of a study have in common."""
 
-    figure_command: ClassVar[str]
-    """The script, with its arguments, that draws the study's figure."""
-
-    preset: str
-    """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
-    Ray has GPUs, quick elsewhere, but the other one where only its study lies unfinished. Give it before --help to
-    see its numbers."""
-    study: str
-    """Name of the study: of its folder under --storage-path and of its MLflow experiment. The same name goes on."""
-    seeds: int
-    """Number of seeds: 0, 1, …"""
-    iterations: int
-    """Optimiser steps of each member. Raise it later and members go on from where they stopped."""
-    log_every: int
-    """Iterations between points of the loss curves."""
-    evaluate_every: int
-    """Iterations between evaluations of --metrics, a multiple of --log-every."""
-    evaluation_size: int = 10_000
-    """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
-    metrics: tuple[str, ...] = ("mig", "l2")
-    """Metrics computed during training, of mig, l2, factor_vae_score, beta_vae_score, sap, modularity and dci."""
-    final_metrics: tuple[str, ...] = METRICS
-    """Metrics computed at the end of each member."""
     alpha: float = 1.0
     """Weight α of the label loss; with α = 0 and τ = 0 learning is unsupervised."""
     density_estimator: str = "minibatch_weighted"
@@ -70,6 +47,28 @@ class StudyOptions:
     """Adam's learning rate."""
     batch_size: int = 64
     """Images of each of the two batches of an iteration: all data, and labelled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOptions(TrainingOptions):
+    """The same, with the data set and the regulariser."""
+
+    dataset: str = "dsprites"
+    """Data set to train on: `python -m larvae.datasets` lists them."""
+    data_file: Path | None = None
+    """Published file, or folder of files, of the data set. Left out: rendered, or as prepared before."""
+    observed_factors: tuple[str, ...] = ()
+    """Factors whose labels are known, the others being left to z. Left out: all."""
+    regulariser: str = "beta_tcvae"
+    """beta_vae, beta_tcvae or factor_vae."""
+    gamma_tc: float | None = None
+    """Weight γ_tc of the regulariser. Left out: 3 for beta_vae (β = 4), 4 for beta_tcvae (β = 5), 10 for factor_vae."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WhereOptions:
+    """Where trials run, what each takes there, and where results go."""
+
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
     tracking_uri: str = "sqlite:///mlflow.db"
@@ -89,26 +88,49 @@ class StudyOptions:
     """On a cluster, ask every node first whether the study can run there; it takes seconds."""
     compile: bool = True
     """Fuse the training step with torch.compile where a C++ compiler is found."""
+
+    def require_valid(self) -> None:
+        """Raise InvalidInputError for what no machine could do."""
+        if self.cpus_per_trial <= 0:
+            raise InvalidInputError(f"`cpus_per_trial` must be > 0, got {self.cpus_per_trial}")
+        if self.members_per_trial is not None and self.members_per_trial <= 0:
+            raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
+        if self.gpus_per_trial is not None:
+            require_gpus(self.gpus_per_trial)
+        require_folder("storage_path", self.storage_path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyOptions:
+    """What every sweep can be told. The defaults shown are those of the chosen preset."""
+
+    figure_command: ClassVar[str]
+    """The script, with its arguments, that draws the study's figure."""
+
+    preset: str
+    """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
+    Ray has GPUs, quick elsewhere, but the other one where only its study lies unfinished. Give it before --help to
+    see its numbers."""
+    study: str
+    """Name of the study: of its folder under --storage-path and of its MLflow experiment. The same name goes on."""
+    seeds: int
+    """Number of seeds: 0, 1, …"""
     plan: bool = False
     """Tell what the study would cost, in time, memory and money, and train nothing."""
     price: float | None = None
     """With --plan: the price of an hour of one GPU or, where trials hold none, of one CPU core."""
-
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule(
-            iterations=self.iterations,
-            log_every=self.log_every,
-            evaluate_every=self.evaluate_every,
-            evaluation_size=self.evaluation_size,
-            metrics=self.metrics,
-            final_metrics=self.final_metrics,
-        )
+    schedule: Schedule
+    """How long members train, and how often they are looked at."""
+    model: TrainingOptions = TrainingOptions()
+    """What to train."""
+    where: WhereOptions = WhereOptions()
+    """Where trials run, what each takes there, and where results go."""
 
     @property
     def shared_fields(self) -> dict[str, Any]:
         """The fields of a member's configuration that are given once and for all."""
-        values = {field.name: getattr(self, field.name, None) for field in fields(MemberConfig)}
+        names = [field.name for field in fields(MemberConfig)]
+        values = {name: getattr(self, name, getattr(self.model, name, None)) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
     @property
@@ -118,38 +140,25 @@ class StudyOptions:
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
-        for name in ("seeds", "cpus_per_trial"):
-            if getattr(self, name) <= 0:
-                raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
-        if self.members_per_trial is not None and self.members_per_trial <= 0:
-            raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
+        if self.seeds <= 0:
+            raise InvalidInputError(f"`seeds` must be > 0, got {self.seeds}")
+        self.where.require_valid()
         if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
-        if self.gpus_per_trial is not None:
-            require_gpus(self.gpus_per_trial)
-        require_folder("storage_path", self.storage_path)
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OneModelOptions(StudyOptions):
-    """What sweeps of one data set and one regulariser can be told besides."""
+    """What sweeps of one data set and one regulariser can be told."""
 
-    dataset: str = "dsprites"
-    """Data set to train on: `python -m larvae.datasets` lists them."""
-    data_file: Path | None = None
-    """Published file, or folder of files, of the data set. Left out: rendered, or as prepared before."""
-    observed_factors: tuple[str, ...] = ()
-    """Factors whose labels are known, the others being left to z. Left out: all."""
-    regulariser: str = "beta_tcvae"
-    """beta_vae, beta_tcvae or factor_vae."""
-    gamma_tc: float | None = None
-    """Weight γ_tc of the regulariser. Left out: 3 for beta_vae (β = 4), 4 for beta_tcvae (β = 5), 10 for factor_vae."""
+    model: ModelOptions = ModelOptions()
+    """What to train."""
 
     @property
     def data_files(self) -> dict[str, Path]:
-        return {} if self.data_file is None else {self.dataset: self.data_file}
+        return {} if self.model.data_file is None else {self.model.dataset: self.model.data_file}
 
 
 def require_gpus(gpus: float) -> None:
@@ -212,7 +221,13 @@ def default_preset(address: str | None) -> str:
 def _parse_over(preset: Options, arguments: Sequence[str], description: str) -> Options:
     """Parse a command line, a preset being its defaults. Raises InvalidInputError."""
     chosen = command_line.parse(
-        lambda: tyro.cli(type(preset), args=list(arguments), default=preset, description=description)
+        lambda: tyro.cli(
+            type(preset),
+            args=list(arguments),
+            default=preset,
+            description=description,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
     )
     chosen.require_valid()
     return chosen

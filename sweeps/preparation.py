@@ -46,21 +46,21 @@ def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig],
     Raises InvalidInputError.
     """
     names = tuple(dict.fromkeys(member.dataset for member in sample))
-    _require_lasting("storage_path", options.storage_path)
-    if database := sqlite_path(options.tracking_uri):
+    _require_lasting("storage_path", options.where.storage_path)
+    if database := sqlite_path(options.where.tracking_uri):
         _require_lasting("tracking_uri", database)
-    require_writable("storage_path", options.storage_path)
-    directory = StudyDirectory((options.storage_path / study.name).absolute())
+    require_writable("storage_path", options.where.storage_path)
+    directory = StudyDirectory((options.where.storage_path / study.name).absolute())
     directory.require_going_on(study, {})  # before anything is started; again once the images are known
     require_writable("LARVAE_CACHE_DIR", store.cache_directory())
-    require_reachable(options.tracking_uri)
+    require_reachable(options.where.tracking_uri)
     for name in names:
         datasets.verify(name, options.data_files.get(name))
-    connection.connect(options.address)
-    kinds = _preflight(options, names, console) if options.address and options.preflight else []
+    connection.connect(options.where.address)
+    kinds = _preflight(options, names, console) if options.where.address and options.where.preflight else []
     files = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in names}
     fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in files.items()}
-    given = (options.cpus_per_trial, options.gpus_per_trial, options.members_per_trial)
+    given = (options.where.cpus_per_trial, options.where.gpus_per_trial, options.where.members_per_trial)
     resources = trial_resources(*given, sample, kinds, console.print)
     resources.require_fitting()
     directory.require_going_on(study, fingerprints)
@@ -79,11 +79,11 @@ def _require_lasting(name: str, path: Path) -> None:
 def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) -> list[GpuKind]:
     """Ask all nodes of a cluster whether the study can run there, and what GPUs they have. Raises InvalidInputError."""
     demand = Demand(
-        storage=options.storage_path,
-        tracking_uri=options.tracking_uri,
+        storage=options.where.storage_path,
+        tracking_uri=options.where.tracking_uri,
         prepared=prepared_names(names),
-        cpus=options.cpus_per_trial,
-        gpus=options.gpus_per_trial or 0.0,
+        cpus=options.where.cpus_per_trial,
+        gpus=options.where.gpus_per_trial or 0.0,
     )
     return gpu_kinds(gpu_nodes(require_ready(demand, console).nodes))
 
@@ -93,7 +93,7 @@ def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> T
     files = {}
     for name, path in prepared.files.items():
         if name in options.data_files or not datasets.specification(name).is_rendered:
-            content = ray.put(np.asarray(np.memmap(path, np.uint8, "r"))) if options.address else None
+            content = ray.put(np.asarray(np.memmap(path, np.uint8, "r"))) if options.where.address else None
             files[name] = PreparedFile(path, content, prepared.fingerprints[name])
     return TrialSettings(
         schedule=options.schedule,
@@ -102,7 +102,7 @@ def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> T
         fingerprints=prepared.fingerprints,
         cpus=prepared.resources.cpus,
         gpus=prepared.resources.gpus,
-        compile=options.compile,
+        compile=options.where.compile,
         command=secrets.token_hex(8),
         varied=study.varied,
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from larvae.config import Schedule
 from sweeps import options
 from sweeps.adaptive.adaptive_study import adaptive_study
 from sweeps.adaptive.search_options import SearchOptions
@@ -26,10 +27,7 @@ PRESETS = {
         configurations=24,
         first_rung=100,
         seeds=3,
-        iterations=900,
-        log_every=50,
-        evaluate_every=100,
-        final_metrics=("mig", "l2"),
+        schedule=Schedule(iterations=900, log_every=50, evaluate_every=100, final_metrics=("mig", "l2"), metrics=()),
     ),
     "laptop": SearchOptions(
         preset="laptop",
@@ -37,9 +35,7 @@ PRESETS = {
         configurations=60,
         first_rung=500,
         seeds=3,
-        iterations=10_000,
-        log_every=100,
-        evaluate_every=500,
+        schedule=Schedule(iterations=10_000, log_every=100, evaluate_every=500, metrics=()),
     ),
     "paper": SearchOptions(
         preset="paper",
@@ -47,9 +43,7 @@ PRESETS = {
         configurations=200,
         first_rung=30_000,
         seeds=6,
-        iterations=1_000_000,
-        log_every=1_000,
-        evaluate_every=10_000,
+        schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=10_000, metrics=()),
     ),
 }
 

@@ -43,7 +43,7 @@ class Session:
         if url := connection.dashboard_url():
             log_in = f", with the token that `{how_to_read_token()}` prints" if connection.has_token() else ""
             self.console.print(f"Ray dashboard (while this runs): {url}{log_in}")
-        self.console.print(f"MLflow: {_mlflow_address(self.options.tracking_uri, self.tracker.runs_page)}")
+        self.console.print(f"MLflow: {_mlflow_address(self.options.where.tracking_uri, self.tracker.runs_page)}")
 
     @contextlib.contextmanager
     def reporting(self, reporter: MemberReporter) -> Iterator[None]:
@@ -65,13 +65,13 @@ class Session:
             self.console.print("Stopped. The same command again goes on from the last checkpoints.")
             return INTERRUPTED
         study = f"--study {shlex.quote(self.study.name)}"
-        places = f"--tracking-uri {shlex.quote(shown(self.options.tracking_uri))} {study} --output figures"
+        places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study} --output figures"
         self.console.print(f"Figure: python {self.options.figure_command} {places}")
         self.console.print(f"Label traversals: python analysis/traversals.py {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
-            place = f"{study} --storage-path {shlex.quote(str(self.options.storage_path))}"
+            place = f"{study} --storage-path {shlex.quote(str(self.options.where.storage_path))}"
             self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
         if failed or not complete:
             return 1
@@ -90,11 +90,11 @@ def held(
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
     directory, fingerprints = prepared.directory, prepared.fingerprints
     with directory.locked():
-        with _answering(options.tracking_uri):
-            require_own_experiment(options.tracking_uri, study.name)
+        with _answering(options.where.tracking_uri):
+            require_own_experiment(options.where.tracking_uri, study.name)
         directory.write_record(study, fingerprints, options.preset)
-        with _answering(options.tracking_uri):
-            tracker = Tracker(options.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
+        with _answering(options.where.tracking_uri):
+            tracker = Tracker(options.where.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         yield Session(study, options, prepared, tracker, console)
 
 

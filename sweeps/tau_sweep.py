@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from larvae.config import Schedule
 from sweeps import options
 from sweeps.options import OneModelOptions
 from sweeps.study import grid
@@ -40,28 +41,21 @@ PRESETS = {
         study="tau-sweep-quick",
         label_rates=(0.01,),
         seeds=3,
-        iterations=500,
-        log_every=50,
-        evaluate_every=250,
-        final_metrics=options.QUICK_METRICS,
+        schedule=Schedule(iterations=500, log_every=50, evaluate_every=250, final_metrics=options.QUICK_METRICS),
     ),
     "laptop": TauSweepOptions(
         preset="laptop",
         study="tau-sweep-laptop",
         label_rates=(0.01, 0.02),
         seeds=2,
-        iterations=10_000,
-        log_every=100,
-        evaluate_every=1_000,
+        schedule=Schedule(iterations=10_000, log_every=100, evaluate_every=1_000),
     ),
     "paper": TauSweepOptions(
         preset="paper",
         study="tau-sweep-paper",
         label_rates=(0.01, 0.02),
         seeds=6,
-        iterations=1_000_000,
-        log_every=1_000,
-        evaluate_every=50_000,
+        schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000),
     ),
 }
 

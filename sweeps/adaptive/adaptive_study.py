@@ -76,7 +76,7 @@ class AdaptiveStudy:
             "space": options.chosen_space.to_dict(),
             "sampler": options.sampler,
             "objectives": options.objectives,
-            "iterations": options.iterations,
+            "iterations": options.schedule.iterations,
             "rungs": options.rungs,
             "reduction": options.reduction,
             "first_seeds": options.first_seeds,

@@ -61,8 +61,6 @@ class SearchOptions(OneModelOptions):
     """Share of the images whose labels are known, where it is not searched."""
     z_dim: int = 5
     """Dimensions of the nuisance z, where it is not searched."""
-    metrics: tuple[str, ...] = ()
-    """Metrics of whole data computed during training besides those of the held-out labels."""
 
     @property
     def chosen_space(self) -> Space:
@@ -81,15 +79,15 @@ class SearchOptions(OneModelOptions):
         """The fields of a configuration that do not vary. InvalidInputError for one that is both searched and given."""
         fields = self.shared_fields
         for name, values in self.chosen_space.parameters.items():
-            if name in fields and getattr(self, name) != getattr(preset, name):
+            if name in fields and fields[name] != preset.shared_fields.get(name):
                 option = name.replace("_", "-")
                 raise InvalidInputError(
                     f"`{name}` must be searched or fixed, not both, got --space {name}={values} "
-                    f"and --{option} {getattr(self, name):g}"
+                    f"and --{option} {fields[name]:g}"
                 )
             fields.pop(name, None)
         if "gamma_tc" not in self.chosen_space.parameters:
-            fields.setdefault("gamma_tc", DEFAULT_GAMMA_TC.get(self.regulariser))
+            fields.setdefault("gamma_tc", DEFAULT_GAMMA_TC.get(self.model.regulariser))
         return fields
 
     def rules(self, parallel: int) -> Rules:
@@ -99,7 +97,7 @@ class SearchOptions(OneModelOptions):
             seeds=self.seeds,
             first_seeds=self.first_seeds,
             parallel=parallel,
-            iterations=self.iterations,
+            iterations=self.schedule.iterations,
             rungs=self.rungs,
             reduction=self.reduction,
             objectives=self.objectives,
@@ -110,7 +108,7 @@ class SearchOptions(OneModelOptions):
     def rungs(self) -> tuple[int, ...]:
         if not self.stops:
             return ()
-        return halving.rungs(self.first_rung, self.reduction, self.iterations, self.evaluate_every)
+        return halving.rungs(self.first_rung, self.reduction, self.schedule.iterations, self.schedule.evaluate_every)
 
     @property
     def chosen_sampler(self) -> Sampler:
@@ -147,9 +145,9 @@ class SearchOptions(OneModelOptions):
                 f"`stopper` asha must go with {', '.join(LEARNS_FROM_STOPPED)}, got {chosen.kind}, which learns from "
                 "finished configurations only: give --stopper none, or --sampler tpe"
             )
-        known = datasets.specification(self.dataset)
+        known = datasets.specification(self.model.dataset)
         for name in self.objectives:
             if name not in applicable([name], known):
                 raise InvalidInputError(
-                    f"`objectives` must be l2 with {self.dataset}, whose factors depend on each other"
+                    f"`objectives` must be l2 with {self.model.dataset}, whose factors depend on each other"
                 )
