@@ -1,7 +1,7 @@
 """Trains the unfinished members of a study's folder without Ray or MLflow, many processes on one GPU or CPU.
 
 For a host that has PyTorch and a GPU but no cluster around it: it needs larvae alone, and of its packages
-h5py, filelock, pillow, platformdirs, pooch, requests, scikit-learn, tqdm. Copy `results/STUDY` there, run this,
+h5py, filelock, pillow, platformdirs, pooch, requests, rich, scikit-learn. Copy `results/STUDY` there, run this,
 copy it back, and type the sweep's command again: it finds the members finished and logs them to MLflow.
 
     python benchmarks/train_study.py results/STUDY --processes 12 --summary figures.json --commit $(git rev-parse HEAD)

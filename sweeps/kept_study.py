@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     for name, value in (("members", chosen.members), ("threads", chosen.threads)):
         if value is not None and value <= 0:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
-    from sweeps.kept.training import kept_file, train_missing  # late: it loads PyTorch
+    from sweeps.kept.keeping import kept_file, train_missing  # late: it loads PyTorch
 
     study, kept = STUDIES[chosen.study](), chosen.results / chosen.study
     statuses = train_missing(study, kept, chosen.storage_path, chosen.members, chosen.threads)

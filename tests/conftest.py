@@ -13,6 +13,13 @@ from larvae import datasets
 from larvae.datasets import Dataset
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread files over processes: what a file's tests share is made once, and so is the Ray that many files share."""
+    for item in items:
+        shares_ray = "ray_session" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if shares_ray else item.path.name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory() -> Iterator[Path]:
     """A cache of this test session's own: the user's is neither read nor written."""

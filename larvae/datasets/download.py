@@ -11,11 +11,11 @@ from typing import Any
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from larvae.datasets import store
 from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
+from larvae.progress_bar import progress_bar
 
 ATTEMPTS = 5
 """Broken connections in a row, without a byte in between, after which a download is given up."""
@@ -120,19 +120,14 @@ class ResumingDownloader:
     def _append(self, response: requests.Response, start: int, total: int | None) -> None:
         with (
             self.partial.open("r+b" if start else "wb") as file,
-            tqdm(
-                total=total,
-                initial=start,
-                desc=f"downloading {self.partial.stem}",
-                unit="B",
-                unit_scale=True,
-                disable=not self.progress,
-            ) as bar,
+            progress_bar(
+                total, f"downloading {self.partial.stem}", "bytes", done=start, shown=self.progress
+            ) as advance,
         ):
             file.seek(start)
             for block in response.iter_content(_BLOCK):
                 file.write(block)
-                bar.update(len(block))
+                advance(len(block))
             if total is not None and file.tell() != total:
                 raise requests.ConnectionError(f"got {file.tell()} of {total} bytes")
 

@@ -16,6 +16,7 @@ from larvae.datasets import polygons, store, writing
 from larvae.datasets.factors import FactorGrid
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import BYTES_PER_IMAGE
+from larvae.progress_bar import progress_bar
 
 GRID = FactorGrid(
     names=("shape", "scale", "orientation", "position_x", "position_y"),
@@ -124,8 +125,8 @@ def write_rendered(specification: Specification, path: Path, *, progress: bool =
 
     with (
         writing.writing_packed(path, specification) as packed,
-        writing.progress_bar(grid.num_images, "rendering dSprites", progress) as bar,
+        progress_bar(grid.num_images, "rendering dSprites", shown=progress) as advance,
     ):
         tasks = (partial(render_block, start) for start in range(0, grid.num_images, images_per_task))
         for done in writing.in_order(tasks):
-            bar.update(done)
+            advance(done)

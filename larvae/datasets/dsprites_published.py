@@ -17,6 +17,7 @@ from larvae.datasets.checksums import require_checksum
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
 from larvae.errors import InvalidInputError
+from larvae.progress_bar import progress_bar
 
 _SLICE = 4096  # images read at a time: 16 MiB
 
@@ -42,13 +43,13 @@ def convert(specification: Specification, path: Path, target: Path, *, progress:
     try:
         with (
             writing.writing_packed(target, specification) as packed,
-            writing.progress_bar(num_images, f"packing {path.name}", progress) as bar,
+            progress_bar(num_images, f"packing {path.name}", shown=progress) as advance,
         ):
             start = 0
             for images in slices(path, num_images):
                 packed[start : start + len(images)] = store.pack(_require_binary(images, path))
                 start += len(images)
-                bar.update(len(images))
+                advance(len(images))
     except (OSError, KeyError, EOFError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"`{path}` must be a whole dSprites file with an array `imgs`, but: {error}") from None
 

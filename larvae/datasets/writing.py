@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from larvae.datasets import store
 from larvae.datasets.layouts import digest
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import BYTES_PER_IMAGE, IMAGE_SIZE
+from larvae.progress_bar import progress_bar
 
 IMAGES_PER_BATCH = 128
 """Images that one thread decodes and compresses at a time: 1.5 MiB."""
@@ -33,11 +33,6 @@ Result = TypeVar("Result")
 def num_threads() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def progress_bar(total: int, description: str, progress: bool) -> Any:
-    """A bar that counts images, or nothing where `progress` is False."""
-    return tqdm(total=total, desc=description, unit="image", unit_scale=True, disable=not progress)
 
 
 @contextlib.contextmanager
@@ -73,7 +68,7 @@ def write_colour(
     sha256, position = hashlib.sha256(), 0
     with (
         store.writing(path, specification) as file,
-        progress_bar(specification.num_images, description, progress) as bar,
+        progress_bar(specification.num_images, description, shown=progress) as advance,
     ):
         images = file.create_dataset(
             "images",
@@ -88,7 +83,7 @@ def write_colour(
             for chunk in deflated:
                 images.id.write_direct_chunk((position, 0, 0, 0), chunk)
                 position += 1
-            bar.update(len(deflated))
+            advance(len(deflated))
         assert position == specification.num_images
         if classes is not None:
             file.create_dataset("classes", data=classes)

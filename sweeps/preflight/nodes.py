@@ -21,7 +21,7 @@ PACKAGES = ("torch", "ray", "numpy")
 """Packages whose versions results and messages depend on."""
 NEEDED = (
     *PACKAGES,
-    *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "scikit-learn", "scipy", "tqdm"),
+    *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "rich", "scikit-learn", "scipy"),
 )
 """Packages, as pip names them, that a trial imports."""
 SOURCES = (".py", ".cpp", ".h")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
@@ -18,6 +18,7 @@ from larvae.functional import can_compile
 from larvae.hardware import processor_name
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.progress_bar import progress_bar
 from sweeps.kept.studies import KeptStudy
 from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
@@ -71,13 +72,15 @@ def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory
     """Train a member to its end, with a bar that shows how far it is."""
     title = label(member, ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed"))
     history: list[Row] = []
-    with tqdm(total=schedule.iterations, desc=title, unit="iteration") as bar:
+    reached = 0.0
+    with progress_bar(schedule.iterations, title, "iterations") as advance:
         try:
             for row in train_member(member, schedule, dataset, directory, compiled=can_compile()):
                 history.append(row)
-                bar.update(int(row["iteration"]) - bar.n)
+                advance(int(row["iteration"] - reached))
+                reached = row["iteration"]
         except NonFiniteLossError as error:
-            tqdm.write(f"{title}: {one_line(error)}")
+            print(f"{title}: {one_line(error)}", file=sys.stderr)
             directory.write_failure(member, error, history)
 
 
