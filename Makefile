@@ -24,11 +24,11 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m 'slow and not cluster'
+	$(BIN)/python -m pytest -n 0 -m 'slow and not cluster'
 
 # As root, with Debian's iproute2, slurm-wlm, munge and postgresql; what is missing is skipped with a reason.
 test-cluster: .venv/installed
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -n 0 -m cluster tests/cluster
 
 # Trains what is missing of docs/results, at the lowest priority: stop it whenever you like, the same command goes on.
 study: .venv/installed

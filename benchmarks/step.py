@@ -31,7 +31,7 @@ from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.training import Trainer
 
-TUNED_MALLOC = {  # as sweeps.connection sets it for trials; this file needs no Ray
+TUNED_MALLOC = {  # as sweeps.driver.connection sets it for trials; this file needs no Ray
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "40000000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",

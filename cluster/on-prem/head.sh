@@ -5,6 +5,6 @@ set -euo pipefail
 # shellcheck source=cluster/on-prem/environment.sh
 source "$(dirname "$0")/environment.sh"
 
-python -m cluster.ray_token # ~/.ray/auth_token, which every other node needs
+python "$(dirname "$0")/../ray_token.py" # ~/.ray/auth_token, which every other node needs
 exec ray start --head --port 6379 --dashboard-host 127.0.0.1 --dashboard-port 8265 --ray-client-server-port 10001 \
     "${options[@]}" "$@"

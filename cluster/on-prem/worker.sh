@@ -10,6 +10,6 @@ if [[ $head != *:* ]]; then
     echo "error: the first argument must be the head's HOST:PORT, got '$head'" >&2
     exit 2
 fi
-python -m cluster.ray_token --no-make
+python "$(dirname "$0")/../ray_token.py" --no-make
 resources=$(bash "$(dirname "$0")/../gpu_resources.sh")
 exec ray start --address "$head" --resources "$resources" "${options[@]}" "${@:2}"
