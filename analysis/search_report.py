@@ -1,4 +1,4 @@
-"""What an adaptive search has found: best configurations, pictures, numbers, a page, and a journal for Optuna.
+"""The findings of an adaptive search: best configurations, pictures, numbers, a page, and a journal for Optuna.
 
 python analysis/search_report.py --tracking-uri sqlite:///mlflow.db --output figures
 python analysis/search_report.py --study search-quick

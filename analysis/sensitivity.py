@@ -34,7 +34,7 @@ class Arguments:
     kept: Path | None = None
     """Folder of kept results to draw in place of MLflow's."""
     iterations: int | None = None
-    """With --kept: draw results at this iteration. Left out: those at the end."""
+    """Iteration at which to draw results, with --kept. Left out: the end."""
 
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, PARAMETERS)

@@ -31,9 +31,9 @@ class Arguments:
     dataset: str | None = None
     """Data set, where the study has several."""
     baseline: str | None = None
-    """In place of a study: checkpoint, or id of an MLflow run, of the upper row."""
+    """Upper row, in place of a study's: checkpoint, or id of an MLflow run."""
     larvae: str | None = None
-    """In place of a study: checkpoint, or id of an MLflow run, of the lower row."""
+    """Lower row, in place of a study's: checkpoint, or id of an MLflow run."""
     factors: tuple[str, ...] = ()
     """Factors to vary. Left out: all that both models have labels of."""
     reference: int | None = None

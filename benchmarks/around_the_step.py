@@ -68,7 +68,7 @@ def prepare_seconds() -> float:
 
 
 def resident_megabytes(processes: int) -> float:
-    """What the data of a node take when some processes have read every image: their PSS together."""
+    """Megabytes that the data of a node take when some processes have read every image: their PSS together."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", RESIDENT]
     running = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)]

@@ -1,4 +1,4 @@
-"""How many trials one driver can serve: its time for a report, and its load, against the trials at once.
+"""The number of trials that one driver can serve: its time for a report, and its load, against the trials at once.
 
 python benchmarks/draw_scaling.py --results benchmarks/results/scaling.json --output docs
 """
@@ -29,7 +29,7 @@ class Arguments:
     """Draw what benchmarks/scaling.py has measured against the number of trials at once."""
 
     results: Path = Path("benchmarks/results/scaling.json")
-    """What benchmarks/scaling.py wrote."""
+    """Results that benchmarks/scaling.py wrote."""
     output: Path = Path("figures")
     """Directory that the figure (PNG) is written to."""
 
@@ -45,10 +45,10 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What is drawn on one pair of axes."""
+    """The content of one pair of axes."""
 
     name: str
-    """Of the number in the results."""
+    """Name of the number in the results."""
     label: str
     limit: float | None = None
     """A line that must not be crossed."""
@@ -80,7 +80,7 @@ def draw(arguments: Arguments) -> None:
 
 
 def curves_of(points: Sequence[dict[str, Any]]) -> list[Curve]:
-    """By version of the project and members a trial; of those without MLflow, whose server would add its own."""
+    """Curves by version of the project and members a trial; of those without MLflow, whose server would add its own."""
     kinds: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for point in points:
         if point["mlflow"] == "none":

@@ -27,7 +27,7 @@ class Arguments:
     """Draw the best held-out MIG of several ways to search against device seconds, a thin line a repetition."""
 
     results: Path = Path("benchmarks/results/search_pays.json")
-    """What benchmarks/search_pays.py wrote."""
+    """Results that benchmarks/search_pays.py wrote."""
     output: Path = Path("figures")
     """Directory that the figure (PNG, PDF) is written to."""
 

@@ -61,7 +61,7 @@ def work(pipe: Connection, task: dict[str, Any]) -> None:
 def _answers(
     variant: str, seeds: list[int], device: str, batch_size: int, blank: bool, seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """What is known after warming up; after measuring; while all processes of the row still hold their memory."""
+    """Yield what is known after warming up; after measuring; while all processes of the row still hold their memory."""
     torch.set_num_threads(1)
     synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
     started, way = time.perf_counter(), VARIANTS[variant]

@@ -177,7 +177,7 @@ class Variant(NamedTuple):
     compiled: bool = False
     needs_gpu: bool = False
     is_textbook: bool = False
-    """With a process for each member."""
+    """True if each member has a process of its own."""
 
 
 VARIANTS = {

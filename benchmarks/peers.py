@@ -62,6 +62,6 @@ def pythae_step(config: MemberConfig, dataset: Dataset) -> Step:
 
 
 def _images(config: MemberConfig, dataset: Dataset) -> Tensor:
-    """As many images as a semi-supervised step sees; always the same, which costs no loading."""
+    """Images, as many as a semi-supervised step sees; always the same, which costs no loading."""
     indices = torch.randperm(dataset.num_images)[: 2 * config.batch_size].numpy()
     return torch.from_numpy(dataset.images(indices)).float() / dataset.maximum

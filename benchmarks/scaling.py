@@ -1,4 +1,4 @@
-"""How many trials can one driver serve? The real driver, from Ray Tune's controller to MLflow, with simulated trials.
+"""The trials that one driver can serve: the real driver, from Ray Tune's controller to MLflow, with simulated trials.
 
 Up to 1,000 nodes × 8 GPUs × 6 trials = 48,000 trials at once, on any machine: everything that runs in a sweep's own
 process is real (sweeps/driver/ and Tune, the reporter, progress, MLflow's client), and what runs on other nodes is
@@ -109,12 +109,12 @@ def measure(arguments: argparse.Namespace, trials: int, members_per_trial: int) 
 
 
 class Used(NamedTuple):
-    """What a study has used so far."""
+    """The amounts that a study has used so far."""
 
     simulated: float
     """Seconds that have passed."""
     busy: float
-    """Of these, the driver's process has computed, or waited for MLflow."""
+    """Seconds of these in which the driver's process has computed, or waited for MLflow."""
     writing: float
     """Seconds that the threads that write to MLflow were at it."""
     writers_busy: float
@@ -143,7 +143,7 @@ class Simulation:
         """Two reports of every trial later, or when the first ones end."""
 
     def report_seconds(self) -> float:
-        """How long trials gather rows before they report them; earlier versions of the project had 5 s always."""
+        """Seconds that trials gather rows before they report them; earlier versions of the project had 5 s always."""
         chosen = getattr(tuner, "report_seconds", None)
         return chosen(self.load.trials) if chosen else 5.0
 
@@ -216,7 +216,7 @@ class Simulation:
                 return tuner.train_all(self.study.members, settings, resources, directory, reporter, console)
 
     def point(self, start: Used, made: Used, steady: tuple[Used, Used], trained: Used, closed: Used) -> dict[str, Any]:
-        """What is written of it."""
+        """The point to write of the study."""
         begun, went = steady
         seconds, results = went.simulated - begun.simulated, went.results - begun.results
         busy = went.busy - begun.busy + went.writers_busy - begun.writers_busy

@@ -1,4 +1,4 @@
-"""Does adaptive search pay? TPE with early stopping, random search and the paper's grid of τ, at equal device seconds.
+"""Comparison of TPE with early stopping, random search and the paper's grid of τ, at equal device seconds.
 
 Every repetition has labelled sets and initialisations of its own, shared by the three. Training is real; all are
 judged on held-out labels, and the MIG of whole data, which none of them sees, is reported beside. Device seconds are
@@ -46,11 +46,11 @@ class Repetition(AdaptiveStudy):
 
 
 class Work(NamedTuple):
-    """What a study had done when a row of one of its members was written."""
+    """The work of a study when a row of one of its members was written."""
 
     timestamp: float
     iterations: float
-    """Of this row."""
+    """Iterations of this row."""
     besides: float
     """Seconds of this row that were no training: compilation, evaluation."""
 
@@ -65,14 +65,14 @@ class Finished(NamedTuple):
 
 
 class Course(NamedTuple):
-    """How a study went, in the order of time."""
+    """The course of a study, in the order of time."""
 
     work: list[Work]
     finished: list[Finished]
     seconds_per_iteration: list[float]
 
     def device_seconds(self, until: float, each: float) -> float:
-        """Of all trials up to a time. each: seconds of an iteration."""
+        """Device seconds of all trials up to a time. each: seconds of an iteration."""
         return sum(w.iterations * each + w.besides for w in self.work if w.timestamp <= until)
 
 
@@ -107,7 +107,7 @@ def run_method(method: str, repetition: int, arguments: argparse.Namespace) -> P
 
 
 def course_of(folder: Path) -> Course:
-    """How a study went, from its members' results."""
+    """The course of a study, from its members' results."""
     results = [json.loads(path.read_text()) for path in folder.glob("members/*/result.json")]
     work, seconds = [], []
     for result in results:
@@ -143,7 +143,7 @@ def curve_of(course: Course, each: float) -> list[tuple[float, Finished]]:
 
 
 def at_share(curves: Sequence[Sequence[tuple[float, Finished]]], seconds: float) -> dict[str, Any]:
-    """What the repetitions have at some device seconds, and their means."""
+    """The repetitions' best at some device seconds, and their means."""
     reached = [[best for at, best in curve if at <= seconds] for curve in curves]
     known = [best[-1] for best in reached if best]
     found: dict[str, Any] = {"device_seconds": round(seconds, 1)}

@@ -1,1 +1,1 @@
-"""What starts clusters and looks after them: files for each kind of cluster, and the preflight."""
+"""Files that start and look after clusters, for each kind of cluster, and the preflight."""

@@ -21,7 +21,7 @@ from sweeps.tracking.addresses import take_passwords_off_command_line
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreflightOptions:
-    """What a sweep would be given."""
+    """The options that a sweep would be given."""
 
     address: str = "auto"
     """Ray cluster to join: auto, on one of its nodes, or HOST:PORT."""

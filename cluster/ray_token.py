@@ -21,7 +21,7 @@ from sweeps.driver.tokens import VARIABLE, find_or_make_token, find_token, how_t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenOptions:
-    """What to do about it."""
+    """The options of the command."""
 
     make: bool = True
     """Make a token where there is none."""

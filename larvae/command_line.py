@@ -1,4 +1,4 @@
-"""What all commands of the project share: one line for bad input, and the exit code of one that was stopped."""
+"""Behaviour that all commands share: one line for bad input, and the exit code of one that was stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one member is, and how long and how often it is looked at.
+"""The configuration of one member, and the schedule by which it trains and is looked at.
 
 `MemberConfig` determines the trajectory of the parameters; `Schedule` only says where on that
 trajectory to stop, log and evaluate. So a budget can be raised and a member goes on from its
@@ -24,7 +24,7 @@ REGULARISERS = tuple(DEFAULT_GAMMA_TC)
 DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 PIXEL_MEANS = ("linear", "sigmoid")
-"""What the decoder's output is to the mean of a Gaussian pixel: the mean itself, or its logit."""
+"""Meaning of the decoder's output for a Gaussian pixel: its mean, or the logit of its mean."""
 METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
 """All metrics, the quick ones first."""
 HELD_OUT_METRICS = ("mig", "l2")
@@ -32,11 +32,11 @@ HELD_OUT_METRICS = ("mig", "l2")
 FOR_ANY_FACTORS = ("l2",)
 """Metrics that do not presuppose independent factors."""
 FORMAT = 2
-"""Of studies, checkpoints, results and runs: a change of what a field means, or of a default, needs a new number."""
+"""Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
 
 
 def held_out(metric: str) -> str:
-    """What a metric of held-out labelled images is called: `held_out_mig` for mig."""
+    """The name of a metric of held-out labelled images: `held_out_mig` for mig."""
     return f"held_out_{metric}"
 
 
@@ -80,7 +80,7 @@ class MemberConfig:
     batch_size: int = 64
     """Images drawn from all data, and again from the labelled set, in each iteration."""
     density_estimator: str = "minibatch_weighted"
-    """How β-TCVAE estimates log q(z) within a batch: `minibatch_weighted` or `minibatch_stratified`."""
+    """β-TCVAE's estimator of log q(z) within a batch: `minibatch_weighted` or `minibatch_stratified`."""
     likelihood: str = "gaussian"
     """p(x | y, z) of the ELBO: `gaussian` as in Section 3.3, or `bernoulli`, the decoder's output being logits."""
     pixel_mean: str = "linear"
@@ -91,7 +91,7 @@ class MemberConfig:
     """p(x | y, z) of L_rep, where it is another one than the ELBO's: one output serves both, so a Gaussian's mean must
     be its sigmoid then."""
     instance_norm: bool = True
-    """Whether convolutions are followed by instance normalisation, as in Table D.2; False is an ablation."""
+    """Normalise instances after each convolution, as in Table D.2; False is an ablation."""
     observed_factors: tuple[str, ...] = ()
     """Factors whose labels are known, the others being left to z; none named means all."""
     held_out: float = 0.0
@@ -128,12 +128,12 @@ class MemberConfig:
 
     @property
     def uses_labels(self) -> bool:
-        """Whether a label changes anything: False is unsupervised learning."""
+        """True if labels have any effect; False is unsupervised learning."""
         return self.alpha > 0 or self.tau > 0
 
     @property
     def replaces_labels(self) -> bool:
-        """Whether this is LaRVAE; else it is the baseline."""
+        """True for LaRVAE, False for the baseline."""
         return self.tau > 0
 
     @property
@@ -173,7 +173,7 @@ class MemberConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """How long a member trains and how often it is looked at. Changes no parameter's value."""
+    """Length of training, and intervals of logging, evaluation and checkpoints. Changes no parameter's value."""
 
     iterations: int
     """Optimiser steps of each member. Raise it later and members go on from where they stopped."""

@@ -35,7 +35,7 @@ class Gaussian(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """What the decoder's output says of pixels: p(x | output)."""
+    """The likelihood of pixels, given the decoder's output: p(x | output)."""
 
     kind: str
     """gaussian or bernoulli."""

@@ -1,4 +1,4 @@
-"""What a trained member is worth: metrics of posterior means that are encoded once and shared by all of them."""
+"""Metrics of a trained member: of posterior means that are encoded once and shared by all of them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Sample(NamedTuple):
     classes: NDArray[np.integer]
     """Class indices of all factors, (n, k)."""
     label_columns: list[int]
-    """Which factors y stands for, |y| of them."""
+    """Columns of the factors that y stands for, |y| of them."""
     labels: Factors
-    """Those factors."""
+    """The factors that y stands for."""
     test_codes: NDArray[np.floating]
-    """Of other images, (m, |y| + |z|); no rows where no metric needs them."""
+    """Posterior means of other images, (m, |y| + |z|); no rows where no metric needs them."""
     test_classes: NDArray[np.integer]
     """(m, k)"""
 
@@ -76,7 +76,7 @@ def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...]) -
 
 
 def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
-    """What tuning may look at: metrics of images whose labels training does not see, of observed factors alone."""
+    """The metrics that tuning may look at: of images whose labels training does not see, of observed factors alone."""
     chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
     sample = _sample(trainer, trainer.held_out, trainer.held_out[:0])
     sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))

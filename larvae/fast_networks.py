@@ -41,15 +41,15 @@ class FastModel:
         self.run_layer = run_layer_as_product if products else run_layer
 
     def encode(self, images: Tensor) -> Gaussian:
-        """As `VariationalAutoencoder.encode`."""
+        """Encode images as `VariationalAutoencoder.encode` does."""
         return Gaussian(*self._run("encoder", images.permute(0, 2, 3, 1).to(self.precision)).chunk(2, dim=1))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """As `VariationalAutoencoder.decode`."""
+        """Decode latents as `VariationalAutoencoder.decode` does."""
         return self._run("decoder", latents)
 
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
-        """As `VariationalAutoencoder.discriminate`."""
+        """Discriminate latents as `VariationalAutoencoder.discriminate` does."""
         return self._run("discriminator", latents, frozen)
 
     def _run(self, part: str, features: Tensor, frozen: bool = False) -> Tensor:
@@ -61,7 +61,7 @@ class FastModel:
         return features
 
     def precision_of(self, part: str, name: str, layer: nn.Module) -> torch.dtype:
-        """What a layer runs in: float32 where a linear one reads or gives latents, at an end of its network."""
+        """The precision of a layer: float32 where a linear one reads or gives latents, at an end of its network."""
         names = [name for name, _ in self.skeleton.get_submodule(part).named_children()]
         at_an_end = name in (names[0], names[-1])
         return torch.float32 if isinstance(layer, nn.Linear) and at_an_end else self.precision
@@ -120,7 +120,7 @@ def _(layer: PatchConvTranspose2d, features: Tensor, precision: torch.dtype, *, 
 
 @functools.singledispatch
 def run_layer_as_product(layer: nn.Module, features: Tensor, precision: torch.dtype, **weights: Tensor) -> Tensor:
-    """As `run_layer`, from operations that `torch.func.vmap` batches well."""
+    """Run a layer as `run_layer` does, by operations that `torch.func.vmap` batches well."""
     return run_layer(layer, features, precision, **weights)
 
 

@@ -49,14 +49,14 @@ Objective = Callable[[Parameters, Batch, Noise, Weights], dict[str, Tensor]]
 
 
 class Functions(NamedTuple):
-    """What training and evaluation call."""
+    """The functions that training and evaluation call."""
 
     objective: Objective
     """Terms by name, each 0-d."""
     encode: Callable[[Parameters, Tensor], Tensor]
     """Posterior means (B, |y| + |z|), float32, of images (B, C, 64, 64)."""
     native: bool
-    """Whether convolutions run in this project's own code, `larvae.native`."""
+    """True if convolutions run in this project's own code, `larvae.native`."""
 
 
 def structure_of(config: MemberConfig) -> Structure:
@@ -81,12 +81,12 @@ def structure_of(config: MemberConfig) -> Structure:
 
 
 def can_compile() -> bool:
-    """Whether `torch.compile` has what it needs, also for a GPU: a C++ compiler and Python's headers."""
+    """Tell whether `torch.compile` has what it needs, also for a GPU: a C++ compiler and Python's headers."""
     return any(map(shutil.which, COMPILERS)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
-    """What a fused step computes in: bfloat16 where the hardware multiplies matrices in it, float32 elsewhere."""
+    """The precision of a fused step: bfloat16 where the hardware multiplies matrices in it, float32 elsewhere."""
     if device.type == "cuda":
         supported = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -152,7 +152,7 @@ def over_members(objective: Objective) -> Objective:
 
 
 def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
-    """What vmap wants to know of a tuple: 0, the dimension of members, for tensors and None for None."""
+    """The dimensions of a tuple for vmap: 0, the dimension of members, for tensors and None for None."""
     return type(tensors)(*(None if tensor is None else 0 for tensor in tensors))  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ NO_MEMBERS_OWN = (torch.OutOfMemoryError, OSError)
 
 
 class Likeness(NamedTuple):
-    """What members must share to be trained in the same operations."""
+    """The traits that members must share to be trained in the same operations."""
 
     dataset: str
     structure: Structure
@@ -85,7 +85,7 @@ class Group:
 
 
 class Report(NamedTuple):
-    """What has become of one member of a group."""
+    """The progress of one member of a group."""
 
     member: Member
     rows: list[Row]
@@ -120,7 +120,7 @@ def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report
 
 
 def _after_step(member: Member, *, stepped: bool) -> Report | None:
-    """What one iteration brought: None if it is only one of many. stepped: the group has taken it already."""
+    """The report of one iteration: None if it is only one of many. stepped: the group has taken it already."""
     try:
         if not stepped:
             member.trainer.step()

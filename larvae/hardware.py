@@ -1,4 +1,4 @@
-"""What a process computes on."""
+"""The hardware that a process computes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 PROCESSOR_INFORMATION = Path("/proc/cpuinfo")
-"""Where Linux tells of the processor: a line for each field, `name : value`, again for each core."""
+"""File in which Linux describes the processor: a line for each field, `name : value`, again for each core."""
 
 
 def device_name(device: torch.device | str) -> str:

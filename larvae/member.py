@@ -22,7 +22,7 @@ from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
 ARITHMETIC = ("torch", "device", "compiled", "native", "precision")
-"""What of an environment decides about the last bits of results."""
+"""Entries of an environment that decide about the last bits of results."""
 
 
 class Member:
@@ -63,7 +63,7 @@ class Member:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it runs on, and how, since some `iteration`."""
+        """The software and hardware that it runs on, and how, since some `iteration`."""
         return self.environments[-1]
 
     @property
@@ -162,7 +162,7 @@ def train_member(
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:
-    """What a member runs on, and how."""
+    """The software and hardware that a member runs on, and how."""
     return {
         "torch": str(torch.__version__),  # else a class of PyTorch's, which checkpoints may not hold
         "python": platform.python_version(),

@@ -61,7 +61,7 @@ class PatchConvTranspose2d(nn.ConvTranspose2d):
 
 
 class Architecture(NamedTuple):
-    """What shapes a model's parameters."""
+    """The properties that shape a model's parameters."""
 
     channels: int
     num_latents: int

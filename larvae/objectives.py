@@ -24,16 +24,16 @@ from larvae.distributions import (
 
 
 class Batch(NamedTuple):
-    """What one iteration sees (Table 1); None where the objective has no use for it."""
+    """The inputs of one iteration (Table 1); None where the objective has no use for them."""
 
     images: Tensor
-    """Of all data, (B, C, 64, 64), in [0, 1]."""
+    """Images of all data, (B, C, 64, 64), in [0, 1]."""
     labelled_images: Tensor | None = None
-    """Of the labelled set, (B, C, 64, 64); None in unsupervised learning, α = τ = 0."""
+    """Images of the labelled set, (B, C, 64, 64); None in unsupervised learning, α = τ = 0."""
     labels: Tensor | None = None
     """Standardised labels of the labelled images, (B, |y|)."""
     second_images: Tensor | None = None
-    """Of all data again, for FactorVAE's discriminator, (B, C, 64, 64)."""
+    """Further images of all data, for FactorVAE's discriminator, (B, C, 64, 64)."""
 
 
 class Noise(NamedTuple):
@@ -60,22 +60,22 @@ class Weights(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Which terms the objective has, and in which form: what no tensor can say."""
+    """The terms that the objective has, and their forms: what no tensor can say."""
 
     regulariser: str
     """beta_vae, beta_tcvae or factor_vae; `none` where γ_tc = 0."""
     density_estimator: str
     likelihood: Likelihood
-    """Of the ELBO."""
+    """Likelihood of the ELBO."""
     replacement_likelihood: Likelihood
-    """Of L_rep."""
+    """Likelihood of L_rep."""
     dataset_size: int
     replaces_labels: bool
     """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
 
 
 class Model(Protocol):
-    """What the objective asks of a model."""
+    """The methods that the objective asks of a model."""
 
     def encode(self, images: Tensor) -> Gaussian: ...
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from larvae.errors import InvalidInputError
 
 TEMPORARY = Path("/tmp")
-"""Not `$TMPDIR`: paths of sockets must be short."""
+"""Parent of private folders. Not `$TMPDIR`: paths of sockets must be short."""
 
 
 def private_folder(parent: Path = TEMPORARY) -> Path:
-    """Where it is."""
+    """The path of the private folder."""
     return parent / f"larvae-{os.getuid()}"
 
 

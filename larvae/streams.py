@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a stream is for; streams of one seed are independent of each other."""
+    """The purpose of a stream; streams of one seed are independent of each other."""
 
     LABELLED_SET = 0
     BATCH = 1

@@ -62,7 +62,7 @@ class Trainer:
 
     @property
     def is_native(self) -> bool:
-        """Whether convolutions run in this project's own code, `larvae.native`; never in a group."""
+        """True if convolutions run in this project's own code, `larvae.native`; never in a group."""
         return self._functions.native
 
     def train(self, num_iterations: int) -> dict[str, float]:

@@ -35,7 +35,7 @@ class Traversal(NamedTuple):
 
     factor: str
     value_names: tuple[str, ...]
-    """What the varied label stands for, image by image; of a value between two classes, `≈` and the nearest."""
+    """Names of the varied label's values, image by image; of a value between two classes, `≈` and the nearest."""
     images: NDArray[np.uint8]
     """(steps, channels, 64, 64), 0 to 255."""
 
@@ -106,7 +106,7 @@ def traverse_data(
 
 
 def value_names(factors: Factors, name: str, values: NDArray[np.floating]) -> tuple[str, ...]:
-    """What values of a factor stand for, with `≈` where they lie between classes."""
+    """The names of values of a factor, with `≈` where they lie between classes."""
     return tuple(
         ("≈" if value != index else "") + factors.value_name(name, int(index))
         for value, index in zip(values, nearest_class(values), strict=True)

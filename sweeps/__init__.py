@@ -1,4 +1,4 @@
-"""What is run, on Ray Tune: studies of many members, scheduled, tracked and resumed."""
+"""Studies of many members on Ray Tune: scheduled, tracked and resumed."""
 
 import os
 

@@ -26,7 +26,7 @@ from sweeps.kept.studies import STUDIES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """What to train, where to keep it, and on what."""
+    """The study to train, its folders, and its threads."""
 
     study: str = "study"
     """study or curve."""
@@ -35,7 +35,7 @@ class Arguments:
     storage_path: Path = Path("results/kept")
     """Folder of checkpoints of members that have not ended."""
     members: int | None = None
-    """How many members to train before it stops. Left out: all that are missing."""
+    """Members to train before it stops. Left out: all that are missing."""
     threads: int = 1
     """PyTorch's threads."""
 

@@ -35,7 +35,7 @@ class LabelRateSweepOptions(StudyOptions):
     data_file: tuple[str, ...] = ()
     """Published files, or folders of files, as NAME=PATH. Left out: rendered, or as prepared before."""
     regularisers: tuple[str, ...] = REGULARISERS
-    """Of beta_vae, beta_tcvae and factor_vae; each with its own γ_tc: 3, 4 and 10."""
+    """Regularisers, of beta_vae, beta_tcvae and factor_vae; each with its own γ_tc: 3, 4 and 10."""
     label_rates: tuple[float, ...] = (0.01, 0.015, 0.02, 0.025)
     """Shares of the images whose labels are known."""
     tau: float = 1.0

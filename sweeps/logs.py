@@ -1,4 +1,4 @@
-"""What happened to a member: how it ended, where it ran, its traceback, and what its processes wrote.
+"""Tells what happened to a member: how it ended, where it ran, its traceback, and what its processes wrote.
 
 MEMBER is the start of its hash, or its values as tables show them (all words must fit one member). Left out: all
 members that have failed.
@@ -24,7 +24,7 @@ from larvae import command_line
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogsOptions:
-    """What to show."""
+    """The members to show, and the place to look for them."""
 
     member: Annotated[str, tyro.conf.Positional] = ""
     """Start of a member's hash, or its values, such as "tau=1 seed=0". Left out: all that have failed."""

@@ -21,17 +21,17 @@ from sweeps.tracking.addresses import take_passwords_off_command_line
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
 QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
-"""What quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
+"""Metrics that quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOptions:
-    """What all members of a study have in common."""
+    """Settings that all members of a study have in common."""
 
     alpha: float = 1.0
     """Weight α of the label loss; with α = 0 and τ = 0 learning is unsupervised."""
     density_estimator: str = "minibatch_weighted"
-    """How β-TCVAE estimates densities within a batch: minibatch_weighted or minibatch_stratified."""
+    """β-TCVAE's estimator of densities within a batch: minibatch_weighted or minibatch_stratified."""
     likelihood: str = "gaussian"
     """Likelihood p(x | y, z) of the pixels: gaussian, as the paper says, or bernoulli."""
     pixel_mean: str = "linear"
@@ -67,7 +67,7 @@ class ModelOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WhereOptions:
-    """Where trials run, what each takes there, and where results go."""
+    """Machines that run trials, what each trial takes there, and places for results."""
 
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
@@ -85,7 +85,7 @@ class WhereOptions:
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
     other weights as fit, up to 8, on GPUs."""
     preflight: bool = True
-    """On a cluster, ask every node first whether the study can run there; it takes seconds."""
+    """Ask every node of a cluster first whether the study can run there; it takes seconds."""
     compile: bool = True
     """Fuse the training step with torch.compile where a C++ compiler is found."""
 
@@ -102,7 +102,7 @@ class WhereOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOptions:
-    """What every sweep can be told. The defaults shown are those of the chosen preset."""
+    """Options of every sweep. The defaults shown are those of the chosen preset."""
 
     figure_command: ClassVar[str]
     """The script, with its arguments, that draws the study's figure."""
@@ -118,13 +118,13 @@ class StudyOptions:
     plan: bool = False
     """Tell what the study would cost, in time, memory and money, and train nothing."""
     price: float | None = None
-    """With --plan: the price of an hour of one GPU or, where trials hold none, of one CPU core."""
+    """Price of an hour, for --plan: of one GPU or, where trials hold none, of one CPU core."""
     schedule: Schedule
-    """How long members train, and how often they are looked at."""
+    """Length of training, and intervals of logging, evaluation and checkpoints."""
     model: TrainingOptions = TrainingOptions()
-    """What to train."""
+    """Model to train."""
     where: WhereOptions = WhereOptions()
-    """Where trials run, what each takes there, and where results go."""
+    """Machines that run trials, what each trial takes there, and places for results."""
 
     @property
     def shared_fields(self) -> dict[str, Any]:
@@ -151,10 +151,10 @@ class StudyOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OneModelOptions(StudyOptions):
-    """What sweeps of one data set and one regulariser can be told."""
+    """Options of sweeps of one data set and one regulariser."""
 
     model: ModelOptions = ModelOptions()
-    """What to train."""
+    """Data set, and model to train on it."""
 
     @property
     def data_files(self) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What a study needs before its first trial: checks, Ray, prepared data, and what a trial takes of a node."""
+"""Preparation of a study for its first trial: checks, Ray, prepared data, and what a trial takes of a node."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from sweeps.trial.trainable import PreparedFile, TrialSettings
 
 
 class Prepared(NamedTuple):
-    """What is known of a study before it starts."""
+    """The facts of a study that are known before it starts."""
 
     directory: StudyDirectory
     files: dict[str, Path]
     """The prepared file of each data set."""
     fingerprints: dict[str, str]
-    """Of the images of each data set."""
+    """Fingerprints of the images of each data set."""
     resources: TrialResources
 
 
@@ -89,7 +89,7 @@ def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) 
 
 
 def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> TrialSettings:
-    """What all trials share. Prepared files that other nodes cannot make go into Ray's object store."""
+    """The settings that all trials share. Prepared files that other nodes cannot make go into Ray's object store."""
     files = {}
     for name, path in prepared.files.items():
         if name in options.data_files or not datasets.specification(name).is_rendered:

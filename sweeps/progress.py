@@ -1,4 +1,4 @@
-"""What a running study looks like on the terminal: bars and an ETA, or plain lines where there is none."""
+"""The progress of a running study on the terminal: bars and an ETA, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLAIN_LINE_SECONDS = 30.0
 MOST_BARS = 24
 """Running members that have a bar of their own: more would not fit on a screen, and each costs time to draw."""
 REFRESH_SHARE = 0.02
-"""Of the driver's time, at most, for showing the whole: the more members there are, the longer that takes."""
+"""Share of the driver's time, at most, for showing the whole: the more members there are, the longer that takes."""
 _OPEN = ("running", "waiting")
 
 
@@ -49,7 +49,7 @@ class StudyProgress:
         self.expected = 0
         """Iterations that are likely to be trained beside those of the members that are known."""
         self.best = ""
-        """What to say of the best result so far, in place of the finished member of the best MIG."""
+        """Words on the best result so far, in place of the finished member of the best MIG."""
         # What sums over members would tell: a report of one of 48,000 must not look at all of them.
         self._numbers: Counter[str] = Counter()
         self._iterations_done = 0
@@ -201,7 +201,7 @@ class StudyProgress:
 
 
 def _told(mig: float | None, l2: float | None) -> str:
-    """Those that are known, such as `  MIG 0.512  l2 0.034`."""
+    """The known values in words, such as `  MIG 0.512  l2 0.034`."""
     known = {"MIG": mig, "l2": l2}
     return "".join(f"  {name} {value:.3f}" for name, value in known.items() if value is not None)
 

@@ -53,7 +53,7 @@ def failures(study: Study, directory: StudyDirectory) -> dict[str, str]:
 
 
 def at_once(resources: TrialResources) -> str:
-    """What runs at once on the cluster, in words."""
+    """The trials that run at once on the cluster, in words."""
     share = f"{resources.cpus} CPU" + (f" and {_gpu_shares(resources)} GPU" if resources.gpus else "")
     if resources.members > 1:
         return f"{resources.concurrency()} trials of {resources.members} members at once, {share} a trial"
@@ -61,7 +61,7 @@ def at_once(resources: TrialResources) -> str:
 
 
 def _gpu_shares(resources: TrialResources) -> str:
-    """Such as `0.167`, or `0.167 (gpu_16GB) or 0.0833 (gpu_32GB)` where GPUs differ."""
+    """Shares in words, such as `0.167`, or `0.167 (gpu_16GB) or 0.0833 (gpu_32GB)` where GPUs differ."""
     if not resources.places:
         return f"{resources.gpus:.3g}"
     return " or ".join(f"{place.gpus:.3g} ({place.resource})" for place in resources.places)

@@ -1,4 +1,4 @@
-"""What every command shares around a study's training: the lock, MLflow, where to look, and how it ends."""
+"""Common parts of all commands around a study's training: the lock, MLflow, where to look, and how it ends."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class StudyDirectory:
 
     @property
     def scheduler_files(self) -> Path:
-        """Where Ray Tune keeps its own records, which nothing here reads back."""
+        """The folder of Ray Tune's own records, which nothing here reads back."""
         return self.path / "ray_tune"
 
     def member(self, member: MemberConfig) -> MemberDirectory:
@@ -127,7 +127,7 @@ class StudyDirectory:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the folder holds a study of which no command has come to a good end since it was last begun."""
+        """True if the folder holds a study of which no command has come to a good end since it was last begun."""
         record = self.read_record()
         return record is not None and not record.get("finished")
 
@@ -152,7 +152,7 @@ class StudyDirectory:
         save_json(self.path / "study.json", (self.read_record() or {}) | {"finished": True})
 
     def read_record(self) -> dict[str, Any] | None:
-        """What `write_record` wrote, if it has. Raises InvalidInputError where that is damaged."""
+        """The record that `write_record` wrote, if it has. Raises InvalidInputError where that is damaged."""
         try:
             return load_json(self.path / "study.json")
         except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +166,7 @@ def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:
 
 
 def _measured(schedule: Mapping[str, Any]) -> dict[str, Any]:
-    """What members must share for their results to be comparable."""
+    """The settings that members must share for their results to be comparable."""
     return {
         "evaluation_size": schedule["evaluation_size"],
         "final_metrics": sorted({*schedule["metrics"], *schedule["final_metrics"]}),

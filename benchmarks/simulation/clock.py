@@ -14,7 +14,7 @@ class Clock:
     def __init__(self) -> None:
         self.skipped = 0.0
         self.modelled = 0.0
-        """What Ray's real calls would have taken, and what the driver has waited for a server."""
+        """Seconds that Ray's real calls would have taken, and that the driver has waited for a server."""
         self.simulating_seconds = 0.0
         """Processor seconds of the simulation itself, in the driver's thread."""
         self._started = time.process_time()

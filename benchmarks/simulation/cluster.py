@@ -1,4 +1,4 @@
-"""What stands in Ray's place: room for so many trials, and calls that end in simulated time."""
+"""A stand-in for Ray: room for so many trials, and calls that end in simulated time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SimulatedCluster:
         self.on_wait: Callable[[], float | None] = lambda: None
         """Called whenever the driver waits; when it wants to be called again, if it does."""
         self.is_over: Callable[[], bool] = lambda: False
-        """When true, the study is interrupted, as by Ctrl-C."""
+        """True if the study is to be interrupted, as by Ctrl-C."""
         self._queue: list[tuple[float, int, Future]] = []
         self._number = itertools.count()
         self._ready: list[Future] = []

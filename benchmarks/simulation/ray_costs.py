@@ -1,4 +1,4 @@
-"""What Ray's real calls cost in the driver's process, measured on this machine."""
+"""Costs of Ray's real calls in the driver's process, measured on this machine."""
 
 from __future__ import annotations
 

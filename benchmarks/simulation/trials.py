@@ -1,4 +1,4 @@
-"""What simulated trials do: their rows, how long they take, and how they end."""
+"""Simulated trials: their rows, how long they take, and how they end."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LOSSES = (*TERMS, "label_replacement_loss", "loss")
 EVALUATION = ("mig", "mig_y", "mig_aligned", "l2", *(f"rmse_{k}" for k in range(5)), "held_out_mig", "held_out_l2")
 ITERATIONS_PER_ROW = 50
 START_SECONDS = (8.0, 20.0)
-"""From an actor's creation to its first step: importing PyTorch, opening the data."""
+"""Seconds from an actor's creation to its first step: importing PyTorch, opening the data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What the simulated trials do."""
+    """The load of the simulated trials."""
 
     trials: int
-    """That fit on the cluster at once."""
+    """Trials that fit on the cluster at once."""
     rows: int
-    """Of each member, until it is finished."""
+    """Rows of each member, until it is finished."""
     row_seconds: float
     """Median over trials of the time between two rows: 50 iterations of 0.1 s, say."""
     evaluate_every: int
@@ -44,7 +44,7 @@ class Load:
 
 
 class Future:
-    """Of a simulated call. due: simulated time when its outcome is there. priority: Tune's, lowest first."""
+    """The future of a simulated call. due: simulated time when its outcome is there. priority: Tune's, lowest first."""
 
     __slots__ = ("due", "on_error", "outcome", "priority")
 
@@ -54,7 +54,7 @@ class Future:
 
 @dataclass(slots=True)
 class Seen:
-    """What the simulation has seen of the driver."""
+    """The simulation's record of the driver."""
 
     results: int = 0
     running: int = 0
@@ -67,7 +67,7 @@ class Seen:
 
 
 class Cluster(Protocol):
-    """What a trial needs of its cluster."""
+    """The parts of its cluster that a trial needs."""
 
     load: Load
     clock: Clock
@@ -171,7 +171,7 @@ class SimulatedTrial:
             return cluster.later(seconds, pickle.dumps(self._result(rows, seconds)), 2)
 
     def _result(self, rows: int, seconds: float) -> dict[str, Any]:
-        """As `MemberTrainable.train` returns it."""
+        """The result as `MemberTrainable.train` returns it."""
         members = {name: self._news(name, rows) for name in self.names if not self._has_ended(name)}
         self.iteration += 1
         return {

@@ -13,7 +13,7 @@ from simulation.clock import Clock
 
 
 class CountingClient:
-    """In the place of MlflowClient: passes calls on to a real one, or answers like an empty MLflow; counts them."""
+    """Takes the place of MlflowClient: passes calls on to a real one, or answers like an empty MLflow; counts them."""
 
     def __init__(self, clock: Clock, real: Callable[..., Any] | None) -> None:
         """real: MlflowClient itself, where calls are to be passed on."""
@@ -21,7 +21,7 @@ class CountingClient:
         self._make, self._real, self._lock, self._runs = real, None, threading.Lock(), 0
 
     def __call__(self, tracking_uri: str) -> CountingClient:
-        """As the class MlflowClient is called."""
+        """Return a client, as a call of the class MlflowClient does."""
         self._real = self._make(tracking_uri) if self._make else None
         return self
 
@@ -65,9 +65,9 @@ class WriterInSimulatedTime:
     def __init__(self, tracker: Any, clock: Clock) -> None:
         self.clock = clock
         self.seconds = 0.0
-        """That the threads have been writing."""
+        """Seconds that the threads have been writing."""
         self.processor_seconds = 0.0
-        """That they have computed."""
+        """Seconds that they have computed."""
         self._tracker, self._outbox = tracker, getattr(tracker, "_outbox", None)  # earlier versions have none
         self._free_at = 0.0
         self._hold()

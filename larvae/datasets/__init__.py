@@ -21,7 +21,7 @@ from larvae.streams import Stream
 
 
 class Publication(Protocol):
-    """How a data set is published: what this package's modules that read published files have in common."""
+    """The common interface of this package's modules that read published files."""
 
     def verify(self, specification: Specification, path: Path) -> str:
         """Return a digest of what is at a path; InvalidInputError unless it is what was published."""
@@ -96,7 +96,7 @@ class Dataset:
 
 
 def specification(name: str) -> Specification:
-    """What is known of a data set. InvalidInputError, naming all, where there is none of the name."""
+    """The specification of a data set. InvalidInputError, naming all, where there is none of the name."""
     require_known("dataset", name, SPECIFICATIONS)
     return SPECIFICATIONS[name]
 
@@ -165,7 +165,7 @@ def how_to_prepare(known: Specification) -> str:
 
 
 def cached_path(name: str, digest: str | None = None) -> Path:
-    """Where the cache keeps a prepared data set.
+    """The path of a prepared data set in the cache.
 
     digest: of the published file that was converted; it matters only where images can be rendered too.
     """

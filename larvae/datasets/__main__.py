@@ -33,7 +33,7 @@ class Prepare:
     source: Annotated[Path | None, arg(metavar="PATH")] = None
     """Your copy of the published file or folder. Left out, the data set is downloaded or rendered where it can be."""
     url: Annotated[str, arg(metavar="URL")] = ""
-    """Where to download the published file from, if not where its publisher keeps it; its checksum stays the same."""
+    """Address to download the published file from, if not where its publisher keeps it; its checksum stays the same."""
     crop: Annotated[tuple[int, int, int], arg(metavar="SIZE X Y")] = celeba.CROP
     """Square to cut out of each photograph of celeba, its centre X pixels from the left and Y from the top.
     Another crop gets a file of its own, which --data-file of a sweep takes."""

@@ -1,4 +1,4 @@
-"""Whether a file is the published one."""
+"""Checks that files are the published ones."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ class SheetRow(NamedTuple):
 
     factor: str
     values: str
-    """What the first and the last image show."""
+    """Values that the first and the last image show."""
     indices: NDArray[np.int64]
 
 
 def sheet_rows(dataset: Dataset, generator: np.random.Generator) -> list[SheetRow]:
-    """Which images to show: up to ten a factor, from its first class to its last.
+    """Choose the images to show: up to ten a factor, from its first class to its last.
 
     On a factor grid the other factors are those of one image, drawn by chance. Elsewhere no two images differ
     in one factor alone: there all images are drawn by chance, the same number of each class.

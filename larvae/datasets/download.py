@@ -28,17 +28,17 @@ _BLOCK = 1 << 16  # bytes; what of a block has come is lost where the connection
 
 
 def directory() -> Path:
-    """Where published files are kept as they were downloaded."""
+    """The folder of published files as they were downloaded."""
     return store.cache_directory() / "downloads"
 
 
 def downloaded_path(specification: Specification) -> Path:
-    """Where the cache keeps a data set's published file."""
+    """The path of a data set's published file in the cache."""
     return directory() / Path(specification.url).name
 
 
 def partial_path(specification: Specification) -> Path:
-    """Where bytes of that file are kept until all are there."""
+    """The path that holds the bytes of a published file until all are there."""
     path = downloaded_path(specification)
     return path.with_name(f"{path.name}.partial")
 
@@ -78,7 +78,7 @@ class ResumingDownloader:
     """A downloader for pooch that goes on where an earlier one, of whatever process, was broken off."""
 
     partial: Path
-    """Where bytes are kept until all are there."""
+    """Path that holds the bytes until all are there."""
     progress: bool
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:

@@ -87,7 +87,7 @@ def render(classes: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def render_packed(classes: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """As `render`, but eight pixels a byte, as `store.pack` has them: (n, 512)."""
+    """Render as `render` does, but eight pixels a byte, as `store.pack` has them: (n, 512)."""
     classes = np.asarray(classes)
     if classes.ndim != 2 or classes.shape[1] != GRID.num_factors:
         raise ValueError(f"`classes` must have shape (n, {GRID.num_factors}), got {classes.shape}")

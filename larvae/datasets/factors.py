@@ -24,7 +24,7 @@ class Factors:
     sizes: tuple[int, ...]
     """Number of classes of each factor, all >= 2."""
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What the classes stand for, by the factor's name, in words or numbers; left out where that is their index."""
+    """Values that classes stand for, by the factor's name, in words or numbers; left out where they are the index."""
     periods: Mapping[str, int] = field(default_factory=dict)
     """Number of different classes of each factor that goes round: after so many, images repeat."""
 
@@ -71,7 +71,7 @@ class Factors:
         return varied
 
     def value_name(self, name: str, class_index: int) -> str:
-        """What a class of a factor stands for."""
+        """The value that a class of a factor stands for."""
         return str(self.values[name][class_index]) if name in self.values else str(class_index)
 
 

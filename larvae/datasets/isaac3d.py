@@ -87,7 +87,7 @@ def _folder(path: Path) -> Path:
 
 
 def _positions(specification: Specification, folder: Path) -> NDArray[np.int64]:
-    """Which published image shows each combination of the factor grid, (N,)."""
+    """The position of the published image of each combination of the factor grid, (N,)."""
     grid, path = specification.factors, folder / "labels.npy"
     assert isinstance(grid, FactorGrid)
     try:

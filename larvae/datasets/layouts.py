@@ -1,4 +1,4 @@
-"""How a prepared file holds its images, by what is cheapest to read: packed bits, compressed colours, or geometry.
+"""Layouts of images in a prepared file, by what is cheapest to read: packed bits, compressed colours, or geometry.
 
 All are HDF5 (see `store`): `images` uint8 (N, 512), not chunked, of binary images packed to bits;
 `images` uint8 (N, 64, 64, 3), one deflated chunk an image; or `geometry`, from which images are

@@ -34,7 +34,7 @@ ORIENTATIONS = np.deg2rad(np.linspace(-30.0, 30.0, 15))
 """The camera's azimuth in radians; at class 0 it stands to the left and sees the room's right corner."""
 
 PAINTS = ("floor", "wall", "object", "sky", "highlight")
-"""What the last axis of the table counts; the sky and the highlight on the object have constant colours."""
+"""Entries of the table's last axis; the sky and the highlight on the object have constant colours."""
 _HUE_COLOURS = np.rint([[255 * channel for channel in colorsys.hsv_to_rgb(hue, 1, 1)] for hue in HUES])  # (10, 3)
 SKY = (153, 226, 249)
 HIGHLIGHT = (255, 255, 255)
@@ -87,16 +87,16 @@ Array = NDArray[np.float64]
 
 
 class _Hits(NamedTuple):
-    """Where rays first enter a solid."""
+    """The points where rays first enter a solid."""
 
     distance: Array
-    """In lengths of the ray's direction, inf where it misses, (n,)."""
+    """Distance in lengths of the ray's direction, inf where it misses, (n,)."""
     normal: Array
     """Outer unit normal, arbitrary where it misses, (n, 3)."""
 
 
 class _View(NamedTuple):
-    """What one camera sees of the empty room, a row for each of the rays through the fine pixels."""
+    """The empty room as one camera sees it, a row for each of the rays through the fine pixels."""
 
     origin: Array
     forward: Array

@@ -1,4 +1,4 @@
-"""What is known of a data set before a single image of it is there."""
+"""The specification of a data set: what is known before a single image of it is there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Specification:
     """A data set's name, factors and images, and where the images come from."""
 
     name: str
-    """What it is called on the command line."""
+    """Name on the command line."""
     title: str
     """One line for people: what it shows and who made it."""
     factors: Factors
@@ -36,11 +36,11 @@ class Specification:
     channels: int
     """1 for black and white, 3 for red, green and blue."""
     is_rendered: bool = False
-    """Whether any node can make the images itself."""
+    """True if any node can make the images itself."""
     render: Callable[[NDArray[np.integer], NDArray[np.uint8]], NDArray[np.uint8]] | None = None
     """Draws images (n, 3, 64, 64) from class indices (n, k) and a geometry; None where files hold the images."""
     takes: str = ""
-    """What it is converted from, in words; empty where it is only rendered."""
+    """Files that it is converted from, in words; empty where it is only rendered."""
     home: str = ""
     """Page or file to get that from."""
     url: str = ""
@@ -50,7 +50,7 @@ class Specification:
     checksums: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Algorithm and digest of published files, by name or suffix; a file that is not among them is not checked."""
     crop: Crop | None = None
-    """What is cut out of each photograph; None where images are taken whole."""
+    """Part that is cut out of each photograph; None where images are taken whole."""
 
     @property
     def download_megabytes(self) -> int:
@@ -58,5 +58,5 @@ class Specification:
 
     @property
     def has_independent_factors(self) -> bool:
-        """Whether all combinations of factors occur equally often, which MIG and the other scores presuppose."""
+        """True if all combinations of factors occur equally often, which MIG and the other scores presuppose."""
         return isinstance(self.factors, FactorGrid)

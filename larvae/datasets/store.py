@@ -20,11 +20,11 @@ from larvae.errors import InvalidInputError
 IMAGE_SIZE = 64
 BYTES_PER_IMAGE = IMAGE_SIZE * IMAGE_SIZE // 8
 FORMAT = 2
-"""Of prepared files: another layout, or other pixels of a rendered data set, need another number."""
+"""Format of prepared files: another layout, or other pixels of a rendered data set, need another number."""
 
 
 def cache_directory() -> Path:
-    """Where prepared data sets live: `$LARVAE_CACHE_DIR`, or the user's cache directory."""
+    """The folder of prepared data sets: `$LARVAE_CACHE_DIR`, or the user's cache directory."""
     return Path(os.environ.get("LARVAE_CACHE_DIR") or platformdirs.user_cache_dir("larvae"))
 
 
@@ -40,7 +40,7 @@ def unpack(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a prepared file says of itself, in its attributes."""
+    """A prepared file's description of itself, in its attributes."""
 
     dataset: str
     num_images: int
@@ -51,7 +51,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """What a prepared file says of itself; InvalidInputError unless it is one, and whole."""
+    """Read a prepared file's description of itself; InvalidInputError unless it is one, and whole."""
     try:
         with open_file(path) as file:
             attributes = dict(file.attrs)
@@ -68,7 +68,7 @@ def read_header(path: Path) -> Header:
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether there is a file at a path that `writing` began, of whatever data set and format."""
+    """Tell whether a path is a file that `writing` began, of whatever data set and format."""
     try:
         with open_file(path) as file:
             return "format" in file.attrs

@@ -23,7 +23,7 @@ def beta_vae_score(
     num_test_points: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    """How often a linear classifier tells which factor pairs of images share, in [0, 1].
+    """The accuracy with which a linear classifier tells the factor that pairs of images share, in [0, 1].
 
     codes, test_codes: posterior means, (n, d) and (m, d). classes, test_classes: class indices of
     the factors, (n, k) and (m, k).

@@ -16,9 +16,9 @@ class DCI(NamedTuple):
     """The three scores, each in [0, 1]."""
 
     disentanglement: float
-    """Whether each dimension matters to one factor only."""
+    """Degree to which each dimension matters to one factor only."""
     completeness: float
-    """Whether one dimension only matters to each factor."""
+    """Degree to which one dimension only matters to each factor."""
     informativeness: float
     """Accuracy with which the factors are predicted on the test pool, mean over factors."""
 

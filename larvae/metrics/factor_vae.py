@@ -24,7 +24,7 @@ def factor_vae_score(
     num_test_votes: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    """How often the dimension that varies least tells which factor is fixed, in [0, 1].
+    """The accuracy with which the dimension that varies least tells the fixed factor, in [0, 1].
 
     codes, test_codes: posterior means, (n, d) and (m, d). classes, test_classes: class indices of
     the factors, (n, k) and (m, k).

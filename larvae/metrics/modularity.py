@@ -13,7 +13,7 @@ MIN_INFORMATION = 1e-12
 
 
 def modularity(codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int = NUM_BINS) -> float:
-    """Whether each dimension informs on one factor only: the mean over dimensions, in [0, 1].
+    """The degree to which each dimension informs on one factor only: the mean over dimensions, in [0, 1].
 
     codes: posterior means, (n, d). classes: class indices of the factors, (n, k).
     Perfect codes reach 1 but for the information that any two columns of n numbers seem to share;

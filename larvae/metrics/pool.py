@@ -15,11 +15,11 @@ class Pool:
     order: NDArray[np.intp]
     """Images, one circle after the other, a column a factor, (n, k)."""
     starts: NDArray[np.intp]
-    """Where in its column of `order` each image's circle begins, (n, k)."""
+    """Place in its column of `order` where each image's circle begins, (n, k)."""
     places: NDArray[np.intp]
     """Each image's place in its circle, (n, k)."""
     counts: NDArray[np.intp]
-    """How many images, itself among them, each image's circle has, (n, k)."""
+    """Number of images in each image's circle, itself among them, (n, k)."""
 
     @classmethod
     def shuffled(cls, classes: NDArray[np.integer], generator: np.random.Generator) -> Pool:
@@ -51,7 +51,7 @@ class Pool:
     def others(
         self, images: NDArray[np.integer], factors: NDArray[np.integer], generator: np.random.Generator
     ) -> NDArray[np.intp]:
-        """For each image a random other one with the same value of the factor; itself where it is the only one.
+        """Draw for each image a random other one with the same value of the factor; itself where it is the only one.
 
         images, factors: integers whose shapes broadcast to the result's.
         """

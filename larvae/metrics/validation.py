@@ -1,4 +1,4 @@
-"""What every metric asks of the codes and classes that it is given."""
+"""Checks of the codes and classes that a metric is given."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require_pools(
 
 
 def varying_factors(classes: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Which factors take more than one value, (k,). ValueError when none does.
+    """Mark the factors that take more than one value, (k,). ValueError when none does.
 
     classes: class indices of the factors, (n, k).
     """

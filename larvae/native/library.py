@@ -25,7 +25,7 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-strict-aliasing", "-shared"
 
 
 def is_faster(precision: torch.dtype | None) -> bool:
-    """Whether members on this machine's CPU should use the library for a step that computes in the precision.
+    """Tell whether members on this machine's CPU should use the library for a step that computes in the precision.
 
     In bfloat16 only in a matrix unit (AMX): without one, PyTorch's kernels are as fast or have not been compared.
     """
@@ -76,6 +76,6 @@ def compiled(command: str) -> Path:
 
 
 def processor_kind() -> str:
-    """What the compiler makes of `native`: machines that share a cache may differ in it."""
+    """The processor as the compiler's `native` sees it: machines that share a cache may differ in it."""
     fields = processor_fields("model name", "flags", "Features", "CPU part")
     return "\n".join(fields) or f"{platform.machine()} {platform.processor()} {platform.node()}"

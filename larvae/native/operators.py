@@ -27,7 +27,7 @@ torch.library.define("larvae::laid_patches", "(Tensor features, Tensor matrix, i
 
 
 NORMED_CHANNELS = (32, 64)
-"""What `blocks.cpp` has norms for: Table D.2's."""
+"""Numbers of channels that `blocks.cpp` has norms for: Table D.2's."""
 
 
 class Shape(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""From a search's command line to its study: the members that it may have, and the state that chooses them."""
+"""The study of a search, from its command line: the members that it may have, and the state that chooses them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class AdaptiveStudy:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What MLflow remembers of the search with the study's run."""
+        """Tags by which MLflow remembers the search, with the study's run."""
         options = self.options
         described = {
             "space": options.chosen_space.to_dict(),
@@ -87,7 +87,7 @@ class AdaptiveStudy:
 
 
 def member_tags(configuration: Configuration) -> dict[str, str]:
-    """What MLflow remembers of a configuration with each of its members' runs."""
+    """Tags by which MLflow remembers a configuration, with each of its members' runs."""
     point = json.dumps(dict(configuration.suggestion.point))
     return {mlflow_names.CONFIGURATION: str(configuration.number), mlflow_names.POINT: point}
 

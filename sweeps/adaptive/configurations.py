@@ -1,4 +1,4 @@
-"""What an adaptive study remembers: its rules, configurations, and their members as far as they have come."""
+"""The memory of an adaptive study: its rules, configurations, and their members as far as they have come."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sweeps.adaptive.sampling import Suggestion
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """How an adaptive study goes on."""
+    """The rules by which an adaptive study goes on."""
 
     configurations: int
-    """How many are tried."""
+    """Configurations that are tried."""
     seeds: int
-    """What the best configurations get."""
+    """Seeds that the best configurations get."""
     first_seeds: int
-    """What every configuration gets."""
+    """Seeds that every configuration gets."""
     parallel: int
     """Jobs that train at once."""
     iterations: int
@@ -30,7 +30,7 @@ class Rules:
     reduction: int
     """The best 1/reduction of a rung goes on."""
     objectives: tuple[str, ...]
-    """Of OBJECTIVES: what is optimised, on held-out labels."""
+    """Objectives that are optimised, of OBJECTIVES, on held-out labels."""
     reproducible: bool = True
 
     def objective_values(self, row: Row) -> Values | None:
@@ -46,7 +46,7 @@ class Run:
     config: MemberConfig
     reached: int = 0
     values: dict[int, Values] = field(default_factory=dict)
-    """By iteration."""
+    """Values of the objectives by iteration."""
     status: str = "open"
     """open, finished, failed or stopped."""
 
@@ -60,7 +60,7 @@ class Configuration:
     first: list[Run]
     """The runs that every configuration has."""
     more: list[Run] = field(default_factory=list)
-    """Those of seeds that were added."""
+    """The runs of seeds that were added."""
     rungs_passed: int = 0
     stopped_at: int | None = None
     """The rung at which it was none of the best."""
@@ -75,7 +75,7 @@ class Configuration:
         return None if None in values else means(v for v in values if v is not None)
 
     def never_reaches(self, iteration: int) -> bool:
-        """Whether a first seed has ended without a value at an iteration, so that there is no mean of them."""
+        """Tell whether a first seed has ended without a value at an iteration, so that there is no mean of them."""
         return any(run.status != "open" and iteration not in run.values for run in self.first)
 
     def final_values(self, runs: list[Run]) -> Values:
@@ -96,7 +96,7 @@ class Job:
         return self.runs[0] is self.configuration.first[0]
 
     def end(self, rules: Rules) -> int | None:
-        """When it ends on the clock; None while that is open."""
+        """The time at which it ends, on the clock; None while that is open."""
         if self.is_first and self.configuration.stopped_at is not None:
             return self.start + self.configuration.stopped_at
         if any(run.status == "open" for run in self.runs) or self._awaited_rung(rules) is not None:

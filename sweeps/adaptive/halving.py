@@ -41,7 +41,7 @@ def judge(configurations: Sequence[Configuration], rules: Rules) -> None:
 
 
 def is_among_best(configuration: Configuration, peers: Sequence[Configuration], rung: int, rules: Rules) -> bool:
-    """Whether fewer than 1/reduction of those at a rung, itself counted, are better."""
+    """Tell whether fewer than 1/reduction of those at a rung, itself counted, are better."""
     own = configuration.values_at(rung)
     others = [peer.values_at(rung) for peer in peers if peer is not configuration and _takes_part(peer, rung)]
     values = [other for other in others if other is not None]
@@ -51,12 +51,12 @@ def is_among_best(configuration: Configuration, peers: Sequence[Configuration], 
 
 
 def _takes_part(peer: Configuration, rung: int) -> bool:
-    """Not after it was stopped: it may have trained on while the verdict was open."""
+    """True unless it was stopped below the rung: it may have trained on while the verdict was open."""
     return peer.stopped_at is None or peer.stopped_at >= rung
 
 
 def _is_settled(peer: Configuration, rung: int, rules: Rules) -> bool:
-    """Whether it is certain what a configuration has at a rung, or that it never gets there."""
+    """Tell whether it is certain what a configuration has at a rung, or that it never gets there."""
     if peer.stopped_at is not None:
         return True
     below = [other for other in rules.rungs if other < rung]

@@ -1,4 +1,4 @@
-"""What a search can optimise, and which of several results are best: with two objectives, those that none dominates."""
+"""Objectives of a search, and the best of several results: with two objectives, those that none dominates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol, TypeVar
 from optuna.study import StudyDirection
 
 OBJECTIVES = {"mig": StudyDirection.MAXIMIZE, "l2": StudyDirection.MINIMIZE}
-"""What can be optimised, on held-out labels, and which way is better."""
+"""Objectives that a search can optimise, on held-out labels, with the direction that is better."""
 Values = tuple[float, ...]
 """A value an objective, in the order of a search's objectives."""
 
 
 class HasValues(Protocol):
-    """What can be compared: a search's observations, or the report's results."""
+    """Results that can be compared: a search's observations, or the report's results."""
 
     @property
     def values(self) -> Values: ...
@@ -34,12 +34,12 @@ def scores(values: Values, objectives: Sequence[str]) -> Values:
 
 
 def dominates(values: Values, others: Values, objectives: Sequence[str]) -> bool:
-    """Whether values are better than others in one objective and worse in none."""
+    """Tell whether values are better than others in one objective and worse in none."""
     return _is_above(scores(values, objectives), scores(others, objectives))
 
 
 def front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
-    """Those that no other one dominates, in their order; with one objective those of the best value."""
+    """The results that no other one dominates, in their order; with one objective those of the best value."""
     scored = [(result, scores(result.values, objectives)) for result in results]
     if len(objectives) == 1:  # the same, in one pass
         best = max((own for _, own in scored), default=None)

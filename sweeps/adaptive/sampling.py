@@ -1,4 +1,4 @@
-"""Where a search looks next: the points that Optuna's samplers suggest, given what is known.
+"""Suggestions of a search: the points that Optuna's samplers choose, given what is known.
 
 No Optuna study outlives a suggestion: each is asked of one that is made of what is known at that moment, with a
 seed of the suggestion's own. So a suggestion is a function of its number and of the results it may know, and what
@@ -35,18 +35,18 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Observation(NamedTuple):
-    """What is known of an earlier suggestion."""
+    """An earlier suggestion, with what is known of it."""
 
     number: int
     point: Point
     attributes: dict[str, Any]
-    """What the sampler left with it."""
+    """Attributes that the sampler left with it."""
     status: str
     """running, finished, stopped or failed."""
     values: Values
     """The objectives' means over seeds: at the end, or at the iteration where it was stopped; else none."""
     iteration: int
-    """Where it was stopped."""
+    """Iteration at which it was stopped."""
 
 
 class Suggestion(NamedTuple):

@@ -25,14 +25,15 @@ class SearchOptions(OneModelOptions):
     figure_command: ClassVar[str] = "analysis/search_report.py"
 
     space: tuple[str, ...] = ()
-    """What varies: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:log:zero (0 is a choice, too) or NAME=A,B,C for
-    tau, z_dim, gamma_tc, label_rate, alpha and learning_rate. All else is fixed by its own option. Left out, without
-    --space-file: tau=0.1:10:log:zero gamma_tc=1:20:log z_dim=1:10 (quick: z_dim=2,5,10, each of which compiles)."""
+    """Parameters to search: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:log:zero (0 is a choice, too) or
+    NAME=A,B,C for tau, z_dim, gamma_tc, label_rate, alpha and learning_rate. All else is fixed by its own option.
+    Left out, without --space-file: tau=0.1:10:log:zero gamma_tc=1:20:log z_dim=1:10 (quick: z_dim=2,5,10, each of
+    which compiles)."""
     space_file: Path | None = None
     """The same as a TOML file of lines such as `gamma_tc = {low = 1, high = 20, log = true}` or
     `label_rate = [0.01, 0.02]`; parameters given with --space replace those of the file."""
     configurations: int
-    """How many configurations are tried. Raise it later and the search goes on."""
+    """Configurations to try. Raise it later and the search goes on."""
     objectives: tuple[str, ...] = ("mig",)
     """mig (up), l2 (down), or both: a Pareto front. Computed on held-out labelled images only."""
     held_out: float = 0.1
@@ -70,7 +71,7 @@ class SearchOptions(OneModelOptions):
 
     @property
     def stops(self) -> bool:
-        """Whether losers are stopped early."""
+        """True if losers are stopped early."""
         if self.stopper is None:
             return len(self.objectives) == 1 and self.sampler in LEARNS_FROM_STOPPED
         return self.stopper == "asha"

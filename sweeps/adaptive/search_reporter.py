@@ -1,4 +1,4 @@
-"""What people see of a search: its members in MLflow and on the terminal, the best so far, and the table at its end."""
+"""Reports of a search: its members in MLflow and on the terminal, the best so far, and the table at its end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def search_table(search: Search, space: Space, directory: StudyDirectory) -> Tab
 
 
 def counts(search: Search) -> str:
-    """How many configurations came to which end, in words."""
+    """The numbers of configurations that came to each end, in words."""
     statuses = [observation.status for observation in search.results()]
     named = [f"{statuses.count(status)} {status}" for status in ("finished", "stopped", "failed", "running")]
     return ", ".join(part for part in named if not part.startswith("0 "))

@@ -117,7 +117,7 @@ def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resourc
 
 
 def _work(rules: Rules, example: MemberConfig, members_per_trial: int, ended: Counter[int]) -> Work:
-    """What is left at most, where all train to the end, and what is likely, where each rung stops its share.
+    """The work that is left at most, where all train to the end, and the likely work, where each rung stops its share.
 
     ended: how many members have ended in earlier commands, by iterations; they cost nothing.
     """
@@ -177,7 +177,7 @@ def _without(trials: list[tuple[int, ...]], ended: Counter[int]) -> list[tuple[i
 
 
 def _ended(members_directory: Path) -> Counter[int]:
-    """How many members have ended, by the iteration at which they finished or were stopped."""
+    """The number of members that have ended, by the iteration at which they finished or were stopped."""
     results = [MemberDirectory(path.parent).read_result() for path in members_directory.glob("*/result.json")]
     known = [result for result in results if result and result["status"] in ("finished", "stopped")]
     return Counter(int(result.get("stopped_at") or result["history"][-1]["iteration"]) for result in known)

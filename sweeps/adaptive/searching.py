@@ -22,7 +22,7 @@ from sweeps.adaptive.objectives import front, scores
 from sweeps.adaptive.sampling import Observation, Suggestion
 
 ATTEMPTS = 200
-"""At a configuration that is not there yet, before the space counts as exhausted."""
+"""Attempts at a configuration that is not there yet, before the space counts as exhausted."""
 
 
 class Search:
@@ -43,7 +43,7 @@ class Search:
         self.rules = rules
         self.configurations: list[Configuration] = []
         self.is_exhausted = False
-        """Whether the space has no other configuration left."""
+        """True if the space has no other configuration left."""
         self._ask, self._member, self._remember = ask, member, remember
         self._remembered = list(remembered)
         self._of: dict[str, tuple[Configuration, Run]] = {}
@@ -61,7 +61,7 @@ class Search:
 
     @property
     def is_done(self) -> bool:
-        """After `next` has given None: whether nothing is left to train."""
+        """True if nothing is left to train, after `next` has given None."""
         return not self._jobs
 
     def observe(self, member: str, rows: Iterable[Row]) -> None:
@@ -84,7 +84,7 @@ class Search:
         return self._of[member][0]
 
     def results(self) -> list[Observation]:
-        """What has come of all configurations so far."""
+        """The results of all configurations so far."""
         return [self._observation(configuration, ()) for configuration in self.configurations]
 
     def best(self) -> list[Observation]:
@@ -147,7 +147,7 @@ class Search:
         return ordered[: len(peers) // self.rules.reduction]
 
     def _to_confirm(self, known: Sequence[Observation]) -> Configuration | None:
-        """At the end: one of the best that lacks seeds."""
+        """One of the best configurations that lacks seeds, at the end; None before, or where none lacks any."""
         if any(job.is_first for job in self._jobs):
             return None
         best = [self.configurations[o.number] for o in self._front(known)]
@@ -176,7 +176,7 @@ class Search:
         return True
 
     def _known(self) -> list[Observation]:
-        """What a suggestion may know now."""
+        """The observations that a suggestion may know now."""
         pending = [run for job in self._jobs for run in job.runs]
         return [self._observation(configuration, pending) for configuration in self.configurations]
 

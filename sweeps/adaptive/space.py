@@ -1,4 +1,4 @@
-"""What a search varies: parameters, each with the values it may take, from a TOML file or a command line."""
+"""The space of a search: parameters, each with the values it may take, from a TOML file or a command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEARCHABLE = (*FLOATS, *INTEGERS)
 """Fields of MemberConfig that a search can vary."""
 
 FLAGS = ("log", "zero")
-"""What a range may say besides its ends."""
+"""Words that a range may have besides its ends."""
 
 Point = Mapping[str, Any]
 """Values as Optuna holds them, by parameter."""
@@ -35,9 +35,9 @@ class Range:
     low: float
     high: float
     log: bool = False
-    """Whether ratios count, not differences."""
+    """True if ratios count, not differences."""
     zero: bool = False
-    """Whether 0 is a choice beside a logarithmic range: what falls into the lowest tenth of the axis, below `low`."""
+    """True if 0 is a choice beside a logarithmic range: what falls into the lowest tenth of the axis, below `low`."""
 
     def __str__(self) -> str:
         return f"{self.low:g}:{self.high:g}" + ":log" * self.log + ":zero" * self.zero
@@ -77,7 +77,7 @@ class Space:
         return {n: min(numbers) for n, numbers in whole.items()}, {n: max(numbers) for n, numbers in whole.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON gives it back: `from_dict` is its inverse."""
+        """The space as JSON gives it back: `from_dict` is the inverse."""
         described = {name: asdict(values) for name, values in self.parameters.items()}
         return {name: list(values["values"]) if "values" in values else values for name, values in described.items()}
 
@@ -182,7 +182,7 @@ def _distribution(name: str, values: Range | Choice) -> BaseDistribution:
 
 
 def _lowest_point(values: Range) -> float:
-    """Where the axis begins: below `low` where there is a zero."""
+    """The point where the axis begins: below `low` where there is a zero."""
     room = (values.low / values.high) ** (_ZERO_SHARE / (1 - _ZERO_SHARE)) if values.zero else 1.0
     return values.low * room
 

@@ -19,7 +19,7 @@ from sweeps.study import StudyDirectory
 
 
 class Audience(Protocol):
-    """Who is told how a search goes."""
+    """An audience that is told how a search goes."""
 
     def welcome(self, configuration: Configuration, members: Sequence[MemberConfig]) -> None:
         """A configuration has new members, to be trained or ended by an earlier command."""
@@ -54,7 +54,7 @@ class Suggester(UnsavedSearcher):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing is left to suggest."""
+        """True if nothing is left to suggest."""
         self._fill()
         return not self._waiting and self.search.is_done
 
@@ -101,7 +101,7 @@ class Suggester(UnsavedSearcher):
         return True
 
     def stopper(self) -> tune.Stopper:
-        """What tells Tune which trials to stop."""
+        """The stopper that tells Tune which trials to stop."""
         return _Losers(self)
 
     def _fill(self) -> None:
@@ -114,7 +114,7 @@ class Suggester(UnsavedSearcher):
             self.audience.follow(self.search)
 
     def _found_on_disk(self, member: MemberConfig) -> bool:
-        """Whether a member has ended in an earlier command, which is then told to the search."""
+        """Tell whether a member has ended in an earlier command, which is then told to the search."""
         result, name = self.directory.member(member).read_result(), member.content_hash
         if result is None or result["status"] == "failed":
             return False
@@ -131,7 +131,7 @@ class Suggester(UnsavedSearcher):
 
 
 def _are_first(configuration: Configuration, members: Sequence[MemberConfig]) -> bool:
-    """Whether members are of the first seeds: seeds that were added are trained to the end."""
+    """Tell whether members are of the first seeds: seeds that were added are trained to the end."""
     return any(run.config == member for run in configuration.first for member in members)
 
 

@@ -33,7 +33,7 @@ COMPARED_METRICS = ("mig", "l2", "factor_vae_score")
 """One figure each, where it was measured: Fig. 2 and E.1 show the first two, E.2 the third."""
 BASELINE_TAU = 0.0
 ROUNDING = 1e-12
-"""Of a metric: differences that vary by no more are equal."""
+"""Rounding of a metric: differences that vary by no more are equal."""
 
 
 class Comparison(NamedTuple):
@@ -48,9 +48,9 @@ class Comparison(NamedTuple):
     pairs: tuple[tuple[float, float], ...]
     """Baseline's and LaRVAE's results, for each seed of which both have one."""
     p_value: float
-    """Of the paired t-test, two-sided; NaN where there is none."""
+    """p of the paired t-test, two-sided; NaN where there is none."""
     p_holm: float
-    """Corrected over all comparisons of a figure."""
+    """p corrected over all comparisons of a figure."""
 
     @property
     def num_pairs(self) -> int:
@@ -87,13 +87,13 @@ class Comparison(NamedTuple):
 
 
 class LabelRates(NamedTuple):
-    """What a label rate figure shows: one metric, all data sets, regularisers and label rates."""
+    """The content of a label rate figure: one metric, all data sets, regularisers and label rates."""
 
     study: str
     metric: str
     tau: float
     references: dict[str, Reference]
-    """By data set."""
+    """References by data set."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending."""
     num_members: int
@@ -119,12 +119,12 @@ class LabelRates(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """For example `label-rates: 10,000 iterations`."""
+        """The figure's heading, such as `label-rates: 10,000 iterations`."""
         return f"{self.study}: {budget_text(self.iterations)}"
 
     @property
     def baseline_name(self) -> str:
-        """For example `SS-β-TCVAE (τ = 0)`; of several regularisers, the titles tell which."""
+        """The baseline's name, such as `SS-β-TCVAE (τ = 0)`; of several regularisers, the titles tell which."""
         [*others, name] = map(written, self.regularisers)
         return "semi-supervised baseline (τ = 0)" if others else f"SS-{name} (τ = 0)"
 

@@ -19,7 +19,7 @@ from sweeps.tracking.mlflow_names import FINISHED
 
 CONFIDENCE = 0.95
 DRAWN_METRICS = ("mig", "l2")
-"""What a sensitivity figure shows, as far as it was measured."""
+"""Metrics that a sensitivity figure shows, as far as they were measured."""
 
 
 SETTLED = 10_000
@@ -63,23 +63,23 @@ class MissingMember(NamedTuple):
 
     @property
     def description(self) -> str:
-        """For example `τ=5 η=0.01 seed 1 (FAILED: loss is NaN)`."""
+        """The member in words, such as `τ=5 η=0.01 seed 1 (FAILED: loss is NaN)`."""
         reason = f": {self.reason}" if self.reason else ""
         return f"{self.configuration} ({self.status}{reason})"
 
 
 class Sensitivity(NamedTuple):
-    """What a sensitivity figure shows."""
+    """The content of a sensitivity figure."""
 
     study: str
     setting: str
-    """What tells its members from the study's others; empty where there are none."""
+    """Setting that tells its members from the study's others; empty where there are none."""
     parameter: Parameter
     dataset: str
     metrics: tuple[str, ...]
     """Those of DRAWN_METRICS that were measured."""
     references: dict[str, Reference]
-    """By metric."""
+    """References by metric."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending; more than one is a mixed budget."""
     num_members: int
@@ -102,7 +102,7 @@ class Sensitivity(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """For example `tau-sweep: dsprites, 4,000 iterations`."""
+        """The heading, such as `tau-sweep: dsprites, 4,000 iterations`."""
         setting = f", {self.setting}" if self.setting else ""
         return f"{self.study}: {self.dataset}, {budget_text(self.iterations)}{setting}"
 
@@ -120,7 +120,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 
 
 def has_result(members: pd.DataFrame, metric: str) -> pd.Series[bool]:
-    """Which members have finished with a value of the metric."""
+    """Mark the members that have finished with a value of the metric."""
     return (members["status"] == FINISHED) & members[metric].notna()
 
 
@@ -178,13 +178,13 @@ def budgets(members: pd.DataFrame, metrics: Iterable[str]) -> tuple[int, ...]:
 
 
 def budget_text(iterations: Sequence[int]) -> str:
-    """For example `4,000 iterations`; says when members were trained for unequal times."""
+    """The training budget in words, such as `4,000 iterations`; says when members were trained for unequal times."""
     fewest, most = iterations[0], iterations[-1]
     return f"{most:,} iterations" if fewest == most else f"unequal budgets, {fewest:,} to {most:,} iterations"
 
 
 def caution(iterations: Sequence[int]) -> list[str]:
-    """What must be said of results after so few iterations; nothing where there are enough."""
+    """The caution that results need after so few iterations; nothing where there are enough."""
     if min(iterations) >= SETTLED:
         return []
     return ["After so few iterations, differences of this size come and go with seed and budget."]
@@ -232,7 +232,7 @@ def means_table(sensitivity: Sensitivity) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """For example `0.210 [0.083, 0.337]`."""
+    """An interval in words, such as `0.210 [0.083, 0.337]`."""
     if math.isnan(interval.mean):
         return "-"
     bounds = "" if math.isnan(interval.std) else f" [{interval.low:.3f}, {interval.high:.3f}]"

@@ -37,15 +37,15 @@ LOGGED_METRICS = (
     "sap",
     "modularity",
 )
-"""Not every data set and schedule has all of them."""
+"""Metrics that members log; not every data set and schedule has all of them."""
 REPEATED_OVER = ("label_rate", "seed")
-"""What a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
+"""Fields that a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""
 
 _COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *LOGGED_METRICS)
-"""What `load_members` gives beside the parameters."""
+"""Columns that `load_members` gives beside the parameters."""
 _OF_ANOTHER_FORMAT = "give another --study, or draw it with the version that trained it"
 _PANEL = ("dataset", "regulariser")
-"""What a label rate study varies, each data set and regulariser with settings of its own, beside τ."""
+"""Fields that a label rate study varies beside τ, each data set and regulariser with settings of its own."""
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -54,7 +54,7 @@ _ENVIRONMENT = {
 
 
 def converter(kind: str) -> Callable[[str], object]:
-    """From MLflow's text to the value of a field, by its annotation; of a kind that is not known it stays text."""
+    """A function from MLflow's text to a field's value, by its annotation; where that is not known it stays text."""
     known: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": lambda text: text == "True"}
     return known.get(kind, str)
 
@@ -121,7 +121,7 @@ def find_pair_study(tracking_uri: str) -> str:
 
 
 def member_directory(tracking_uri: str, run_id: str) -> str:
-    """Where the member of a run has its checkpoint. Raises InvalidInputError when there is no such run."""
+    """The folder of a run's member, which has its checkpoint. Raises InvalidInputError when there is no such run."""
     with connection(tracking_uri) as client:
         tags = client.get_run(run_id).data.tags
     if mlflow_names.DIRECTORY not in tags:
@@ -210,7 +210,7 @@ def member_row(client: Any, run: Any) -> dict[str, object]:
 
 
 def _parameters(run: Any) -> dict[str, object]:
-    """What a run logged, in MemberConfig's order; the parameters of other versions come last, as text."""
+    """The parameters that a run logged, in MemberConfig's order; those of other versions come last, as text."""
     logged = run.data.params
     known = {name: convert(logged[name]) for name, convert in _CONVERTERS.items() if name in logged}
     return known | {name: logged[name] for name in sorted(logged) if name not in known}

@@ -1,4 +1,4 @@
-"""How people write what the code abbreviates, and in which order the paper shows it."""
+"""Names that people write for the code's abbreviations, and the order in which the paper shows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REGULARISER_NAMES = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae
 
 
 def written(name: str) -> str:
-    """For people; a name that is not known stays as it is."""
+    """The name that people write; one that is not known stays as it is."""
     return (METRIC_NAMES | DATASET_NAMES | REGULARISER_NAMES).get(name, name)
 
 

@@ -31,7 +31,7 @@ def reference(members: pd.DataFrame, metric: str) -> Reference | None:
 
 
 def _observe_all(members: pd.DataFrame) -> bool:
-    """Whether y stands for all factors: ℓ2 is over those that it stands for, MIG is over all in any case."""
+    """Tell whether y stands for all factors: ℓ2 is over those that it stands for, MIG is over all in any case."""
     if "observed_factors" not in members:
         return True
     return bool(members["observed_factors"].dropna().isin(_ALL_OBSERVED).all())

@@ -1,4 +1,4 @@
-"""What the figures' scripts share: a command line, errors of one line, files that are whole."""
+"""Common parts of the figures' scripts: a command line, errors of one line, files that are whole."""
 
 from __future__ import annotations
 

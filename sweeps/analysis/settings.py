@@ -12,7 +12,7 @@ from sweeps.analysis.parameters import Parameter
 from sweeps.tracking.mlflow_names import FINISHED
 
 SETTINGS = ("likelihood", "pixel_mean", "pixel_variance", "alpha", "gamma_tc")
-"""Of which a study may have several values; members that differ in anything else do not belong into one figure."""
+"""Fields of which a study may have several values; members that differ in others do not belong into one figure."""
 _SYMBOLS = {"pixel_variance": "σ²", "alpha": "α", "gamma_tc": "γ_tc"}
 _LIKELIHOODS = {("gaussian", "linear"): "Gaussian", ("gaussian", "sigmoid"): "Gaussian around a sigmoid"}
 
@@ -21,7 +21,7 @@ class Setting(NamedTuple):
     """Members that have all settings in common."""
 
     name: str
-    """By what tells it from the study's others, such as `Bernoulli, α = 64`; empty where there is one setting."""
+    """Name that tells it from the study's others, such as `Bernoulli, α = 64`; empty where there is one setting."""
     values: dict[str, Any]
     """The fields of SETTINGS in which the study's members differ."""
     members: pd.DataFrame

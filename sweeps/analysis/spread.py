@@ -1,4 +1,4 @@
-"""How much results differ between seeds: the paper's two claims about it (Section 5.1), each with a test that fits.
+"""The spread of results over seeds: the paper's two claims about it (Section 5.1), each with a test that fits.
 
 "LaRVAE has less variance": the Pitman–Morgan test of two variances of paired seeds, from the correlation of their sums
 with their differences; it assumes pairs to be bivariate normal. "The variance reduces as more labels are available":
@@ -21,7 +21,7 @@ from sweeps.analysis.names import written
 
 LESS_VARIANCE, FALLS_WITH_LABELS = "less variance", "variance falls with labels"
 _FEWEST_SEEDS = 3
-"""Of two, a correlation is ±1, and deviations from the median are equal."""
+"""Fewest seeds of a test: of two, a correlation is ±1, and deviations from the median are equal."""
 
 
 class SpreadTest(NamedTuple):
@@ -32,14 +32,14 @@ class SpreadTest(NamedTuple):
     regulariser: str
     metric: str
     subject: str
-    """What is held: a label rate, such as `η = 1 %`, or a model, such as `τ = 0`."""
+    """Condition that is held: a label rate, such as `η = 1 %`, or a model, such as `τ = 0`."""
     compared: tuple[str, ...]
-    """What differs, in the claim's order."""
+    """Conditions that differ, in the claim's order."""
     stds: tuple[float, ...]
     p_value: float
-    """Two-sided, that all variances are one; NaN where there is no test."""
+    """Two-sided p, that all variances are one; NaN where there is no test."""
     p_holm: float
-    """Corrected over all tests of the claim in a figure."""
+    """p corrected over all tests of the claim in a figure."""
 
     @property
     def holds(self) -> bool:

@@ -1,4 +1,4 @@
-"""How figures look: the palette, and the dots, lines, axes, legends and notes that several of them share."""
+"""The look of figures: the palette, and the dots, lines, axes, legends and notes that several of them share."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#595959"
 PALE = "#A6A6A6"
-"""Of what was stopped."""
+"""Colour of what was stopped."""
 SCALE = ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.08, 1, 256)), "better_is_darker")
-"""For values and for the order of suggestions: the better or the later, the darker."""
+"""Colours of values and of the order of suggestions: the better or the later, the darker."""
 SEED_DOTS: dict[str, Any] = {"s": 7, "alpha": 0.45, "linewidths": 0, "zorder": 2.5}
 """Seeds of a search, in the colour of their configuration."""
 STOPPED_DOTS: dict[str, Any] = {"s": 11, "facecolors": "none", "edgecolors": PALE, "linewidths": 0.7, "zorder": 2}
@@ -47,7 +47,7 @@ STYLE: dict[Any, Any] = {
 TEXT_WIDTH = 5.5
 """Inches: the text width of the paper's one-column layout."""
 SMALLEST_RANGE = 0.02
-"""Of an axis, or of colours, in the metric's units: smaller differences would look like effects."""
+"""Smallest range of an axis, or of colours, in the metric's units: smaller differences would look like effects."""
 
 _NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
 
@@ -92,7 +92,7 @@ def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
 
 
 def points_note(heading: str, num_seeds: int, estimates: Iterable[Estimate]) -> str:
-    """What curves are of, what their points are, and what hollow ones are, where there are some."""
+    """The note on points: what curves are of, what their points are, and what hollow ones are, where there are some."""
     points = "one seed"
     if num_seeds > 1:
         points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {num_seeds} seeds"
@@ -101,7 +101,7 @@ def points_note(heading: str, num_seeds: int, estimates: Iterable[Estimate]) -> 
 
 
 def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:
-    """Which members are missing, a few by name, failures first; nothing where none is."""
+    """The note on missing members, a few by name, failures first; nothing where none is missing."""
     if not missing:
         return []
     ordered = sorted(missing, key=lambda member: member.status != FAILED)
@@ -175,7 +175,7 @@ def dot_handle(label: str, colour: Any, small: bool = False) -> Line2D:
 
 
 def stopped_handle(label: str) -> Line2D:
-    """Of what was stopped, for a legend."""
+    """The legend's handle for what was stopped."""
     style: dict[str, Any] = {"marker": "o", "markersize": 3.3, "markerfacecolor": "none", "markeredgewidth": 0.7}
     return Line2D([], [], color=PALE, linestyle="none", label=label, **style)
 

@@ -136,7 +136,7 @@ def _labels(config: MemberConfig) -> str:
 
 
 def _training(trainer: Trainer, checkpoint: Path) -> list[str]:
-    """How a model was trained, in words; its study where the checkpoint lies in one's folder."""
+    """The training of a model, in words; its study where the checkpoint lies in one's folder."""
     config, folders = trainer.config, list(checkpoint.absolute().parents)
     facts = [f"{trainer.iteration:,} iterations", f"η = {100 * config.label_rate:g} %", f"seed {config.seed}"]
     is_of_study = len(folders) > 2 and StudyDirectory(folders[2]).read_record()  # STUDY/members/HASH/checkpoint.pt
@@ -144,7 +144,7 @@ def _training(trainer: Trainer, checkpoint: Path) -> list[str]:
 
 
 def _title(config: MemberConfig, facts: Sequence[str]) -> str:
-    """What the paper calls a model, with what of its training is not that of all."""
+    """The paper's name of a model, with what of its training is not that of all."""
     regulariser = REGULARISER_NAMES[config.regulariser]
     if config.replaces_labels:
         name, facts = "LaRVAE", [regulariser, f"τ = {config.tau:g}", *facts]

@@ -27,7 +27,7 @@ from sweeps.driver.workarounds.connecting import deadline
 from sweeps.driver.workarounds.loopback import on_loopback
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
-"""What this process was started with; a cluster that it joins may have another."""
+"""Ray's mode of authentication that this process was started with; a cluster that it joins may have another."""
 OLDEST_RAY = (2, 59)
 ANSWER_SECONDS = 5
 CONNECT_SECONDS = 15
@@ -89,13 +89,13 @@ def start_local(**options: Any) -> None:
 
 
 def dashboard_url() -> str | None:
-    """Where the Ray dashboard of the current connection is, if it has one."""
+    """The address of the current connection's Ray dashboard, if it has one."""
     url = ray.get_runtime_context().gcs_address and ray._private.worker.get_dashboard_url()
     return f"http://{url}" if url else None
 
 
 def has_token() -> bool:
-    """Whether the Ray of the current connection refuses those without its token."""
+    """Tell whether the Ray of the current connection refuses those without its token."""
     return os.environ["RAY_AUTH_MODE"] == "token"
 
 
@@ -105,7 +105,7 @@ def warn(line: str) -> None:
 
 
 def _control_of(address: str) -> str:
-    """Where the control of a cluster listens, HOST:PORT. Raises InvalidInputError.
+    """The address of a cluster's control, HOST:PORT. Raises InvalidInputError.
 
     For auto Ray itself would take the cluster of any user of this machine, or one that a file names to which all can
     write, and would send it the token.
@@ -161,7 +161,7 @@ def _require_its_token(address: str, control: str) -> None:
 
 
 def _answers(control: str, token: str | None) -> bool:
-    """Whether the control of a cluster takes a question with a token; ConnectionError where nothing answers."""
+    """Tell whether the control of a cluster takes a question with a token; ConnectionError where nothing answers."""
     identity = () if token is None else (("authorization", f"Bearer {token}"),)
     with grpc.insecure_channel(control, options=[("grpc.enable_http_proxy", 0)]) as channel:
         ask = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive

@@ -1,4 +1,4 @@
-"""What lets one driver serve many trials: how often they report, and what of Ray Tune is replaced meanwhile.
+"""One driver for many trials: the time between their reports, and the parts of Ray Tune that are replaced meanwhile.
 
 docs/scaling.md has the measurements.
 """
@@ -17,22 +17,22 @@ from sweeps.driver.workarounds.state_once import StateOnce
 from sweeps.trial.trainable import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
-"""Of the driver's time, for one report of one trial and all that comes with it."""
+"""Seconds of the driver's time for one report of one trial and all that comes with it."""
 REPORTING_SHARE = 0.25
-"""Of the driver's time, at most, that goes into reports."""
+"""Share of the driver's time, at most, that goes into reports."""
 FEW_TRIALS = 100
-"""Up to so many, Tune's own way costs less than what it then does with a result, and is left as it is."""
+"""Trials up to which Tune's own way costs less than what it then does with a result, and is left as it is."""
 PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 """Tune's setting of how many trials may wait for their processes: else one starts after the other, 10 s each.
 
 Discussed in https://github.com/ray-project/ray/pull/14835.
 """
 MOST_PENDING = 2_000
-"""Of those, at most: after each event Tune goes through all of them, twice as long as they are twice as many."""
+"""Most trials that may be pending: after each event Tune goes through all of them, twice as long for twice as many."""
 
 
 def report_seconds(trials_at_once: int) -> float:
-    """How long each trial gathers rows before it reports them, so that the driver can serve them all."""
+    """Seconds for which each trial gathers rows before it reports them, so that the driver can serve them all."""
     return max(REPORT_SECONDS, trials_at_once * SECONDS_PER_RESULT / REPORTING_SHARE)
 
 

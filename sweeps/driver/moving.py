@@ -27,7 +27,7 @@ class Moving(Unsaved, InOrder):
         self._looked_at = 0.0
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """None, as `InOrder`; Tune asks at each of its steps."""
+        """Return None, as `InOrder` does; Tune asks at each of its steps."""
         now = time.monotonic()
         if not self._places.kinds or now - self._looked_at < LOOK_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""Where Ray keeps sockets, code and logs of its sessions on this machine.
+"""Folders in which Ray keeps sockets, code and logs of its sessions on this machine.
 
 Ray makes `/tmp/ray` and most folders below it writable to every user, who could exchange a socket, or code that workers
 are about to load. The Ray that a sweep starts keeps them in a folder that nobody else can enter.

@@ -117,7 +117,7 @@ def _read(path: Path) -> Token:
 
 
 def _others_can_read(found: os.stat_result) -> bool:
-    """As for SSH's keys; of a file that is another's, an administrator's say, its group may be meant to read it."""
+    """Tell whether others can read a file, as for SSH's keys; one that is another's may be meant for its group."""
     return bool(found.st_mode & (0o077 if found.st_uid == os.getuid() else 0o007))
 
 

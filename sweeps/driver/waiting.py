@@ -18,9 +18,9 @@ from sweeps.trial.machine_faults import machine_fault
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
 LOST_SECONDS = 20.0
-"""What no living node has had for so long is lost: trials are moved then, where there is somewhere to go."""
+"""Seconds after which what no living node has is lost: trials are moved then, where there is somewhere to go."""
 WAIT_SECONDS = 600.0
-"""For how long a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
+"""Seconds that a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
 
 
 class NodesLostError(OSError):
@@ -34,7 +34,7 @@ class NodeWatch(Unsaved, tune.Callback):
         """tell: says a line to the user."""
         self._tell = tell
         self.given_up = ""
-        """Why the sweep was ended; empty where it was not."""
+        """Reason why the sweep was ended; empty where it was not."""
         self._idle_since: float | None = None
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0

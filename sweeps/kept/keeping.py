@@ -41,7 +41,7 @@ def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None 
 
 
 def kept_file(member: MemberConfig, kept: Path) -> Path:
-    """Where an ended member is kept."""
+    """The file that keeps an ended member."""
     return kept / f"{member.content_hash}.json"
 
 

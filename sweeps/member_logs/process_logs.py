@@ -1,4 +1,4 @@
-"""What the processes that trained a member wrote, from Ray's files on this machine or from a cluster."""
+"""Output of the processes that trained a member, from Ray's files on this machine or from a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeps.trial.member_log import Event
 
 
 def process_logs(events: Sequence[Event], address: str | None, lines: int) -> Iterator[tuple[str, str]]:
-    """What the processes that trained a member wrote, each with a title; Ray keeps it while its session lasts."""
+    """The output of the processes that trained a member, each with a title; Ray keeps it while its session lasts."""
     if address:
         connection.connect(address)
     for event in {event["worker"]: event for event in events if "worker" in event}.values():

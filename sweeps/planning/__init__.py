@@ -1,1 +1,1 @@
-"""What a study will cost: measured or read from earlier members, then counted."""
+"""The cost of a study: measured or read from earlier members, then counted."""

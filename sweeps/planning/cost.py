@@ -1,4 +1,4 @@
-"""What members take, read from the rows of such as have ended."""
+"""The cost of members, read from the rows of such as have ended."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from larvae.group import Likeness, likeness
 from larvae.member_directory import MemberDirectory, Row
 
 MOST_RESULTS = 100
-"""Of a study's ended members the latest ones are read."""
+"""Most results that are read: those of the study's latest ended members."""
 _GAP_SECONDS = 1.0  # there is less between two rows of one process
 
 Result = Mapping[str, Any]
-"""Of a member that has ended, as `MemberDirectory.read_result` gives it."""
+"""Result of a member that has ended, as `MemberDirectory.read_result` gives it."""
 
 
 class Cost(NamedTuple):
-    """What members of one kind take, in seconds."""
+    """Times that members of one kind take, in seconds."""
 
     start: float
-    """To open the data and to compile, once for each process and structure."""
+    """Time to open the data and to compile, once for each process and structure."""
     iteration: float
     """A step of one member or, where members train in the same operations, of all that a trial has."""
     evaluation: float
-    """One during training."""
+    """An evaluation during training."""
     end: float
     """Evaluation with the final metrics."""
 
 
 class Execution(NamedTuple):
-    """Where and how members train: those of a kind and execution are equally fast."""
+    """The device and the way of training: members of a kind and execution are equally fast."""
 
     device: str
     compiled: bool
@@ -44,16 +44,16 @@ class Execution(NamedTuple):
 
 
 Results = Mapping[Likeness, Mapping[Execution, Sequence[Result]]]
-"""By kind and execution."""
+"""Results by kind and execution."""
 
 
 def kind_of(config: MemberConfig) -> Likeness:
-    """What members have in common that take as long: all that makes them alike but the number of latents."""
+    """The kind of a member, one of equal speed: all that makes members alike but the number of latents."""
     return likeness(dataclasses.replace(config, z_dim=0, observed_factors=()))
 
 
 def execution_of(result: Result) -> Execution:
-    """Where a member trained."""
+    """The execution of a member that has trained."""
     environment = result["environment"]
     return Execution(*(environment[name] for name in Execution._fields))
 
@@ -73,7 +73,7 @@ def read_results(members_directory: Path) -> Results:
 
 
 def cost_of(results: Iterable[Result], schedule: Schedule, sharing: int = 1) -> Cost | None:
-    """What members of one kind cost, as medians over their rows; None where these do not tell all of it.
+    """The cost of members of one kind, as medians over their rows; None where these do not tell all of it.
 
     sharing: how many members took their steps in turn, in one process.
     """
@@ -104,15 +104,15 @@ def cost_of(results: Iterable[Result], schedule: Schedule, sharing: int = 1) -> 
 
 
 class _Span(NamedTuple):
-    """What a row tells of the time since the one before."""
+    """The time from the row before, as a row tells it."""
 
     iterations: int
     seconds: float
     seconds_per_iteration: float
     metrics: frozenset[str]
-    """What was evaluated."""
+    """Metrics that were evaluated."""
     begins: bool
-    """Whether its process took its first steps, or began anywhere between the two rows."""
+    """True if its process took its first steps, or began anywhere between the two rows."""
 
     @property
     def evaluation(self) -> float:

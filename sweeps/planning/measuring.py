@@ -36,7 +36,7 @@ from sweeps.resources.shares import TrialResources
 from sweeps.trial.trainable import MemberTrainable, TrialSettings
 
 TIMED_SECONDS = 7.0
-"""For about so long members of a kind train to time their iterations; less where there are many kinds."""
+"""Approximate seconds that members of a kind train to time their iterations; less where there are many kinds."""
 ALL_TIMED_SECONDS = 20.0
 TIMED_ROWS = 8
 MOST_KINDS = 6
@@ -46,30 +46,30 @@ DCI_SAMPLE = 500
 
 
 class Measured(NamedTuple):
-    """What is known of a study's trials."""
+    """The known costs and memory of a study's trials."""
 
     costs: dict[Likeness, Cost]
-    """By kind of member; empty where nothing is known."""
+    """Costs by kind of member; empty where nothing is known."""
     launch: float = 0.0
     """Seconds between asking for a process and having it."""
     fused: bool = False
-    """Whether a trial's members train in the same operations."""
+    """True if a trial's members train in the same operations."""
     trial_bytes: float | None = None
-    """What a trial takes of its node's memory with others beside it; what they share is divided among them."""
+    """Bytes that a trial takes of its node's memory with others beside it; what they share is divided among them."""
     gpu_bytes: float | None = None
-    """What a trial takes of a GPU's memory."""
+    """Bytes that a trial takes of a GPU's memory."""
     timed: int = 0
     """Kinds that were timed now."""
     ended: int = 0
     """Members of the study that told the rest."""
     failure: str = ""
-    """Why nothing could be timed."""
+    """Reason why nothing could be timed."""
 
 
 def measure(
     examples: Sequence[MemberConfig], together: int, trials: int, settings: TrialSettings, resources: TrialResources
 ) -> Measured:
-    """What members cost: as those of the study that have ended did, or as a trial that is timed now.
+    """Measure what members cost: as those of the study that have ended did, or as a trial that is timed now.
 
     examples: one member of each kind, the most important ones first. together: members of a trial, of `trials`.
     """
@@ -99,7 +99,7 @@ def measure(
 def _untimed(
     examples: Sequence[MemberConfig], earlier: Results, schedule: Schedule, sharing: int, reason: str
 ) -> Measured:
-    """What is known where no trial could be timed: as fast as ended members, wherever they were."""
+    """The costs where no trial could be timed: as fast as ended members, wherever they were."""
     costs, ended = {}, 0
     for kind in map(kind_of, examples):
         results = [result for there in earlier.get(kind, {}).values() for result in there]
@@ -110,21 +110,21 @@ def _untimed(
 
 
 class _Question(NamedTuple):
-    """What a timed trial is asked about one kind."""
+    """A question to a timed trial about one kind."""
 
     members: tuple[MemberConfig, ...]
-    """That the trial has."""
+    """Members that the trial has."""
     known: frozenset[Execution]
-    """Where ended members have told all but the start."""
+    """Executions in which ended members have told all but the start."""
 
 
 class _Timing(NamedTuple):
-    """What one process tells of one kind."""
+    """The timing of one kind by one process."""
 
     start: float
     execution: Execution
     schedule: Schedule
-    """By which members were timed."""
+    """Schedule by which members were timed."""
     results: list[Result]
     """Theirs; none where they are known."""
     dci: float
@@ -132,10 +132,10 @@ class _Timing(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What one process tells."""
+    """The answer of one process."""
 
     entered: float
-    """When it was there, in seconds since the epoch."""
+    """Time at which it was there, in seconds since the epoch."""
     timings: list[_Timing]
     resident_bytes: float
     gpu_bytes: float | None
@@ -272,7 +272,7 @@ def _time_dci(specification: Specification, num_latents: int, evaluation_size: i
 
 
 def _resident_bytes() -> float:
-    """What this process takes of the node's memory; where it can be told, what it shares is divided by the sharers."""
+    """Bytes that this process takes of the node's memory; what it shares is divided by the sharers, where known."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
         return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -1,4 +1,4 @@
-"""What a study would cost, before it starts: time, memory and money."""
+"""The cost of a study before it starts: time, memory and money."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from sweeps.resources.shares import TrialResources
 from sweeps.trial.trainable import TrialSettings
 
 COMMAND_SECONDS = 20.0
-"""What a command takes besides its trials: imports, Ray, MLflow, and to end them all."""
+"""Seconds that a command takes besides its trials: imports, Ray, MLflow, and to end them all."""
 TRIAL_SECONDS = 0.13
-"""What Ray Tune adds to a trial, and what a member does between its rows."""
+"""Seconds that Ray Tune adds to a trial, and that a member takes between its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is left to train."""
+    """The training that is left."""
 
     trials: tuple[tuple[int, ...], ...]
-    """For each trial the iterations left of each of its members."""
+    """Iterations left of each member of each trial."""
     example: MemberConfig
     """The largest member."""
     finished: int
@@ -39,12 +39,12 @@ class Work:
     members: int
     """Members of the study in all."""
     expected: tuple[tuple[int, ...], ...] | None = None
-    """In adaptive studies what is likely; `trials` is then the most there can be. Members with as many iterations as
-    some of `trials` reach their end, others are stopped."""
+    """Trials that are likely in an adaptive study; `trials` is then the most there can be. Members with as many
+    iterations as some of `trials` reach their end, others are stopped."""
     configs: tuple[tuple[MemberConfig, ...], ...] = ()
     """The members of `trials`, where they are known; else all are like the example."""
     assumption: str = ""
-    """What `expected` goes by, such as `if each rung stops two thirds`."""
+    """Assumption of `expected`, such as `if each rung stops two thirds`."""
     parallel: int | None = None
     """Trials in training at once, where they are fewer than the cluster holds."""
 
@@ -65,7 +65,7 @@ class Amount(NamedTuple):
 
     most: float
     expected: float | None = None
-    """None where that is the most."""
+    """Likely quantity; None where that is the most."""
 
     def plus(self, more: float) -> Amount:
         return Amount(self.most + more, None if self.expected is None else self.expected + more)
@@ -75,17 +75,17 @@ class Amount(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a study would cost."""
+    """The cost of a study."""
 
     at_once: int
     """Trials in training at once."""
     at_once_on_a_node: int
     seconds: Amount | None
-    """From the command to its end; None where nothing tells it."""
+    """Seconds from the command to its end; None where nothing tells them."""
     device_hours: Amount | None
-    """Of GPUs or, where trials hold none, of CPU cores."""
+    """Hours of GPUs or, where trials hold none, of CPU cores."""
     price: Amount | None
-    """In the currency of the price of an hour, where one is given."""
+    """Price in the currency of the price of an hour, where one is given."""
 
 
 def plan_study(
@@ -190,7 +190,7 @@ def _prepared_file(dataset: str, settings: TrialSettings) -> Path:
 def _lines(
     work: Work, resources: TrialResources, measured: Measured, plan: Plan, images: int, price: float | None
 ) -> Iterator[tuple[str, str]]:
-    """What is printed: names, and what is said of them. images: bytes of the prepared files."""
+    """The lines to print: names, and what is said of them. images: bytes of the prepared files."""
     yield "members", _members(work)
     together = max(map(len, work.trials))
     share = f"{resources.cpus} CPU" + (f" and {resources.gpus:.3g} GPU" if resources.gpus else "")
@@ -236,7 +236,7 @@ def _memory(measured: Measured, plan: Plan, images: int) -> str:
 
 
 def _source(measured: Measured, others: int) -> str:
-    """Where the seconds come from. others: kinds of members of which nothing is known."""
+    """The source of the seconds. others: kinds of members of which nothing is known."""
     costs = measured.costs.values()
     iteration = _range([cost.iteration for cost in costs])
     evaluation = _range([cost.evaluation for cost in costs])

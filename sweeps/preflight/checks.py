@@ -1,4 +1,4 @@
-"""What is wrong with a cluster, and what to do about it: pure functions of what its nodes have answered."""
+"""Faults of a cluster, and advice on them: pure functions of what its nodes have answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweeps.resources.places import misfit
 from sweeps.tracking.addresses import shown
 
 CLOCK_SECONDS = 2.0
-"""How far clocks may be apart before runs of different nodes seem out of order."""
+"""Seconds that clocks may be apart before runs of different nodes seem out of order."""
 CACHE_BYTES = 1.5e9
 """Room that a node needs to make or receive a data set: the largest prepared file and its partial twin."""
 
@@ -23,30 +23,30 @@ OLD_GPU_ADVICE = (
 
 
 class Demand(NamedTuple):
-    """What a sweep wants of each node."""
+    """The demands of a sweep on each node."""
 
     storage: Path
     tracking_uri: str
     prepared: tuple[str, ...]
     """Names of their prepared files."""
     cpus: float
-    """Of one trial."""
+    """CPUs of one trial."""
     gpus: float
-    """Of one trial; 0 where none are wanted, or it is not known yet."""
+    """GPUs of one trial; 0 where none are wanted, or it is not known yet."""
 
 
 class Finding(NamedTuple):
     """Something that is wrong."""
 
     column: str
-    """What it concerns: a column of the table."""
+    """Column of the table that it concerns."""
     nodes: tuple[str, ...]
     """Addresses; empty where it concerns the cluster."""
     rule: str
-    """What must hold and what was found."""
+    """Rule that must hold, and what was found."""
     advice: str
     is_fatal: bool = True
-    """Whether a sweep must not start."""
+    """True if a sweep must not start."""
 
 
 Check = Callable[[Sequence[Node], Facts, Demand], Iterable[Finding]]

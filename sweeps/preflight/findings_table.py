@@ -20,7 +20,7 @@ OTHERS = ("python", "ray", "torch", "packages", "storage", "data", "MLflow", "cl
 
 
 def in_common(nodes: Sequence[Node], findings: Sequence[Finding], demand: Demand) -> dict[str, str]:
-    """What all nodes that have answered agree on, by column, where nothing is found."""
+    """The values that all nodes that have answered agree on, by column, where nothing is found."""
     found = {finding.column for finding in findings}
     rows = [_cells(node, demand) for node in nodes if node.facts]
     return {name: rows[0][name] for name in OTHERS if name not in found and len({row[name] for row in rows}) == 1}
@@ -67,7 +67,7 @@ def _cell(text: str, finding: Finding | None) -> Text:
 
 
 def _cells(node: Node, demand: Demand) -> dict[str, str]:
-    """What each column says of a node."""
+    """The cells of a node, by column."""
     facts = node.facts
     cpus = f"{node.resources.get('CPU', 0):g}"
     if facts is None:

@@ -20,10 +20,10 @@ from sweeps.resources.gpu_kinds import GpuNode
 from sweeps.tracking.addresses import shown
 
 ANSWER_SECONDS = 13.0
-"""For the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong."""
+"""Seconds for the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong."""
 LOOK_SECONDS = 5.0
 NEIGHBOURS = 8
-"""How many other nodes' files each node looks for: in a ring, so that all are looked for."""
+"""Number of other nodes whose files each node looks for: in a ring, so that all are looked for."""
 
 
 class Node(NamedTuple):
@@ -35,7 +35,7 @@ class Node(NamedTuple):
     facts: Facts | None
     """None without an answer."""
     silence: str
-    """Why there is no answer."""
+    """Reason why there is no answer."""
     clock_offset: float
     """Seconds by which its clock is ahead of the driver's, at least; 0 where that cannot be told."""
     unseen: tuple[str, ...]
@@ -43,7 +43,7 @@ class Node(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people know it by."""
         return f"{self.facts.host} ({self.address})" if self.facts else self.address
 
 
@@ -103,7 +103,7 @@ def _answers(asked: Mapping[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def _last_line(error: Exception) -> str:
-    """What an error of a remote function says, without the way that it took."""
+    """The message of a remote function's error, without the way that it took."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__
 

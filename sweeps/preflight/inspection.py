@@ -21,7 +21,7 @@ MOST_ROWS = 40
 
 
 class Inspection(NamedTuple):
-    """What a preflight has found."""
+    """The result of a preflight."""
 
     demand: Demand
     nodes: list[Node]
@@ -30,7 +30,7 @@ class Inspection(NamedTuple):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a sweep may start."""
+        """True if a sweep may start."""
         return not any(finding.is_fatal for finding in self.findings)
 
     def show(self, console: Console) -> None:
@@ -47,7 +47,7 @@ class Inspection(NamedTuple):
         console.print(self.summary())
 
     def summary(self) -> str:
-        """How many nodes a sweep can use, in one line."""
+        """The verdict on the nodes, in one line."""
         verdict = "ready" if self.is_ready else "not ready"
         count = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
         return f"Preflight: {count} {verdict} ({self.seconds:.0f} s)"
@@ -84,7 +84,7 @@ def prepared_names(dataset_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _of_mlflow(tracking_uri: str) -> list[Finding]:
-    """What keeps the driver from writing to MLflow."""
+    """Findings that keep the driver from writing to MLflow."""
     try:
         require_reachable(tracking_uri)
     except InvalidInputError as error:

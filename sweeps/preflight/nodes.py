@@ -1,4 +1,4 @@
-"""What a node tells of itself. Runs on that node, whatever is installed there: only the standard library is needed."""
+"""A node's account of itself. Runs on that node, whatever is installed there: only the standard library is needed."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ SOURCES = (".py", ".cpp", ".h")
 """Kinds of files that the project's code is in."""
 DRIVERS_FILE = "driver"
 SEEN_SECONDS = 3.0
-"""How long another node's file may take to appear: shared file systems remember for a while what is not there."""
+"""Seconds that another node's file may take to appear: shared file systems remember for a while what is not there."""
 ANSWER_SECONDS = 5.0
 
 
 class Question(NamedTuple):
-    """What a node is asked."""
+    """A question to a node."""
 
     rendezvous: Path
     """Folder below the shared storage where each node leaves a file."""
     token: str
-    """What the driver's file there holds."""
+    """Content of the driver's file there."""
     tracking_uri: str
     prepared: tuple[str, ...]
     """Names of the prepared files of the data sets, in the node's cache."""
     wants_gpus: bool
-    """Whether to look at the node's GPUs, which takes a second or two."""
+    """True if the node's GPUs are to be looked at, which takes a second or two."""
 
 
 class Gpu(NamedTuple):
@@ -51,15 +51,15 @@ class Gpu(NamedTuple):
 
     name: str
     memory: int
-    """In bytes."""
+    """Memory in bytes."""
     capability: str
-    """Such as `sm_70`."""
+    """Capability, such as `sm_70`."""
     is_supported: bool
-    """Whether this build of PyTorch has code for it."""
+    """True if this build of PyTorch has code for it."""
 
 
 class Facts(NamedTuple):
-    """What a node answers."""
+    """The answer of a node."""
 
     host: str
     python: str
@@ -68,20 +68,20 @@ class Facts(NamedTuple):
     code: str
     """Digest of the project's code that its workers run."""
     storage: str
-    """What is wrong with the shared storage; empty where nothing is."""
+    """Fault of the shared storage; empty where there is none."""
     cache: str
-    """What is wrong with the cache of data sets; empty where nothing is."""
+    """Fault of the cache of data sets; empty where there is none."""
     prepared: tuple[str, ...]
     """Prepared files that it has."""
     free_bytes: int
-    """Of the disk that holds the cache."""
+    """Free bytes of the disk that holds the cache."""
     tracking: str
-    """What is wrong with the tracking server; empty where nothing is, or none is asked."""
+    """Fault of the tracking server; empty where there is none, or no server is asked."""
     gpus: tuple[Gpu, ...]
 
 
 class Clock(NamedTuple):
-    """When a node began and ended to answer, by its own clock, and which files it has not seen."""
+    """The times when a node began and ended to answer, by its own clock, and the files that it has not seen."""
 
     began: float
     ended: float
@@ -149,7 +149,7 @@ def _leave_file(question: Question, name: str) -> str:
 
 
 def _appears(file: Path, content: str) -> bool:
-    """Whether a file of some content is there, or appears in a while."""
+    """Tell whether a file of some content is there, or appears in a while."""
     deadline = time.monotonic() + SEEN_SECONDS
     while True:
         with contextlib.suppress(OSError):
@@ -175,7 +175,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _cache_fault(folder: Path) -> str:
-    """What keeps a file from being made in a folder; empty where nothing does."""
+    """The fault that keeps a file from being made in a folder; empty where there is none."""
     place = _nearest(folder)
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return ""
@@ -183,7 +183,7 @@ def _cache_fault(folder: Path) -> str:
 
 
 def tracking_fault(uri: str) -> str:
-    """What is wrong with an MLflow server, within some seconds; empty where nothing is, or `uri` is none."""
+    """The fault of an MLflow server, within some seconds; empty where there is none, or `uri` is no server."""
     if not is_server(uri):
         return ""
     try:
@@ -209,7 +209,7 @@ def _gpus() -> Iterable[Gpu]:
 
 
 def has_code_for(capability: int, built_for: Iterable[str]) -> bool:
-    """Whether a build of PyTorch runs on a kind of GPU: it needs machine code of that generation, or older PTX.
+    """Tell whether a build of PyTorch runs on a kind of GPU: it needs machine code of that generation, or older PTX.
 
     capability: such as 70. built_for: such as `sm_75`, `sm_90a` (machine code) and `compute_90` (PTX).
     """

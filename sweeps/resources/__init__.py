@@ -1,1 +1,1 @@
-"""What of a node a trial takes: kinds of GPUs, a trial's share of one, and the probe that measures it."""
+"""Resources that a trial takes of a node: kinds of GPUs, a trial's share of one, and the probe that measures it."""

@@ -12,9 +12,9 @@ class GpuNode(NamedTuple):
     """A node that has GPUs."""
 
     resources: Mapping[str, float]
-    """As Ray has them."""
+    """Resources as Ray has them."""
     memory: int
-    """Of one GPU, in bytes; of the smallest where they differ."""
+    """Bytes of one GPU; of the smallest where they differ."""
 
 
 class GpuKind(NamedTuple):
@@ -23,7 +23,7 @@ class GpuKind(NamedTuple):
     resource: str | None
     """One that all nodes with such GPUs have, and no other node with GPUs; None where nothing tells them apart."""
     memory: float
-    """Of one GPU, in bytes; of the smallest where they differ."""
+    """Bytes of one GPU; of the smallest where they differ."""
     nodes: tuple[Mapping[str, float], ...]
     """Resources of the nodes that have them."""
 

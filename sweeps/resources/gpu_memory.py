@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 CONTEXT_BYTES = 0.5 * 10**9
-"""What a process's CUDA context takes of a GPU."""
+"""Bytes that a process's CUDA context takes of a GPU."""
 
 
 def cap_gpu_memory(gpus: float) -> None:

@@ -1,4 +1,4 @@
-"""Where trials may run on a cluster whose GPUs differ: how many fit on each kind, and who has which place.
+"""Places for trials on a cluster whose GPUs differ: how many fit on each kind, and who has which place.
 
 Ray holds a trial's share of a GPU to be the same on every GPU, but a trial that takes a sixth of a 16 GB V100 takes
 a twelfth of a 32 GB one and a third of an 8 GB RTX 2080. So a trial is bound to a kind of GPU, when one is free, by a
@@ -14,7 +14,7 @@ import ray
 from ray import tune
 
 BINDING = 0.001
-"""What a trial takes of the resource that names a kind of GPU."""
+"""Amount that a trial takes of the resource that names a kind of GPU."""
 
 
 def living_nodes() -> list[Mapping[str, float]]:
@@ -23,7 +23,7 @@ def living_nodes() -> list[Mapping[str, float]]:
 
 
 def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:
-    """Whether a node of some resources could hold a trial, if nothing else ran on it."""
+    """Tell whether a node of some resources could hold a trial, if nothing else ran on it."""
     return all(node.get(kind, 0) >= amount for kind, amount in request.items())
 
 
@@ -61,7 +61,7 @@ class Places:
         return list(self._free)
 
     def take(self, trial: str) -> dict[str, Any] | None:
-        """What a trial's configuration says of its place; None while all are taken that are not lost."""
+        """Take a place and return its entry for the trial's configuration; None while all not lost are taken."""
         if not self._free:
             return {}
         there = [place for place in self._free if place.resource not in self.lost]
@@ -79,7 +79,7 @@ class Places:
 
 
 def request(config: Mapping[str, Any], cpus: float, gpus: float) -> tune.PlacementGroupFactory:
-    """What Ray reserves for a trial: some CPUs, and the share of a GPU that it takes at its place, or everywhere."""
+    """The resources that Ray reserves for a trial: some CPUs, and its share of a GPU at its place, or everywhere."""
     place = config.get("place")
     bundle = {"CPU": cpus, "GPU": place["gpus"] if place else gpus}
     if place:

@@ -30,13 +30,13 @@ from sweeps.resources.gpu_memory import CONTEXT_BYTES
 PROBE_SECONDS = 300
 """A probe that compiles a step may take minutes."""
 WAIT_SECONDS = 300
-"""For how long a probe waits for a GPU that nobody uses."""
+"""Seconds that a probe waits for a GPU that nobody uses."""
 SAY_SECONDS = 10
 """Waiting that is not worth a line."""
 
 
 class Outcome(Enum):
-    """What came of a probe."""
+    """The outcome of a probe."""
 
     MEASURED = "measured"
     OUT_OF_MEMORY = "out of memory"
@@ -46,15 +46,15 @@ class Outcome(Enum):
 
 
 class Measurement(NamedTuple):
-    """What a probe tells."""
+    """The measurement of a probe."""
 
     outcome: Outcome
     trial_bytes: float | None = None
-    """That a trial takes of a GPU; None where nothing was measured."""
+    """Bytes that a trial takes of a GPU; None where nothing was measured."""
     gpu_bytes: float | None = None
-    """That the GPU has; None where nothing was measured."""
+    """Bytes that the GPU has; None where nothing was measured."""
     reason: str = ""
-    """Why it failed."""
+    """Reason why it failed."""
 
 
 def probe_gpu_memory(member: MemberConfig, together: int, tell: Callable[[str], None]) -> Measurement:
@@ -90,7 +90,7 @@ def _reserved_gpu() -> Iterator[PlacementGroup]:
 
 
 def _is_there(group: PlacementGroup, tell: Callable[[str], None]) -> bool:
-    """Whether Ray has reserved a GPU within some minutes; it is told when that takes more than seconds."""
+    """Tell whether Ray has reserved a GPU within some minutes; `tell` is called when that takes more than seconds."""
     started, is_told = time.monotonic(), False
     while not group.wait(1):  # no longer: Ctrl-C does not end it
         waited = time.monotonic() - started
@@ -120,7 +120,7 @@ def _train_few_steps(member: MemberConfig, together: int) -> Measurement:
 
 
 def _images_bytes(specification: Specification) -> int:
-    """What a process's images take on a GPU (`larvae.datasets.on_device`): binary ones lie there, packed to bits."""
+    """Bytes of a process's images on a GPU (`larvae.datasets.on_device`): binary ones lie there, packed to bits."""
     return specification.num_images * BYTES_PER_IMAGE if specification.channels == 1 else 0
 
 

@@ -1,4 +1,4 @@
-"""What share of a node a trial takes, and which members it trains together."""
+"""The share of a node that a trial takes, and the members that it trains together."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MARGIN = 1.2  # room for what the allocator fragments
 
 @dataclass(frozen=True, slots=True)
 class TrialResources:
-    """What Ray reserves for one trial."""
+    """The resources that Ray reserves for one trial."""
 
     cpus: int
     gpus: float
     members: int = 1
     """Members that the trial trains together."""
     places: tuple[Place, ...] = ()
-    """Where GPUs differ: the share that it takes of each kind; `gpus` is then the largest of them."""
+    """Shares that it takes of each kind of GPU, where they differ; `gpus` is then the largest of them."""
 
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
@@ -106,7 +106,7 @@ def _shared(cpus: int, together: int, measured: Measurement, kinds: Sequence[Gpu
 
 
 def _unmeasured(measured: Measurement, resources: TrialResources) -> str:
-    """What to say where a share is not measured but assumed; empty where there is nothing to say."""
+    """The line to print where a share is not measured but assumed; empty where there is nothing to say."""
     if measured.outcome not in (Outcome.NO_FREE_GPU, Outcome.FAILED):
         return ""
     why = measured.outcome.value + (f": {measured.reason}" if measured.reason else "")
@@ -117,7 +117,7 @@ def _unmeasured(measured: Measurement, resources: TrialResources) -> str:
 
 
 def trial_places(cpus: int, trial_bytes: float | None, kinds: Sequence[GpuKind]) -> tuple[Place, ...]:
-    """Where trials of some size go; kinds of GPUs that are too small for one get none, unless all are."""
+    """The places of trials of some size; kinds of GPUs that are too small for one get none, unless all are."""
     needed = _with_margin(trial_bytes)
     large_enough = [kind for kind in kinds if kind.memory >= needed] or list(kinds)
     places = []

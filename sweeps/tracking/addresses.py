@@ -13,11 +13,11 @@ _LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@")
 """User and password, even one with characters that should have been written as %2F and the like; no port and path."""
 _IN_QUERY = re.compile(r"([?&]\w*(?:password|passwd|pwd|odbc_connect)=)([^&]*)", re.IGNORECASE)
 _READ_PGPASSWORD = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
-"""Those of PostgreSQL's drivers that are built on its own library."""
+"""PostgreSQL's drivers that are built on its own library."""
 
 
 def is_server(uri: str) -> bool:
-    """Whether it is the address of an MLflow server."""
+    """Tell whether an address is that of an MLflow server."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -97,7 +97,7 @@ def _flag_and_uri(word: str) -> tuple[str, str]:
 
 
 def _passwords(uri: str) -> list[str]:
-    """As they are spelt in an address."""
+    """The passwords in an address, as they are spelt there."""
     if uri.startswith("sqlite:") or "://" not in uri:
         return []
     found = [login[2] for login in _LOGIN.finditer(uri)] + [query[2] for query in _IN_QUERY.finditer(uri)]

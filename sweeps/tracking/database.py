@@ -1,4 +1,4 @@
-"""Whether a database that MLflow's data may be in answers, told before anything is started."""
+"""Checks that a database for MLflow's data answers, before anything is started."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from larvae.errors import InvalidInputError
 from sweeps.tracking.addresses import masked, shown
 
 ANSWER_SECONDS = 4
-"""For each of a host's addresses; `localhost` has two."""
+"""Seconds for each of a host's addresses; `localhost` has two."""
 _TIMEOUTS = {"pg8000": "timeout", "pyodbc": "timeout", "pymssql": "login_timeout"}
-"""What drivers call the seconds in which a connection is made, where they do not call them connect_timeout."""
+"""Drivers' names of the seconds in which a connection is made, where they do not call them connect_timeout."""
 _INSTALL = "pip install psycopg2-binary and write postgresql+psycopg2://"
 _UNPARSED = "no address of a database; write postgresql+psycopg2://USER@HOST/DATABASE"
 
@@ -24,7 +24,7 @@ def require_database(uri: str) -> None:
 
 
 def _fault(uri: str) -> str:
-    """What is wrong, and what to do about it, in one line; empty where nothing is."""
+    """The fault, and what to do about it, in one line; empty where there is none."""
     try:
         timeout = _TIMEOUTS.get(make_url(uri).get_driver_name(), "connect_timeout")
         create_engine(uri, poolclass=NullPool, connect_args={timeout: ANSWER_SECONDS}).connect().close()

@@ -50,7 +50,7 @@ def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
 
 
 def is_deleted(experiment: Any) -> bool:
-    """Whether somebody has deleted an experiment of MLflow's."""
+    """Tell whether somebody has deleted an experiment of MLflow's."""
     return experiment.lifecycle_stage == "deleted"
 
 

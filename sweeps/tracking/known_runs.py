@@ -1,4 +1,4 @@
-"""What MLflow has of a study already, so that no run is made twice."""
+"""Runs of a study that MLflow has already, so that none is made twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class KnownRun(NamedTuple):
     status: str
     has_configuration: bool
     was_stopped: bool
-    """By a search."""
+    """True if a search stopped it."""
 
 
 def known_runs(client: Any, experiment: str) -> dict[str, KnownRun]:
@@ -36,7 +36,7 @@ def known_run(client: Any, experiment: str, member: str) -> KnownRun | None:
 
 
 def is_there(client: Any, experiment: str, run: str) -> bool:
-    """Whether a run can be written to: MLflow has it, and nobody has deleted it or its experiment."""
+    """Tell whether a run can be written to: MLflow has it, and nobody has deleted it or its experiment."""
     return bool(client.search_runs([experiment], f"attributes.run_id = '{run}'", max_results=1))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from larvae import config
 
 FORMAT = "larvae.format"
-"""On experiments and runs: the number of `larvae.config.FORMAT` that they were written in; a first one is untagged."""
+"""Tag of experiments and runs: the `larvae.config.FORMAT` that they were written in; a first one is untagged."""
 ROLE = "larvae.role"
 """STUDY_ROLE or MEMBER_ROLE."""
 STUDY_ROLE, MEMBER_ROLE = "study", "member"
@@ -18,33 +18,33 @@ STUDY_ROLE, MEMBER_ROLE = "study", "member"
 MEMBER = "larvae.member"
 """The content hash of a member."""
 ITERATIONS = "larvae.iterations"
-"""Where its training ends."""
+"""Iteration at which its training ends."""
 FINGERPRINT = "larvae.fingerprint"
-"""Of the images of its data set."""
+"""Fingerprint of the images of its data set."""
 DIRECTORY = "larvae.directory"
-"""Of its checkpoint and results."""
+"""Folder of its checkpoint and results."""
 REASON = "larvae.reason"
-"""Why it failed or was stopped; empty otherwise."""
+"""Reason why it failed or was stopped; empty otherwise."""
 STOPPED_AT = "larvae.stopped_at"
 """Iteration of the rung at which a search stopped it; stays where a longer search trains it on."""
 
 SEARCH = "larvae.search"
-"""On a study's own run: tells that it is an adaptive search, and how it searches, in JSON."""
+"""Tag of a study's own run: tells that it is an adaptive search, and how it searches, in JSON."""
 CONFIGURATION = "larvae.configuration"
-"""On a member's run: the number of its configuration in the search."""
+"""Tag of a member's run: the number of its configuration in the search."""
 POINT = "larvae.point"
-"""On a member's run: its configuration as Optuna holds it, in JSON."""
+"""Tag of a member's run: its configuration as Optuna holds it, in JSON."""
 
 SCHEDULED, RUNNING, FINISHED, FAILED, STOPPED = "SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"
 """MLflow's statuses of a run; a member that was stopped is KILLED."""
 
 
 def require_format(tags: Mapping[str, str], what: str, remedy: str) -> None:
-    """As `larvae.config.require_format`, of the tags of an experiment or a run."""
+    """Check the tags of an experiment or a run, as `larvae.config.require_format` does."""
     number = tags.get(FORMAT)
     config.require_format(int(number) if number and number.isdecimal() else number, what, remedy)
 
 
 def tagged(name: str, value: str) -> str:
-    """What MLflow's `search_runs` filters by, for runs with a tag."""
+    """The filter of MLflow's `search_runs` for runs with a tag."""
     return f"tags.`{name}` = '{value}'"

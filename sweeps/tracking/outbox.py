@@ -1,4 +1,4 @@
-"""What a server has not been told yet, and the threads that tell it: training waits for no server."""
+"""News that a server has not been told yet, and the threads that tell it: training waits for no server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from itertools import chain
 from larvae.member_directory import Row
 
 RETRY_SECONDS = 30.0
-"""How long a server that does not answer is left alone, at most; at first less."""
+"""Seconds, at most, for which a server that does not answer is left alone; at first less."""
 FIRST_RETRY_SECONDS = 2.0
 TURN_SECONDS = 1.0
-"""So much later than the server a member is tried again that could not be told of: others come first."""
+"""Seconds by which a member that could not be told of is tried again later than the server: others come first."""
 LINGER_SECONDS = 1.0
-"""A thread without work waits so long for more before it ends."""
+"""Seconds that a thread without work waits for more before it ends."""
 MOST_ROWS = 200_000
 """Rows kept in memory, about 1 kB each. Beyond them a member's rows are left to the study's folder."""
 
@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class News:
-    """What is to be told of one member."""
+    """The news of one member, to be told."""
 
     rows: list[Row] = field(default_factory=list)
     has_started: bool = False
@@ -66,7 +66,7 @@ class Outbox:
         is understood too. Anything else is raised by the next `put` or `flush`.
         """
         self.error: Exception | None = None
-        """Why the server could not be told last time, if so."""
+        """Reason why the server could not be told last time, if so."""
         self._send, self._unreachable, self._num_threads = send, unreachable, num_threads
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -124,7 +124,7 @@ class Outbox:
             self._changed.notify_all()
 
     def _is_busy(self) -> bool:
-        """Whether a thread sends something now or would do so next."""
+        """Tell whether a thread sends something now or would do so next."""
         return bool(self._being_sent) or self._ready() is not None
 
     def _is_asleep(self) -> bool:

@@ -1,4 +1,4 @@
-"""Who ran what, where, and with which versions."""
+"""The origin of results: who ran what, where, and with which versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """Where the driver ran: host, Python, and the versions that matter."""
+    """The driver's environment: host, Python, and the versions that matter."""
     packages = ("torch", "ray", "numpy", "optuna", "mlflow", "larvae-sweeps")
     return {"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()} | {
         package: version(package) for package in packages
@@ -20,7 +20,7 @@ def environment() -> dict[str, Any]:
 
 
 def source_tags() -> dict[str, str]:
-    """Who ran what: the tags that MLflow's own pages show."""
+    """The tags of who ran what, which MLflow's own pages show."""
     return {
         "mlflow.user": getpass.getuser(),
         "mlflow.source.type": "LOCAL",

@@ -1,4 +1,4 @@
-"""Whether MLflow can be written to at an address, told before anything is started."""
+"""Checks that MLflow can be written to at an address, before anything is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqli
 from sweeps.tracking.database import require_database
 
 _ASKS_FOR_LOGIN = (401, 403)
-"""It is there; whether it takes this user's requests is for MLflow's client to find out."""
+"""Statuses of a server that is there; whether it takes this user's requests is for MLflow's client to find out."""
 
 
 def require_answer(uri: str) -> None:
@@ -63,7 +63,7 @@ def refusal(uri: str, error: Any) -> str:
 
 
 def is_away(answer: Any) -> bool:
-    """Whether an MlflowException or HTTPError is not about what was asked: the server, or its database, cannot now."""
+    """True if an MlflowException or HTTPError is not about what was asked: the server, or its database, cannot now."""
     if isinstance(answer, requests.HTTPError):
         status = 500 if answer.response is None else answer.response.status_code
     else:

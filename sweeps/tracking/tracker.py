@@ -46,7 +46,7 @@ _NOT_METRICS = ("iteration", "timestamp", "seconds")
 _STATUS = {"finished": mlflow_names.FINISHED, "failed": mlflow_names.FAILED, "stopped": mlflow_names.STOPPED}
 UNREACHABLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 _ANSWERS = (MlflowException, requests.HTTPError)
-"""Some of them are a server's answers, with a status."""
+"""Errors of which some are a server's answers, with a status."""
 
 for noisy in ("alembic", "mlflow"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -117,7 +117,7 @@ class Tracker:
 
     @property
     def runs_page(self) -> str:
-        """Where the study's curves are shown, below the address of MLflow's pages."""
+        """The page of the study's curves, below the address of MLflow's pages."""
         return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
     def add(self, members: Iterable[MemberConfig], tags: Mapping[str, str]) -> None:
@@ -170,7 +170,7 @@ class Tracker:
             raise RefusedError(f"{self._label(name)} ({said})") from error
 
     def _forget_lost_run(self, name: str) -> bool:
-        """Whether a member's run is there no more: it is made anew then. RefusedError where it cannot be."""
+        """Forget a member's run and return True if it is gone: it is made anew then. RefusedError if it cannot be."""
         run = self._runs.get(name) or (self._known[name].run_id if name in self._known else None)
         if run is None or is_there(self._client, self._experiment, run):
             return False
@@ -213,7 +213,7 @@ class Tracker:
         return name not in self._is_incomplete and (not news.from_folder or result is not None)
 
     def _found_in_folder(self, name: str, run: str) -> News:
-        """What the folder has of a member and MLflow has not."""
+        """News that the folder has of a member and MLflow has not."""
         member, known = self._members[name], self._known.get(name)
         files, status = self.directory.member(member), known.status if known else mlflow_names.SCHEDULED
         result = files.read_result()
@@ -226,7 +226,7 @@ class Tracker:
         return News()
 
     def _tags_of(self, name: str, news: News) -> list[RunTag]:
-        """What of a run's tags a start or an end changes."""
+        """The tags of a run that a start or an end changes."""
         if not (news.has_started or news.end):
             return []
         tags = {

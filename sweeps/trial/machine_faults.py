@@ -1,11 +1,11 @@
-"""What a machine does wrong is no member's failure: a trial tells it in its last words, and another one goes on."""
+"""Faults of a machine are no member's failure: a trial tells them in its last words, and another one goes on."""
 
 from __future__ import annotations
 
 from typing import Any
 
 FAULT_SECONDS = 30.0
-"""That a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
+"""Seconds that a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
 
 
 class MachineFaultError(RuntimeError):
@@ -13,6 +13,6 @@ class MachineFaultError(RuntimeError):
 
 
 def machine_fault(trial: Any) -> str:
-    """What a trial, in its last words, found wrong with its machine; empty where it was nothing."""
+    """The fault that a trial, in its last words, found with its machine; empty where there was none."""
     news = (trial.last_result or {}).get("members", {}).values()
     return next((member["reason"] for member in news if member["status"] == "running"), "")

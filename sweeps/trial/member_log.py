@@ -1,4 +1,4 @@
-"""What happens to a member while trials train it: a line for each start and end, in the member's folder.
+"""The log of a member while trials train it: a line for each start and end, in the member's folder.
 
 Lines are appended, each whole, by the trial that has the member, or believes it has: they tell what a killed process
 could not.
@@ -49,7 +49,7 @@ class MemberLog:
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
-    """How often a command has started a member at an iteration already, but for what ended by its machine's fault."""
+    """Count a command's starts of a member at an iteration, but for what ended by its machine's fault."""
     nothing: Event = {"event": ""}
     return sum(
         (event["event"], event.get("command"), event.get("iteration")) == ("started", command, iteration)
@@ -59,7 +59,7 @@ def starts_without_progress(events: Sequence[Event], command: str, iteration: in
 
 
 def _place() -> dict[str, str]:
-    """Where Ray runs this process, by the names that its own logs have."""
+    """The place where Ray runs this process, by the names that its own logs have."""
     if not ray.is_initialized():
         return {}
     context = ray.get_runtime_context()

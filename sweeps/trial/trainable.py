@@ -28,9 +28,9 @@ from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 
 REPORT_SECONDS = 5.0
-"""Between two reports of a trial, where few run."""
+"""Seconds between two reports of a trial, where few run."""
 LONG_ITERATIONS = 10_000
-"""Of trials that take minutes: each has a process of its own, by whose name people find it in the Ray dashboard."""
+"""Iterations of trials that take minutes: each has its own process, by whose name people find it in Ray's dashboard."""
 _HELD_OUT = held_out(HELD_OUT_METRICS[-1])  # the one that all data sets have
 
 
@@ -39,14 +39,14 @@ class PreparedFile:
     """A data set's prepared file, for nodes that cannot render its images themselves."""
 
     path: Path
-    """On the driver's node."""
+    """Path on the driver's node."""
     content: ray.ObjectRef | None
     """Its bytes in Ray's object store, for other nodes; None where there are none."""
     fingerprint: str
     """Names it in their caches: whatever else lies there, they train on these images."""
 
     def on_this_node(self, dataset: str) -> Path:
-        """Where it is, fetched by the first trial that needs it."""
+        """The path of the file on this node, fetched by the first trial that needs it."""
         if self.content is None or (self.path.exists() and store.read_header(self.path).sha256 == self.fingerprint):
             return self.path
         return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
@@ -54,15 +54,15 @@ class PreparedFile:
 
 @dataclass(frozen=True, slots=True)
 class TrialSettings:
-    """What all trials of a study share."""
+    """The settings that all trials of a study share."""
 
     schedule: Schedule
     members_directory: Path
-    """On a cluster, in a folder that all nodes share."""
+    """Folder of the members; on a cluster, in a folder that all nodes share."""
     prepared_files: Mapping[str, PreparedFile]
-    """By data set; those that nodes render themselves have none."""
+    """Prepared files by data set; those that nodes render themselves have none."""
     fingerprints: Mapping[str, str]
-    """Of the study's images, by data set."""
+    """Fingerprints of the study's images, by data set."""
     cpus: int
     gpus: float
     compile: bool
@@ -75,18 +75,18 @@ class TrialSettings:
 
     @property
     def reuses_processes(self) -> bool:
-        """Whether trials follow each other in one process, which saves each two seconds, but they share its name."""
+        """True if trials follow each other in one process, which saves each two seconds, but they share its name."""
         return self.schedule.iterations < LONG_ITERATIONS
 
 
 class MemberNews(NamedTuple):
-    """What a trial reports of one of its members."""
+    """The news of one member that a trial reports."""
 
     rows: list[Row]
     status: str
     """running, finished, failed, or out_of_memory."""
     reason: str
-    """Of its end or, running, of that of its process: what is wrong with the machine."""
+    """Reason of its end or, running, of that of its process: what is wrong with the machine."""
 
 
 class MemberTrainable(tune.Trainable):
@@ -116,7 +116,7 @@ class MemberTrainable(tune.Trainable):
         return True
 
     def __repr__(self) -> str:
-        """What the Ray dashboard calls this process, from its start to its end: its trial, where it has only one."""
+        """The name of this process in Ray's dashboard, from its start to its end: its trial, where it has only one."""
         if self.settings.reuses_processes:
             return type(self).__name__
         first, *more = self.open.values()

@@ -109,16 +109,15 @@ MIXED = with_ends(
 LABEL_RATES = [
     member._replace(effect=member.config.tau * (0.1 + 0.001 * seed * seed))
     for regulariser, gamma_tc in (("beta_vae", 3.0), ("beta_tcvae", 4.0))
-    for seed in range(3)
+    for seed in range(2)
     for member in grid((0, 1), (0.02, 0.01), (seed,), regulariser=regulariser, gamma_tc=gamma_tc)
 ]
-"""LaRVAE is better by .11, .111 and .114, at every label rate and with both regularisers."""
+"""LaRVAE is better by .11 and .111, at every label rate and with both regularisers."""
 
 STUDIES = {
     "mixed": MIXED,
     "unfinished": [m._replace(status="FAILED", reason="killed") for m in grid((0, 1), (0.01,), (0,))],
     "latest-sweep": grid((0, 1, 5), (0.01,), (0,)),
-    "z-dim-sweep": [member for z_dim in (0, 5) for member in grid((1,), (0.01,), (0,), z_dim=z_dim)],
     "label-rates": LABEL_RATES,
     "search": [member for tau in (0.3, 4) for member in grid((tau,), (0.01,), (0,), alpha=10 * tau)],
 }

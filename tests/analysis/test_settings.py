@@ -1,6 +1,6 @@
-from __future__ import annotations
+"""Settings of a study that get panels of their own."""
 
-import pytest
+from __future__ import annotations
 
 from sweeps.analysis.parameters import TAU, Z_DIM
 from sweeps.analysis.settings import by_setting
@@ -15,41 +15,21 @@ def sweep(**settings: object) -> list[Member]:
     return grid((0, 1), (0.01,), (0, 1), **settings)
 
 
-def test_one_setting_has_no_name_and_all_members() -> None:
-    [setting] = by_setting(frame(sweep()), TAU)
-    assert setting.name == ""
-    assert setting.values == {}
-    assert len(setting.members) == 4
-
-
-def test_each_alpha_is_a_setting() -> None:
+def test_each_setting_has_its_members_and_its_name() -> None:
     settings = by_setting(frame([*sweep(alpha=64.0), *sweep(alpha=1.0)]), TAU)
-    assert [(setting.name, setting.values) for setting in settings] == [
-        ("α = 1", {"alpha": 1}),
-        ("α = 64", {"alpha": 64}),
-    ]
-    assert all(set(setting.members["alpha"]) == set(setting.values.values()) for setting in settings)
-
-
-def test_likelihoods_are_called_as_people_call_them() -> None:
-    members = [*sweep(), *sweep(pixel_mean="sigmoid"), *sweep(likelihood="bernoulli")]
-    assert names(members) == ["Bernoulli", "Gaussian", "Gaussian around a sigmoid"]
+    assert [(some.name, some.values) for some in settings] == [("α = 1", {"alpha": 1}), ("α = 64", {"alpha": 64})]
+    for setting in settings:
+        assert (len(setting.members), set(setting.members["alpha"])) == (4, set(setting.values.values()))
+    likelihoods = [*sweep(), *sweep(pixel_mean="sigmoid"), *sweep(likelihood="bernoulli")]
+    assert names(likelihoods) == ["Bernoulli", "Gaussian", "Gaussian around a sigmoid"]
     assert names([*sweep(), *sweep(pixel_variance=0.1, gamma_tc=20.0)]) == ["σ² = 0.1, γ_tc = 20", "σ² = 0.5, γ_tc = 4"]
 
 
-@pytest.mark.parametrize(
-    "members",
-    [
-        [member for tau in (0.3, 4.0) for member in grid((tau,), (0.01,), (0,), alpha=10 * tau)],
-        [*sweep(batch_size=32), *sweep(batch_size=64)],
-    ],
-    ids=["no sweep of τ", "no setting"],
-)
-def test_what_is_no_sweep_at_several_settings_stays_together(members: list[Member]) -> None:
-    assert names(members) == [""]
-
-
-def test_the_swept_parameter_is_no_setting() -> None:
+def test_what_is_no_sweep_at_several_settings_stays_together() -> None:
+    [whole] = by_setting(frame(sweep()), TAU)
+    assert (whole.name, whole.values, len(whole.members)) == ("", {}, 4)
+    assert names([member for tau in (0.3, 4.0) for member in grid((tau,), (0.01,), (0,), alpha=10 * tau)]) == [""]
+    assert names([*sweep(batch_size=32), *sweep(batch_size=64)]) == [""]
     assert [setting.name for setting in by_setting(frame(grid((1,), (0.01,), (0,), z_dim=5)), Z_DIM)] == [""]
 
 

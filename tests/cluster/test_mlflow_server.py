@@ -15,7 +15,8 @@ from mlflow.entities import Run
 
 from sweeps.analysis import load
 from sweeps.study import Study, StudyDirectory, grid
-from sweeps.tracking.tracker import Tracker, outbox, require_reachable
+from sweeps.tracking import outbox
+from sweeps.tracking.tracker import Tracker, require_reachable
 from tests.cluster import mlflow_host
 from tests.cluster.mlflow_host import MLflowServer
 from tests.sweeps import commands

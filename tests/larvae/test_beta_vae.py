@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from larvae.metrics.beta_vae import beta_vae_score
-from tests.larvae.representations import Codes, Pools, combinations, constant, dsprites_pools, noise, repeated, rotated
+from tests.larvae.representations import Pools, combinations, repeated
 
 FOUR = combinations(2, 2, 2, 2)
 
@@ -45,21 +43,3 @@ def test_classifier_is_of_the_train_pool_and_accuracy_of_the_test_pool() -> None
     codes, exchanged = repeated(FOUR[:, :2], FOUR[:, :2]), repeated(FOUR[:, 1::-1], FOUR[:, :2])
     assert score(codes) == 1
     assert score(codes._replace(test_codes=exchanged.codes)) == 0
-
-
-# dSprites
-
-
-def test_perfect_codes_reach_1() -> None:
-    assert score(dsprites_pools()) == pytest.approx(1, abs=1e-3)
-
-
-def test_turned_codes_score_less() -> None:
-    """Position x and y turned by 45° differ by the same amount, whichever is fixed: 3/5 + 2/5 · 1/2."""
-    pools = dsprites_pools().recoded(lambda codes: rotated(codes[:, ::-1]))
-    assert score(pools) == pytest.approx(4 / 5, abs=0.03)
-
-
-@pytest.mark.parametrize("change", [constant, noise])
-def test_codes_that_know_nothing_score_what_guessing_does(change: Callable[[Codes], Codes]) -> None:
-    assert score(dsprites_pools().recoded(change)) == pytest.approx(1 / 5, abs=0.04)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +32,14 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     return made
 
 
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """Photographs in an archive, in a cache of its own."""
+    made = tiny_files.celeba(tmp_path / "packed", archive=True)
+    tiny_files.register(made, monkeypatch, tmp_path / "cache-packed")
+    return made
+
+
 def prepare(tiny: Tiny, crop: Crop | None = None) -> Dataset:
     return datasets.open_dataset("celeba", datasets.prepare("celeba", tiny.source, crop=crop))
 
@@ -51,93 +58,72 @@ def cut(images: NDArray[np.uint8], size: int, left: int, top: int) -> NDArray[np
 
 def test_known_attributes_are_the_published_ones_in_lower_case() -> None:
     assert celeba.FACTORS.names == tuple(tiny_files.PUBLISHED_ATTRIBUTES.lower().split())
-    assert celeba.FACTORS.sizes == (2,) * 40
+    assert (celeba.FACTORS.sizes, celeba.SPECIFICATION.num_images) == ((2,) * 40, 202_599)
     assert celeba.FACTORS.value_name("bangs", 1) == "yes"
-    assert celeba.SPECIFICATION.num_images == 202_599
     assert not isinstance(celeba.FACTORS, FactorGrid)
     assert not celeba.SPECIFICATION.has_independent_factors
 
 
-def test_prepared_file_holds_the_cropped_faces(tiny: Tiny) -> None:
-    dataset = prepare(tiny)
+def test_prepared_file_holds_the_cropped_faces_and_their_attributes(tiny: Tiny) -> None:
+    dataset, order = prepare(tiny), np.array([19, 0, 3, *range(20)])
     assert dataset.num_images == 20
-    images = dataset.images(np.arange(20)).transpose(0, 2, 3, 1)
-    assert np.array_equal(images, cut(tiny.images, 128, 25, 57))
-
-
-def test_attributes_are_the_labels(tiny: Tiny) -> None:
-    dataset = prepare(tiny)
+    assert np.array_equal(dataset.images(order).transpose(0, 2, 3, 1), cut(tiny.images, 128, 25, 57)[order])
     lines = (tiny.source / ATTRIBUTES_FILE).read_text().splitlines()[2:]
     expected = np.array([[int(value) for value in line.split()[1:]] for line in lines])
-    order = np.array([19, 0, 3])
     classes = dataset.classes(order)
     assert classes.dtype == np.int64
     assert np.array_equal(classes, (expected[order] + 1) // 2)
     assert set(np.unique(dataset.factors.standardise(classes))) == {-1.0, 1.0}
 
 
-def test_archive_and_publishers_folders_give_the_same_data_set(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fingerprint = prepare(tiny).fingerprint
-    packed = tiny_files.celeba(tmp_path / "packed", archive=True)
-    tiny_files.register(packed, monkeypatch, tmp_path / "cache-packed")
-    assert prepare(packed).fingerprint == fingerprint
-    for folder, name in (("Anno", ATTRIBUTES_FILE), ("Img", "img_align_celeba.zip")):
-        (packed.source / folder).mkdir()
-        shutil.move(packed.source / name, packed.source / folder / name)
-    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path / "cache-folders"))
-    assert prepare(packed).fingerprint == fingerprint
-
-
-def test_attributes_are_part_of_the_fingerprint(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fingerprint = prepare(tiny).fingerprint
-    tiny_files.write_attributes(tiny.source / ATTRIBUTES_FILE, np.zeros((20, 40), np.int64))
-    publish_as_it_is(tiny, monkeypatch)
-    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path / "another cache"))
-    assert prepare(tiny).fingerprint != fingerprint
-
-
 def test_altered_attribute_is_found(tiny: Tiny) -> None:
-    dataset = prepare(tiny)
-    path = datasets.cached_path("celeba")
-    layouts.require_whole(path, dataset.specification)
+    specification, path = prepare(tiny).specification, datasets.cached_path("celeba")
+    layouts.require_whole(path, specification)
     with h5py.File(path, "r+", locking=False) as file:
         file["classes"][0, 0] ^= 1
     with pytest.raises(InvalidInputError, match="it has been altered"):
-        layouts.require_whole(path, dataset.specification)
+        layouts.require_whole(path, specification)
+
+
+def test_fingerprint_is_of_images_and_attributes_wherever_they_lie(
+    tiny: Tiny, packed: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive, or the publisher's folders, give the same data set as a folder of photographs."""
+    fingerprint = prepare(packed).fingerprint
+    cache = packed.source.parents[1]
+    for folder, name in (("Anno", ATTRIBUTES_FILE), ("Img", "img_align_celeba.zip")):
+        (packed.source / folder).mkdir()
+        shutil.move(packed.source / name, packed.source / folder / name)
+    for number, made in enumerate((packed, tiny)):
+        tiny_files.register(made, monkeypatch, cache / f"cache-{number}")
+        assert prepare(made).fingerprint == fingerprint
+    tiny_files.write_attributes(tiny.source / ATTRIBUTES_FILE, np.zeros((20, 40), np.int64))
+    publish_as_it_is(tiny, monkeypatch)
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(cache / "another"))
+    assert prepare(tiny).fingerprint != fingerprint
 
 
 # Crops
 
 
 def test_another_crop_gets_a_file_of_its_own_that_is_taken_for_data(tiny: Tiny) -> None:
-    usual, other = prepare(tiny), prepare(tiny, Crop(160, 89, 110))
+    other = prepare(tiny, Crop(160, 89, 110))
     path = datasets.cached_path("celeba").with_name("celeba-160-89-110.h5")
     assert datasets.prepare("celeba", path) == path
     assert np.array_equal(other.images(np.arange(20)).transpose(0, 2, 3, 1), cut(tiny.images, 160, 9, 30))
-    assert usual.fingerprint != other.fingerprint == datasets.verify("celeba", path)
+    usual = datasets.prepare("celeba", tiny.source, crop=Crop(128, 89, 121))
+    assert usual == datasets.cached_path("celeba")
+    assert datasets.verify("celeba", usual) != other.fingerprint == datasets.verify("celeba", path)
 
 
-def test_usual_crop_by_its_numbers_is_the_usual_file(tiny: Tiny) -> None:
-    assert datasets.prepare("celeba", tiny.source, crop=Crop(128, 89, 121)) == datasets.cached_path("celeba")
-
-
-@pytest.mark.parametrize("crop", [Crop(0, 89, 121), Crop(180, 89, 121), Crop(128, 60, 121), Crop(128, 89, 155)])
-def test_crop_outside_the_photographs_is_refused(tiny: Tiny, crop: Crop) -> None:
-    with pytest.raises(InvalidInputError, match=r"^`crop` must lie within 178×218 pixels, got size [^\n]+$"):
-        datasets.prepare("celeba", tiny.source, crop=crop)
-
-
-@pytest.mark.parametrize("crop", [Crop(178, 89, 109), Crop(1, 0, 0), Crop(128, 64, 64), Crop(128, 114, 154)])
-def test_crop_may_touch_the_edges(crop: Crop) -> None:
-    celeba.require_inside(crop)
-
-
-@pytest.mark.parametrize("name", ["dsprites", "shapes3d", "isaac3d"])
-def test_other_data_sets_are_not_cropped(name: str) -> None:
-    with pytest.raises(InvalidInputError, match=rf"^`crop` must be left out except with celeba, got it with {name}$"):
-        datasets.prepare(name, crop=Crop(128, 89, 121))
+def test_crops_lie_within_the_photographs_and_are_celeba_s_alone(tiny: Tiny) -> None:
+    for crop in (Crop(178, 89, 109), Crop(1, 0, 0), Crop(128, 64, 64), Crop(128, 114, 154)):
+        celeba.require_inside(crop)
+    for crop in (Crop(0, 89, 121), Crop(180, 89, 121), Crop(128, 60, 121), Crop(128, 89, 155)):
+        with pytest.raises(InvalidInputError, match=r"^`crop` must lie within 178×218 pixels, got size [^\n]+$"):
+            datasets.prepare("celeba", tiny.source, crop=crop)
+    with pytest.raises(InvalidInputError, match=r"^`crop` must be left out except with celeba, got it with dsprites$"):
+        datasets.prepare("dsprites", crop=Crop(128, 89, 121))
 
 
 # Bad sources
@@ -151,76 +137,50 @@ def test_missing_part_is_named(tiny: Tiny, name: str) -> None:
         datasets.verify("celeba", tiny.source)
 
 
-def test_altered_attributes_are_refused(tiny: Tiny) -> None:
-    path = tiny.source / ATTRIBUTES_FILE
-    path.write_text(path.read_text().replace("-1", " 1", 1))
-    with pytest.raises(InvalidInputError, match=r"must have sha256 [^\n]+ not the published file$"):
-        datasets.verify("celeba", tiny.source)
-
-
-def test_altered_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = tiny_files.celeba(tmp_path, archive=True)
-    tiny_files.register(packed, monkeypatch, tmp_path / "cache")
+def test_altered_files_are_refused(packed: Tiny) -> None:
     path = packed.source / "img_align_celeba.zip"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InvalidInputError, match=r"img_align_celeba.zip` must have sha256 [^\n]+$"):
         datasets.prepare("celeba", packed.source)
+    path = packed.source / ATTRIBUTES_FILE
+    path.write_text(path.read_text().replace("-1", " 1", 1))
+    with pytest.raises(InvalidInputError, match=r"must have sha256 [^\n]+ not the published file$"):
+        datasets.verify("celeba", packed.source)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "rule"),
-    [
+def test_attributes_in_another_layout_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.source / ATTRIBUTES_FILE
+    published = path.read_text()
+    for old, new, rule in (
         ("20\n", "21\n", "must list 20 photographs, got 20 with a count of '21'"),
         ("Bald", "Hairless", "must name the attributes 5_o_clock_shadow, arched_eyebrows,"),
         ("000007.jpg", "000008.jpg", "must give 000007.jpg 40 values of -1 or 1 in its row, got"),
         ("000007.jpg ", "000007.jpg 1 ", "must give 000007.jpg 40 values of -1 or 1 in its row, got"),
         (" 1 ", " 2 ", "must give 000001.jpg 40 values of -1 or 1 in its row, got"),
-    ],
-)
-def test_attributes_in_another_layout_are_refused(
-    tiny: Tiny, old: str, new: str, rule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tiny.source / ATTRIBUTES_FILE
-    path.write_text(path.read_text().replace(old, new, 1))
-    publish_as_it_is(tiny, monkeypatch)
-    with pytest.raises(InvalidInputError, match=rf"^`[^\n]+` {rule}[^\n]*$"):
-        datasets.prepare("celeba", tiny.source)
+        (published, "", "must list 20 photographs, got 0 with a count of ''"),
+    ):
+        path.write_text(published.replace(old, new, 1))
+        publish_as_it_is(tiny, monkeypatch)
+        with pytest.raises(InvalidInputError, match=rf"^`[^\n]+` {rule}[^\n]*$"):
+            datasets.prepare("celeba", tiny.source)
 
 
-def test_empty_attributes_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tiny.source / ATTRIBUTES_FILE).write_text("")
-    publish_as_it_is(tiny, monkeypatch)
-    with pytest.raises(InvalidInputError, match=r"must list 20 photographs, got 0 with a count of ''$"):
-        datasets.prepare("celeba", tiny.source)
+def test_broken_photograph_is_named_and_nothing_is_left(tiny: Tiny) -> None:
+    image = tiny.source / "img_align_celeba/000013.jpg"
+    small = io.BytesIO()
+    Image.open(image).resize((178, 178)).save(small, "JPEG")
+    for damaged in (image.read_bytes()[:200], small.getvalue(), None):
+        image.unlink() if damaged is None else image.write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match=r"^the image `000013.jpg` must be a whole one, but: [^\n]+$"):
+            datasets.prepare("celeba", tiny.source)
+        assert not datasets.cached_path("celeba").exists()
 
 
-def remove(image: Path) -> None:
-    image.unlink()
-
-
-def truncate(image: Path) -> None:
-    image.write_bytes(image.read_bytes()[:200])
-
-
-def shrink(image: Path) -> None:
-    Image.open(image).resize((178, 178)).save(image)
-
-
-@pytest.mark.parametrize("damage", [remove, truncate, shrink])
-def test_broken_photograph_is_named_and_nothing_is_left(tiny: Tiny, damage: Callable[[Path], None]) -> None:
-    damage(tiny.source / "img_align_celeba/000013.jpg")
-    with pytest.raises(InvalidInputError, match=r"^the image `000013.jpg` must be a whole one, but: [^\n]+$"):
-        datasets.prepare("celeba", tiny.source)
-    assert not datasets.cached_path("celeba").exists()
-
-
-def test_archive_without_a_photograph_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = tiny_files.celeba(tmp_path, archive=True)
+def test_archive_without_a_photograph_is_refused(packed: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed.source / "img_align_celeba.zip"
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist()[:-1]:
             new.writestr(name, old.read(name))
-    unchecked = packed._replace(specification=replace(packed.specification, checksums={}))
-    tiny_files.register(unchecked, monkeypatch, tmp_path / "cache")
+    monkeypatch.setitem(datasets.SPECIFICATIONS, "celeba", replace(packed.specification, checksums={}))
     with pytest.raises(InvalidInputError, match=r"^the image `000020.jpg` must be a whole one, but: [^\n]+$"):
         datasets.prepare("celeba", packed.source)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +33,12 @@ def standing(capture: Capture) -> dict[str, str]:
     return {row[0]: row[1] for row in rows[1:6]}
 
 
-def test_table_lists_all_data_sets(tiny: Tiny, capsys: Capture) -> None:
+def test_table_lists_all_data_sets_and_the_commands_that_prepare_them(tiny: Tiny, capsys: Capture) -> None:
     rows = standing(capsys)
     assert list(rows) == list(datasets.SPECIFICATIONS)
     assert all("not prepared" in row for row in rows.values())
-    assert "202,599" in rows["celeba"]
-    assert "your copy" in rows["isaac3d"]
-    assert "267 MB download" in rows["shapes3d"]
-    assert "nothing" in rows["dsprites"]
-
-
-def test_table_gives_the_commands_that_prepare_them(tiny: Tiny, capsys: Capture) -> None:
+    facts = {"celeba": "202,599", "isaac3d": "your copy", "shapes3d": "267 MB download", "dsprites": "nothing"}
+    assert all(fact in rows[name] for name, fact in facts.items())
     assert main([]) == 0
     output = capsys.readouterr().out
     for name in datasets.SPECIFICATIONS:
@@ -84,53 +77,39 @@ def test_damaged_file_is_found_by_preparing_again(tiny: Tiny, capsys: Capture) -
     assert error.count("\n") == 1
 
 
-def test_crop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    faces = tiny_files.celeba(tmp_path)
-    tiny_files.register(faces, monkeypatch, tmp_path / "cache")
-    assert main(["prepare", "celeba", "--source", str(faces.source), "--crop", "160", "89", "110"]) == 0
-    assert "celeba-160-89-110.h5" in capsys.readouterr().out
-    assert main(["prepare", "celeba", "--source", str(faces.source), "--crop", *map(str, celeba.CROP)]) == 0
-    assert datasets.cached_path("celeba").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["prepare", "mnist"], "`dataset` must be one of dsprites, shapes3d, shapes3d-rendered, isaac3d, celeba, got"),
-        (["download", "shapes3d"], "`command` must be one of prepare, show, got download"),
-        (["--verbose"], "Unrecognized"),
-        (["prepare"], "Missing"),
-        (["prepare", "celeba", "--crop", "1", "2"], "Missing value for argument '--crop'. Expected 3 values."),
-        (["prepare", "celeba", "--crop", "1", "2", "x"], "Error parsing --crop"),
-        (["prepare", "shapes3d", "--crop", "1", "2", "3"], "`crop` must be left out except with celeba, got it with"),
-        (["prepare", "shapes3d-rendered", "--source", "x.h5"], "`data_file` must be left out with shapes3d-rendered"),
-        (["prepare", "isaac3d"], "isaac3d must be downloaded by hand, got no source: get the folder Isaac3D_down128"),
-        (["prepare", "celeba"], "celeba must be downloaded by hand, got no source: get list_attr_celeba.txt and"),
-        (["prepare", "celeba", "--source", "nowhere"], "the source of CelebA must be list_attr_celeba.txt and"),
-        (["prepare", "shapes3d", "--source", "nowhere.h5"], "the 3D Shapes file must be readable, got `nowhere.h5`"),
-        (["show", "shapes3d"], "shapes3d is not prepared: run `python -m larvae.datasets prepare shapes3d`"),
-    ],
+BAD_INPUT: tuple[tuple[str, str], ...] = (
+    ("prepare mnist", "`dataset` must be one of dsprites, shapes3d, shapes3d-rendered, isaac3d, celeba, got"),
+    ("download shapes3d", "`command` must be one of prepare, show, got download"),
+    ("--verbose", "Unrecognized"),
+    ("prepare", "Missing"),
+    ("prepare celeba --crop 1 2", "Missing value for argument '--crop'. Expected 3 values."),
+    ("prepare celeba --crop 1 2 x", "Error parsing --crop"),
+    ("prepare shapes3d --crop 1 2 3", "`crop` must be left out except with celeba, got it with"),
+    ("prepare shapes3d-rendered --source x.h5", "`data_file` must be left out with shapes3d-rendered"),
+    ("prepare isaac3d", "isaac3d must be downloaded by hand, got no source: get the folder Isaac3D_down128"),
+    ("prepare celeba --source nowhere", "the source of CelebA must be list_attr_celeba.txt and"),
+    ("prepare shapes3d --source nowhere.h5", "the 3D Shapes file must be readable, got `nowhere.h5`"),
+    ("show shapes3d", "shapes3d is not prepared: run `python -m larvae.datasets prepare shapes3d`"),
 )
-def test_bad_input_is_one_line_and_exit_code_2(tiny: Tiny, arguments: list[str], message: str, capsys: Capture) -> None:
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {message}")
-    assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["prepare", "--help"], ["show", "--help"]])
-def test_help_teaches(arguments: list[str], capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert not stop.value.code
-    assert len(capsys.readouterr().out.splitlines()) > 8
+def test_bad_input_is_one_line_and_exit_code_2(tiny: Tiny, capsys: Capture) -> None:
+    for arguments, message in BAD_INPUT:
+        assert main(arguments.split()) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {message}")
+        assert error.count("\n") == 1
+    datasets.prepare("shapes3d", tiny.source)
+    assert main(["show", "shapes3d", "--output", "sheet.svg"]) == 2
+    assert capsys.readouterr().err == "error: `output` must end in .png or .jpg, got `sheet.svg`\n"
 
 
-def test_module_runs_as_a_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "larvae.datasets", "prepare", "mnist"]
-    finished = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
-    assert finished.returncode == 2
-    assert finished.stderr.startswith("error: `dataset` must be one of ")
+def test_help_teaches(capsys: Capture) -> None:
+    for arguments in (["--help"], ["prepare", "--help"], ["show", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert not stop.value.code
+        assert len(capsys.readouterr().out.splitlines()) > 8
 
 
 # Contact sheets
@@ -148,17 +127,22 @@ def test_row_goes_through_the_classes_of_one_factor(tiny: Tiny) -> None:
 
 
 def test_factor_of_many_classes_is_shown_from_first_to_last(dataset: datasets.Dataset) -> None:
-    row = sheet_rows(dataset, np.random.default_rng(0))[2]
-    classes = dataset.classes(row.indices)[:, 2]
-    assert len(classes) == 10
-    assert (classes[0], classes[-1]) == (0, 39)
+    rows = sheet_rows(dataset, np.random.default_rng(0))
+    classes = dataset.classes(rows[2].indices)[:, 2]
+    assert (len(classes), classes[0], classes[-1]) == (10, 0, 39)
     assert np.all(np.diff(classes) > 0)
+    assert contact_sheet(dataset, rows).getextrema() == ((0, 255),) * 3  # white is white, of binary images too
 
 
-def test_attribute_is_shown_by_images_without_and_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attribute_is_shown_by_images_without_and_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     faces = tiny_files.celeba(tmp_path, num_images=40)
     tiny_files.register(faces, monkeypatch, tmp_path / "cache")
-    dataset = datasets.open_dataset("celeba", datasets.prepare("celeba", faces.source))
+    assert main(["prepare", "celeba", "--source", str(faces.source), "--crop", "160", "89", "110"]) == 0
+    assert "celeba-160-89-110.h5" in capsys.readouterr().out
+    assert main(["prepare", "celeba", "--source", str(faces.source), "--crop", *map(str, celeba.CROP)]) == 0
+    dataset = datasets.open_dataset("celeba", datasets.cached_path("celeba"))
     rows = sheet_rows(dataset, np.random.default_rng(0))
     assert len(rows) == 40
     for factor, row in enumerate(rows):
@@ -175,14 +159,3 @@ def test_sheet_shows_the_images(tiny: Tiny, tmp_path: Path, capsys: Capture) -> 
     assert main(["show", "shapes3d", "--output", str(tmp_path / "sheet.png")]) == 0
     with Image.open(tmp_path / "sheet.png") as written:
         assert np.array_equal(np.asarray(written), sheet)
-
-
-def test_white_is_white_on_a_sheet_of_binary_images(dataset: datasets.Dataset) -> None:
-    sheet = contact_sheet(dataset, sheet_rows(dataset, np.random.default_rng(0)))
-    assert sheet.getextrema() == ((0, 255),) * 3
-
-
-def test_picture_of_another_kind_is_refused(tiny: Tiny, capsys: Capture) -> None:
-    datasets.prepare("shapes3d", tiny.source)
-    assert main(["show", "shapes3d", "--output", "sheet.svg"]) == 2
-    assert capsys.readouterr().err == "error: `output` must end in .png or .jpg, got `sheet.svg`\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ BLOCK = 65536
 
 @dataclass
 class Server:
-    """What is served, how badly, and what was asked for."""
+    """Content and faults of a server, and the ranges it was asked for."""
 
     content: bytes = CONTENT
     knows_ranges: bool = True
@@ -105,82 +104,58 @@ def files(cache: Path) -> set[str]:
     return {path.name for path in (cache / "downloads").iterdir() if path.suffix != ".lock"}
 
 
-def test_file_is_downloaded_once(server: Server, cache: Path) -> None:
-    paths = {download.fetch(known(server)) for _ in range(2)}
-    assert paths == {cache / "downloads" / NAME}
-    assert paths.pop().read_bytes() == CONTENT
-    assert server.ranges == [None]
-    assert files(cache) == {NAME}
-
-
 def test_broken_connections_are_resumed_where_they_broke(server: Server) -> None:
     server.breaks_after = [BLOCK + 5000, 2 * BLOCK]
     assert download.fetch(known(server)).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={BLOCK}-", f"bytes={3 * BLOCK}-"]
 
 
-def test_download_of_an_earlier_process_goes_on(server: Server, cache: Path) -> None:
-    leave_partial(known(server), CONTENT[:70_000])
-    assert download.fetch(known(server)).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=70000-"]
+PARTIAL: dict[str, tuple[bytes, bool, list[str | None]]] = {
+    "part": (CONTENT[:70_000], True, ["bytes=70000-"]),
+    "part, without ranges": (CONTENT[:70_000], False, ["bytes=70000-"]),
+    "whole": (CONTENT, True, ["bytes=400000-"]),
+    "too long": (CONTENT + b"more", True, ["bytes=400004-", None]),
+}
+"""An earlier process's leavings, support of ranges by the server, and the ranges it is asked for."""
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+def test_download_of_an_earlier_process_goes_on(server: Server, cache: Path, kind: str) -> None:
+    content, server.knows_ranges, asked = PARTIAL[kind]
+    leave_partial(known(server), content)
+    elsewhere = replace(known(server), url=f"http://127.0.0.1:1/{NAME}")
+    for _ in range(2):  # the second time it is there
+        assert download.fetch(elsewhere, server.url) == cache / "downloads" / NAME
+    assert (cache / "downloads" / NAME).read_bytes() == CONTENT
+    assert server.ranges == asked
     assert files(cache) == {NAME}
 
 
-def test_server_that_ignores_ranges_sends_everything_again(server: Server) -> None:
-    server.knows_ranges = False
-    leave_partial(known(server), CONTENT[:70_000])
-    assert download.fetch(known(server)).read_bytes() == CONTENT
-
-
-def test_partial_file_that_was_whole_is_not_asked_for_again(server: Server) -> None:
-    leave_partial(known(server), CONTENT)
-    assert download.fetch(known(server)).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=400000-"]
-
-
-def test_partial_file_that_is_too_long_is_begun_anew(server: Server) -> None:
-    leave_partial(known(server), CONTENT + b"more")
-    assert download.fetch(known(server)).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=400004-", None]
-
-
-def test_file_that_changed_its_size_in_between_is_not_kept(server: Server, cache: Path) -> None:
-    """The beginning is of another file than the end: only the digest can tell."""
+def test_another_file_is_deleted_and_named(server: Server, cache: Path) -> None:
+    """One that changed in between too: the beginning is of another file than the end, and only the digest can tell."""
     leave_partial(known(server), b"\0" * 70_000)
     with pytest.raises(InvalidInputError, match=r"^`http[^\n]+` must have sha256 [^\n]+, now deleted: try again"):
         download.fetch(known(server))
     assert files(cache) == set()
-    assert download.fetch(known(server)).read_bytes() == CONTENT
-
-
-def test_another_file_is_deleted_and_named(server: Server, cache: Path) -> None:
     server.content = b"<html>Please log in</html>"
+    expected = replace(known(server), download_bytes=len(CONTENT))
     with pytest.raises(InvalidInputError, match=r"^[^\n]+ got another file, now deleted: [^\n]+ pass --source FILE$"):
-        download.fetch(known(server))
+        download.fetch(expected)
     assert files(cache) == set()
 
 
-def test_server_in_trouble_is_asked_again(server: Server) -> None:
+def test_server_in_trouble_is_asked_again_but_a_refusal_is_not_argued_with(server: Server) -> None:
+    for status, rule, times in (
+        (503, r"^`http[^\n]+` must be reachable, but: 503 [^\n]+ by hand from [^\n]+$", download.ATTEMPTS),
+        (403, r"must be reachable, but: 403 Client Error[^\n]+$", 1),
+        (404, r"must be reachable, but: 404 Client Error[^\n]+$", 1),
+    ):
+        server.refuses, server.ranges = [status] * 100, []
+        with pytest.raises(InvalidInputError, match=rule):
+            download.fetch(known(server))
+        assert len(server.ranges) == times
     server.refuses = [503, 500, 503]
     assert download.fetch(known(server)).read_bytes() == CONTENT
-    assert len(server.ranges) == 4
-
-
-def test_server_in_lasting_trouble_is_given_up(server: Server) -> None:
-    server.refuses = [503] * 100
-    with pytest.raises(
-        InvalidInputError, match=r"^`http[^\n]+` must be reachable, but: 503 [^\n]+ by hand from [^\n]+$"
-    ):
-        download.fetch(known(server))
-    assert len(server.ranges) == download.ATTEMPTS
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_refusal_is_not_argued_with(server: Server, status: int) -> None:
-    server.refuses = [status] * 100
-    with pytest.raises(InvalidInputError, match=rf"must be reachable, but: {status} Client Error[^\n]+$"):
-        download.fetch(known(server))
-    assert len(server.ranges) == 1
 
 
 def test_connection_that_always_breaks_keeps_what_it_got(server: Server, cache: Path) -> None:
@@ -191,21 +166,14 @@ def test_connection_that_always_breaks_keeps_what_it_got(server: Server, cache: 
     assert files(cache) == {f"{NAME}.partial"}
 
 
-def test_unreachable_server_is_one_line_with_advice() -> None:
-    nowhere = replace(shapes3d.SPECIFICATION, url=f"http://127.0.0.1:1/{NAME}")
-    with pytest.raises(InvalidInputError, match=r"^`http://127.0.0.1:1/[^\n]+; or download it by hand from [^\n]+$"):
-        download.fetch(nowhere)
-
-
-@pytest.mark.parametrize("url", ["", "no address", "ftp://127.0.0.1/3dshapes.h5"])
-def test_address_of_another_kind_is_one_line(server: Server, url: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"^`[^\n]+$"):
-        download.fetch(replace(known(server), url=f"x{url}/{NAME}"), url)
-
-
-def test_another_address_serves_the_same_file(server: Server, cache: Path) -> None:
-    elsewhere = replace(known(server), url=f"http://127.0.0.1:1/{NAME}")
-    assert download.fetch(elsewhere, server.url) == cache / "downloads" / NAME
+def test_unreachable_and_strange_addresses_are_one_line_with_advice(server: Server) -> None:
+    for address in ("http://127.0.0.1:1", "no address", "ftp://127.0.0.1"):
+        url = f"{address}/{NAME}"
+        with pytest.raises(InvalidInputError, match=r"^`[^\n]+; or download it by hand from [^\n]+$"):
+            download.fetch(replace(known(server), url=url))
+    rule = r"^isaac3d must be downloaded by hand, got no source: get [^\n]+ from https://[^\n]+ pass --source FOLDER$"
+    with pytest.raises(InvalidInputError, match=rule):
+        datasets.prepare("isaac3d", download=True)
 
 
 def test_two_at_once_download_once(server: Server) -> None:
@@ -215,18 +183,6 @@ def test_two_at_once_download_once(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert server.ranges == [None]
-
-
-def test_data_set_without_an_address_says_where_it_is() -> None:
-    rule = (
-        r"^isaac3d must be downloaded by hand, got no source: get [^\n]+ from https://[^\n]+ and pass --source FOLDER$"
-    )
-    with pytest.raises(InvalidInputError, match=rule):
-        datasets.prepare("isaac3d", download=True)
-
-
-def test_address_of_the_real_file_names_it() -> None:
-    assert re.fullmatch(r"https://[a-z.]+/3d-shapes/3dshapes\.h5", shapes3d.SPECIFICATION.url)
 
 
 def test_downloaded_data_set_is_converted(

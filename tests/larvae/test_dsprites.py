@@ -17,8 +17,6 @@ from larvae.datasets import Dataset
 from larvae.datasets.dsprites import GRID, render
 from larvae.datasets.layouts import PackedImages
 
-LAST = np.array(GRID.sizes) - 1
-
 
 def literal_outline(shape: int) -> list[tuple[float, float]]:
     if shape == 0:
@@ -63,95 +61,35 @@ def random_classes(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def test_random_images_are_what_triangles_give() -> None:
-    classes = random_classes(100, seed=0)
-    assert np.array_equal(render(classes), literal_render(classes))
+    """Binary bytes, whatever their order and company."""
+    classes = random_classes(60, seed=0)
+    images = render(classes)
+    assert (images.dtype, images.shape) == (np.uint8, (60, 64, 64))
+    assert np.array_equal(images, literal_render(classes))
+    assert np.array_equal(render(classes[::-1]), images[::-1])
+    assert np.array_equal(render(classes[7:8]), images[7:8])
+    assert np.array_equal(render(classes[:0]), images[:0])
 
 
 def test_extremes_of_every_factor_are_what_triangles_give() -> None:
+    """The last orientation looks like the first, and no image is empty."""
     classes = np.array(list(itertools.product(range(3), (0, 5), (0, 39), (0, 31), (0, 31))))
-    assert np.array_equal(render(classes), literal_render(classes))
-
-
-@pytest.mark.parametrize("shape", range(3))
-def test_every_orientation_of_the_largest_shapes_is_what_triangles_give(shape: int) -> None:
-    classes = np.array(list(itertools.product((shape,), (5,), range(40), (17,), (31,))))
-    assert np.array_equal(render(classes), literal_render(classes))
-
-
-def test_images_are_binary_bytes_with_something_on_them() -> None:
-    images = render(random_classes(500, seed=1))
-    assert images.dtype == np.uint8
-    assert images.shape == (500, 64, 64)
-    assert np.array_equal(images.min((1, 2)), np.zeros(500))
-    assert np.array_equal(images.max((1, 2)), np.ones(500))
-
-
-def test_order_and_company_of_images_do_not_matter() -> None:
-    classes = random_classes(200, seed=2)
     images = render(classes)
-    order = np.random.default_rng(3).permutation(200)
-    assert np.array_equal(render(classes[order]), images[order])
-    assert np.array_equal(render(classes[7:8]), images[7:8])
+    assert np.array_equal(images, literal_render(classes))
+    assert np.array_equal(images[classes[:, 2] == 0], images[classes[:, 2] == 39])
+    assert (images.sum((1, 2)) > 50).all()
 
 
-def test_no_classes_give_no_images() -> None:
-    images = render(np.zeros((0, 5), np.int64))
-    assert images.shape == (0, 64, 64)
-    assert images.dtype == np.uint8
-
-
-@pytest.mark.parametrize("shape", range(3))
-def test_last_orientation_looks_like_the_first(shape: int) -> None:
-    rest = itertools.product(range(6), (0,), range(0, 32, 3), range(0, 32, 3))
-    first = np.array([(shape, *values) for values in rest])
-    last = first.copy()
-    last[:, 2] = 39
-    assert np.array_equal(render(first), render(last))
-
-
-def test_largest_square_repeats_in_orientations_5_and_34() -> None:
-    """Their angles are 46.2° and 43.8° but for quarter turns: some positions show the same pixels, not all."""
-    at = [(0, 5, orientation, x, y) for orientation in (5, 34) for x in (0, 31) for y in (0, 31)]
-    images = render(np.array(at))
-    assert np.array_equal(images[:4], images[4:])
-
-
-@pytest.mark.parametrize("shape", range(3))
-def test_reversed_orientation_and_position_mirror_the_image_but_for_centres_on_the_outline(shape: int) -> None:
-    """A centre on the outline belongs to a left edge and not to a right one: few images in a thousand have one."""
-    classes = random_classes(400, seed=4 + shape)
-    classes[:, 0] = shape
-    mirrored = classes.copy()
-    mirrored[:, [2, 3]] = LAST[[2, 3]] - classes[:, [2, 3]]
-    differing = np.count_nonzero(render(mirrored) != render(classes)[:, :, ::-1], axis=(1, 2))
-    assert np.count_nonzero(differing) <= 4
-    assert differing.max() <= 2
-
-
-def test_position_moves_right_and_down_and_scale_grows() -> None:
-    left, right, top, bottom, small = render(
-        np.array([(0, 5, 0, 0, 16), (0, 5, 0, 31, 16), (0, 5, 0, 16, 0), (0, 5, 0, 16, 31), (0, 0, 0, 16, 0)])
-    )
-    assert left[:, :32].sum() > 0 == left[:, 32:].sum()
-    assert right[:, 32:].sum() > 0 == right[:, :32].sum()
-    assert top[:32].sum() > 0 == top[32:].sum()
-    assert bottom[32:].sum() > 0 == bottom[:32].sum()
-    assert 0 < small.sum() < top.sum()
-
-
-@pytest.mark.parametrize("factor", range(5))
-@pytest.mark.parametrize("side", ["below", "above"])
-def test_classes_outside_the_grid_are_an_error(factor: int, side: str) -> None:
-    classes = np.zeros((2, 5), np.int64)
-    classes[1, factor] = -1 if side == "below" else GRID.sizes[factor]
-    with pytest.raises(ValueError, match=r"`classes` must lie in \[0, \(3, 6, 40, 32, 32\)\), got"):
-        render(classes)
-
-
-@pytest.mark.parametrize("shape", [(5,), (3, 6), (3, 4), (2, 5, 1)])
-def test_classes_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"`classes` must have shape \(n, 5\), got \("):
-        render(np.zeros(shape, np.int64))
+def test_classes_outside_the_grid_are_an_error() -> None:
+    for factor, size in enumerate(GRID.sizes):
+        for outside in (-1, size):
+            classes = np.zeros((2, 5), np.int64)
+            classes[1, factor] = outside
+            with pytest.raises(ValueError, match=r"`classes` must lie in \[0, \(3, 6, 40, 32, 32\)\), got"):
+                render(classes)
+    for shape in ((5,), (3, 6), (2, 5, 1)):
+        with pytest.raises(ValueError, match=r"`classes` must have shape \(n, 5\), got \("):
+            render(np.zeros(shape, np.int64))
 
 
 def test_real_images_are_exact() -> None:
@@ -180,19 +118,11 @@ def test_prepared_data_set_holds_the_rendered_images(dataset: Dataset) -> None:
     assert np.array_equal(images[:, 0], render(GRID.classes(indices)))
 
 
-def test_data_set_knows_its_name_and_size(dataset: Dataset) -> None:
-    assert dataset.specification.name == "dsprites"
-    assert dataset.num_images == 737_280 == len(packed(dataset))
-
-
-def test_prepared_file_is_small_and_named_by_its_content(dataset: Dataset, cache_directory: Path) -> None:
-    path = cache_directory / "dsprites-rendered-2.h5"
-    assert path.stat().st_size <= 400e6
-    assert dataset.store.fingerprint == hashlib.sha256(packed(dataset).data).hexdigest()
-
-
-def test_preparing_again_renders_nothing(dataset: Dataset, cache_directory: Path) -> None:
+def test_prepared_file_is_small_named_by_its_content_and_made_once(dataset: Dataset, cache_directory: Path) -> None:
     path = cache_directory / "dsprites-rendered-2.h5"
     before = path.stat()
+    assert before.st_size <= 400e6
+    assert dataset.num_images == 737_280 == len(packed(dataset))
+    assert dataset.store.fingerprint == hashlib.sha256(packed(dataset).data).hexdigest()
     assert datasets.prepare("dsprites") == path == datasets.cached_path("dsprites")
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)

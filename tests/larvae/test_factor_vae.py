@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from larvae.metrics.factor_vae import factor_vae_score
-from tests.larvae.representations import Pools, combinations, dsprites_pools, noise, repeated, rotated
+from tests.larvae.representations import Pools, combinations, repeated
 
 PAIRS = combinations(2, 2)
 A, B = PAIRS.T
@@ -21,12 +21,10 @@ def score(pools: Pools, **counts: int) -> float:
 def test_factor_that_is_not_encoded_loses_its_votes() -> None:
     """Its votes go to the two dimensions by chance, whose majorities are their own factors: 2 of 3 are right."""
     classes = combinations(2, 2, 2)
-    assert score(repeated(classes[:, :2], classes), num_test_votes=MANY) == pytest.approx(2 / 3, abs=0.01)
-
-
-def test_single_dimension_gets_all_votes() -> None:
-    classes = combinations(2, 2, 2)
-    assert score(repeated(classes[:, :1], classes), num_test_votes=MANY) == pytest.approx(1 / 3, abs=0.01)
+    for dimensions, expected in ((2, 2 / 3), (1, 1 / 3)):
+        pools = repeated(classes[:, :dimensions], classes)
+        assert score(pools, num_test_votes=MANY) == pytest.approx(expected, abs=0.01)
+    assert score(repeated(0.01 * PAIRS, PAIRS)) == 0  # no live dimension
 
 
 DEPENDENT = np.column_stack([A, A * B / 2])
@@ -60,37 +58,3 @@ def test_collapsed_dimension_has_no_vote(spread: float, expected: float) -> None
     """A standard deviation of .05 decides; one live dimension alone gets the votes of both factors."""
     columns = np.column_stack([2 * spread * A, B])  # a binary factor's standard deviation is 1/2
     assert score(repeated(columns, PAIRS), num_test_votes=MANY) == pytest.approx(expected, abs=0.01)
-
-
-def test_no_live_dimension_scores_0() -> None:
-    assert score(repeated(0.01 * PAIRS, PAIRS)) == 0
-
-
-@pytest.mark.parametrize(("batch_size", "low", "high"), [(2, 0.5, 0.95), (64, 0.999, 1.0)])
-def test_larger_batches_tell_more(batch_size: int, low: float, high: float) -> None:
-    pools = dsprites_pools().recoded(lambda codes: codes + 0.3 * noise(codes))
-    assert low <= score(pools, batch_size=batch_size) <= high
-
-
-def test_few_votes_are_counted_too() -> None:
-    assert score(repeated(PAIRS, PAIRS), num_votes=10, num_test_votes=7) == 1
-
-
-# dSprites
-
-
-def test_perfect_codes_reach_1_whatever_their_units() -> None:
-    pools = dsprites_pools()
-    units = np.array([1, 10, 100, 1, 0.1])
-    assert score(pools) == 1
-    assert score(pools.recoded(lambda codes: codes * units)) == 1
-
-
-def test_turned_codes_score_less() -> None:
-    """Position x and y turned by 45° vary equally, whichever of them is fixed: 3/5 + 2/5 · 1/2."""
-    pools = dsprites_pools().recoded(lambda codes: rotated(codes[:, ::-1]))
-    assert score(pools) == pytest.approx(4 / 5, abs=0.03)
-
-
-def test_noise_scores_what_guessing_does() -> None:
-    assert score(dsprites_pools().recoded(noise)) == pytest.approx(1 / 5, abs=0.05)

@@ -12,79 +12,50 @@ from larvae.errors import InvalidInputError
 SMALL = FactorGrid(names=("a", "b", "c"), sizes=(2, 3, 5))
 
 
-def test_dsprites_grid_is_the_published_one() -> None:
-    assert GRID.sizes == (3, 6, 40, 32, 32)
-    assert GRID.num_images == 737_280
-    assert GRID.num_factors == len(GRID.names) == 5
-
-
-def test_last_factor_varies_fastest() -> None:
+def test_indices_and_classes_are_inverse_and_the_last_factor_varies_fastest() -> None:
     expected = [(a, b, c) for a in range(2) for b in range(3) for c in range(5)]
     assert SMALL.classes(np.arange(SMALL.num_images)).tolist() == [list(row) for row in expected]
+    assert (GRID.sizes, GRID.num_images) == ((3, 6, 40, 32, 32), 737_280)
+    indices = np.arange(GRID.num_images)
+    assert np.array_equal(GRID.indices(GRID.classes(indices)), indices)
 
 
-@pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
-def test_indices_and_classes_are_inverse(grid: FactorGrid) -> None:
-    indices = np.arange(grid.num_images)
-    classes = grid.classes(indices)
-    assert classes.shape == (grid.num_images, grid.num_factors)
-    assert np.array_equal(classes.min(0), np.zeros(grid.num_factors))
-    assert np.array_equal(classes.max(0), np.array(grid.sizes) - 1)
-    assert np.array_equal(grid.indices(classes), indices)
-
-
-@pytest.mark.parametrize("classes", [[[0, 0, 5]], [[2, 0, 0]], [[0, -1, 0]]])
-def test_indices_outside_the_grid_are_an_error(classes: list[list[int]]) -> None:
-    with pytest.raises(ValueError, match="invalid entry in coordinates array"):
-        SMALL.indices(np.array(classes))
-
-
-def test_indices_beyond_the_last_image_are_an_error() -> None:
+def test_indices_outside_the_grid_are_an_error() -> None:
+    for classes in ([[0, 0, 5]], [[2, 0, 0]], [[0, -1, 0]]):
+        with pytest.raises(ValueError, match="invalid entry in coordinates array"):
+            SMALL.indices(np.array(classes))
     with pytest.raises(ValueError, match="out of bounds"):
         SMALL.classes(np.array([SMALL.num_images]))
 
 
 @pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
 def test_standardised_labels_have_mean_0_and_variance_1(grid: FactorGrid) -> None:
-    labels = grid.standardise(grid.classes(np.arange(grid.num_images)))
+    """The unit interval is index over last index, and goes on beyond the grid: inferred labels are not clipped."""
+    classes, last = grid.classes(np.arange(grid.num_images)), np.array(grid.sizes) - 1
+    labels = grid.standardise(classes)
     assert labels.dtype == np.float32
     assert labels.mean(0, dtype=np.float64) == pytest.approx(0, abs=1e-6)
     assert labels.var(0, dtype=np.float64) == pytest.approx(1, abs=1e-6)
-
-
-def test_standardised_labels_keep_the_order_of_classes() -> None:
-    classes = np.stack([np.arange(5) % 2, np.arange(5) % 3, np.arange(5)], axis=1)
-    assert np.all(np.diff(SMALL.standardise(classes)[:, 2]) > 0)
-
-
-@pytest.mark.parametrize("grid", [SMALL, GRID], ids=["small", "dsprites"])
-def test_unit_interval_is_index_over_last_index(grid: FactorGrid) -> None:
-    classes = grid.classes(np.arange(grid.num_images))
-    expected = classes / (np.array(grid.sizes) - 1)
-    assert np.abs(grid.to_unit_interval(grid.standardise(classes)) - expected).max() < 1e-6
-
-
-def test_unit_interval_goes_on_beyond_the_grid() -> None:
-    """Inferred labels are not clipped: a label twice as far from the centre is twice as far away."""
-    first, last = GRID.standardise(np.array([np.zeros(5, int), np.array(GRID.sizes) - 1]))
-    assert GRID.to_unit_interval(2 * np.stack([first, last])) == pytest.approx(
-        np.array([[-0.5] * 5, [1.5] * 5]), abs=1e-6
-    )
+    assert np.abs(grid.to_unit_interval(labels) - classes / last).max() < 1e-6
+    beyond = grid.to_unit_interval(2 * grid.standardise(np.stack([0 * last, last])))
+    assert beyond == pytest.approx(np.array([[-0.5] * len(last), [1.5] * len(last)]), abs=1e-6)
+    assert np.array_equal(Factors(grid.names, grid.sizes).standardise(classes), labels)
 
 
 # Some of the factors
 
 
-@pytest.mark.parametrize("names", [("shape", "position_x"), ("position_x", "shape"), ["position_x", "shape", "shape"]])
-def test_chosen_factors_are_in_the_data_set_s_order(names: list[str]) -> None:
-    assert GRID.columns(names) == [0, 3]
-    chosen = GRID.select(names)
-    assert (chosen.names, chosen.sizes, chosen.num_factors) == (("shape", "position_x"), (3, 32), 2)
-
-
-def test_chosen_factors_are_no_grid() -> None:
+def test_chosen_factors_are_in_the_data_set_s_order_and_no_grid() -> None:
     """Their combinations occur many times each."""
-    assert not isinstance(GRID.select(GRID.names), FactorGrid)
+    for names in (("shape", "orientation"), ["orientation", "shape", "shape"]):
+        assert GRID.columns(names) == [0, 2]
+        chosen = GRID.select(names)
+        assert (chosen.names, chosen.sizes, chosen.num_factors) == (("shape", "orientation"), (3, 40), 2)
+        assert not isinstance(chosen, FactorGrid)
+    assert [chosen.value_name("shape", c) for c in range(3)] == ["square", "ellipse", "heart"]
+    assert chosen.value_name("orientation", 39) == GRID.value_name("orientation", 39) == "360°"
+    assert chosen.periods["orientation"] == 39
+    assert SMALL.value_name("b", 2) == "2"
 
 
 def test_labels_of_chosen_factors_are_those_of_all() -> None:
@@ -96,30 +67,8 @@ def test_labels_of_chosen_factors_are_those_of_all() -> None:
     assert np.array_equal(chosen.to_unit_interval(labels), everything[:, [1, 2]])
 
 
-def test_chosen_factors_keep_the_names_and_periods_of_their_values() -> None:
-    chosen = GRID.select(["orientation", "shape"])
-    assert [chosen.value_name("shape", c) for c in range(3)] == ["square", "ellipse", "heart"]
-    assert chosen.value_name("orientation", 39) == GRID.value_name("orientation", 39) == "360°"
-    assert chosen.periods["orientation"] == 39
-
-
-def test_value_without_a_name_is_its_index() -> None:
-    assert SMALL.value_name("b", 2) == "2"
-
-
-def test_every_value_of_dsprites_has_a_name_of_its_own() -> None:
-    for name, size in zip(GRID.names, GRID.sizes, strict=True):
-        assert len({GRID.value_name(name, c) for c in range(size)}) == size
-
-
-@pytest.mark.parametrize("choose", [GRID.columns, GRID.select], ids=["columns", "select"])
-def test_unknown_factor_is_named_with_those_there_are(choose: object) -> None:
-    rule = "^`factor` must be one of shape, scale, orientation, position_x, position_y, got colour$"
-    with pytest.raises(InvalidInputError, match=rule):
-        choose(["shape", "colour"])
-
-
-def test_factors_that_are_no_grid_are_standardised_alike() -> None:
-    factors = Factors(SMALL.names, SMALL.sizes)
-    classes = SMALL.classes(np.arange(SMALL.num_images))
-    assert np.array_equal(factors.standardise(classes), SMALL.standardise(classes))
+def test_unknown_factor_is_named_with_those_there_are() -> None:
+    for choose in (GRID.columns, GRID.select):
+        rule = "^`factor` must be one of shape, scale, orientation, position_x, position_y, got colour$"
+        with pytest.raises(InvalidInputError, match=rule):
+            choose(["shape", "colour"])

@@ -51,121 +51,93 @@ def ends(reports: list[Report]) -> dict[str, Report]:
     return {report.member.name: report for report in reports if report.status != "running"}
 
 
-def test_a_member_s_checkpoint_has_nothing_of_the_others(dataset: Dataset, tmp_path: Path) -> None:
-    alone, together = Trainer(BASE, dataset), [Trainer(config, dataset) for config in configs({})]
-    Group(together).step()
-    alone.step()
-    for name, trainer in (("alone", alone), ("together", together[0])):
-        save_checkpoint(tmp_path / name, trainer.state_dict())
-    sizes = [(tmp_path / name).stat().st_size for name in ("alone", "together")]
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
-
-
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_gradients_are_those_of_members_alone(dataset: Dataset, kind: dict[str, object]) -> None:
+def test_gradients_and_losses_are_those_of_members_alone(dataset: Dataset, kind: dict[str, object]) -> None:
     """To 1e-4 of a tensor's largest gradient: the order of sums differs, nothing else."""
     alone, together = ([Trainer(config, dataset) for config in configs(kind)] for _ in range(2))
-    Group(together).step()
+    group = Group(together)
+    group.step()
     for ours, expected in zip(together, alone, strict=True):
         expected.step()
         assert ours.iteration == expected.iteration == 1
         for name, parameter in expected.parameters.items():
             scale = float(parameter.grad.abs().max())
             assert float((ours.parameters[name].grad - parameter.grad).abs().max()) <= 1e-4 * scale + 1e-7, name
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_losses_stay_those_of_members_alone(dataset: Dataset, kind: dict[str, object]) -> None:
-    """To a relative 1e-4 after twelve steps; Adam's first steps turn rounding into steps of the learning rate."""
-    alone, together = ([Trainer(config, dataset) for config in configs(kind)] for _ in range(2))
-    group = Group(together)
-    for _ in range(12):
-        group.step()
-    for ours, expected in zip(together, alone, strict=True):
-        for _ in range(12):
+    group.step()
+    group.step(together[:1])
+    for ours, expected, steps in zip(together, alone, (3, 2, 2), strict=True):
+        for _ in range(1, steps):
             expected.step()
+        assert ours.iteration == expected.iteration
         assert ours.take_means()["loss"] == pytest.approx(expected.take_means()["loss"], rel=1e-4)
 
 
-def test_learning_rates_are_each_members_own(dataset: Dataset) -> None:
+def test_learning_rates_are_each_members_own_and_so_are_checkpoints(dataset: Dataset, tmp_path: Path) -> None:
+    """A slice of the group's tensors would be saved with all of them."""
     slow, fast = (dataclasses.replace(BASE, learning_rate=rate) for rate in (1e-5, 1e-3))
-    before = Trainer(BASE, dataset).parameters
+    alone = Trainer(BASE, dataset)
+    before = {name: parameter.detach().clone() for name, parameter in alone.parameters.items()}
     trainers = [Trainer(config, dataset) for config in (slow, fast)]
     Group(trainers).step()
+    alone.step()
     moved = [
         max(float((trainer.parameters[name] - before[name]).abs().max().detach()) for name in before)
         for trainer in trainers
     ]
     assert moved == pytest.approx([1e-5, 1e-3], rel=0.05)
+    for name, trainer in (("alone", alone), ("together", trainers[0])):
+        save_checkpoint(tmp_path / name, trainer.state_dict())
+    sizes = [(tmp_path / name).stat().st_size for name in ("alone", "together")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 def test_group_goes_on_from_members_alone_and_back(dataset: Dataset, tmp_path: Path) -> None:
-    """A member's checkpoint does not know whether the member was alone."""
-    some = configs({})
-    together, mixed = tmp_path / "together", tmp_path / "mixed"
-    expected = [report.rows for report in train_together(members(some, dataset, together), fused=True) if report.rows]
+    """A member's checkpoint does not know whether the member was alone, and none trains beyond its end."""
+    some = configs({})[:2]
     short = dataclasses.replace(SCHEDULE, iterations=2)
     for config in some:
-        list(train_member(config, short, dataset, MemberDirectory(mixed / config.content_hash)))
-    reports = list(train_together(members(some, dataset, mixed), fused=True))
-    losses = [{r["iteration"]: r["loss"] for r in report.member.history} for report in ends(reports).values()]
-    assert len(losses) == len(some)
-    for member_losses, rows in zip(losses, ends(reports).values(), strict=True):
-        assert sorted(member_losses) == [2, 4, 6]
-        assert rows.status == "finished"
-    assert len(expected) == 9
+        list(train_member(config, short, dataset, MemberDirectory(tmp_path / config.content_hash)))
+    reports = list(train_together(members(some, dataset, tmp_path), fused=True))
+    assert [report.rows[0]["iteration"] for report in reports[:2]] == [2, 2]
+    MemberDirectory(tmp_path / some[0].content_hash).result.unlink()
+    again = ends(list(train_together(members(some, dataset, tmp_path), fused=True)))
+    assert again.keys() == {config.content_hash for config in some}
+    assert {(report.status, report.member.trainer.iteration) for report in again.values()} == {("finished", 6)}
     for config in some:
-        first, second = (MemberDirectory(folder / config.content_hash).read_result() for folder in (together, mixed))
-        assert first is not None
-        assert second is not None
-        ours, theirs = ([row["loss"] for row in result["history"]] for result in (first, second))
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        result = MemberDirectory(tmp_path / config.content_hash).read_result()
+        assert result is not None
+        trainer = Trainer(config, dataset)
+        expected = [trainer.train(2)["loss"] for _ in range(3)]
+        assert [row["loss"] for row in result["history"]] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_member_that_diverges_leaves_the_others_alone(dataset: Dataset, tmp_path: Path, fused: bool) -> None:
-    sound = configs({})
-    broken = dataclasses.replace(BASE, seed=7, learning_rate=1e30)
-    reports = ends(list(train_together(members([sound[0], broken, *sound[1:]], dataset, tmp_path / "a"), fused=fused)))
-    assert reports[broken.content_hash].status == "failed"
-    assert "not finite" in reports[broken.content_hash].reason
-    result = MemberDirectory(tmp_path / "a" / broken.content_hash).read_result()
+    """Those beside it in a group nearly, and those that take turns with it exactly, are members alone."""
+    sound, broken = configs({})[:2], dataclasses.replace(BASE, seed=7, learning_rate=1e30)
+    schedule = dataclasses.replace(SCHEDULE, iterations=4, log_every=1, metrics=())
+    some = members([sound[0], broken, sound[1]], dataset, tmp_path, dataclasses.replace(schedule, evaluate_every=1))
+    reports = ends(list(train_together(some, fused=fused)))
+    failed = reports.pop(broken.content_hash)
+    assert failed.status == "failed"
+    assert "not finite" in failed.reason
+    result = MemberDirectory(tmp_path / broken.content_hash).read_result()
     assert result is not None
-    assert (result["status"], result["reason"]) == ("failed", reports[broken.content_hash].reason)
-    without = ends(list(train_together(members(sound, dataset, tmp_path / "b"), fused=fused)))
-    for name, report in without.items():
-        assert reports[name].status == report.status == "finished"
-        losses = [[row["loss"] for row in r.member.history] for r in (reports[name], report)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-        assert np.isfinite(losses).all()
-
-
-def test_members_one_after_the_other_are_exactly_members_alone(dataset: Dataset, tmp_path: Path) -> None:
-    some = configs({})
-    reports = ends(list(train_together(members(some, dataset, tmp_path / "a"), fused=False)))
-    for config in some:
-        rows = list(train_member(config, SCHEDULE, dataset, MemberDirectory(tmp_path / "b" / config.content_hash)))
-        ours = reports[config.content_hash].member.history
-        assert [row["loss"] for row in ours] == [row["loss"] for row in rows]
-
-
-def test_member_at_its_end_is_only_finished(dataset: Dataset, tmp_path: Path) -> None:
-    """Killed between its last checkpoint and its result, say: it must not train beyond its end."""
-    some = configs({})[:2]
-    list(train_together(members(some, dataset, tmp_path), fused=True))
-    MemberDirectory(tmp_path / some[0].content_hash).result.unlink()
-    reports = ends(list(train_together(members(some, dataset, tmp_path), fused=True)))
-    assert {report.status for report in reports.values()} == {"finished"}
-    assert [report.member.trainer.iteration for report in reports.values()] == [6, 6]
+    assert (result["status"], result["reason"]) == ("failed", failed.reason)
+    for config in sound:
+        report, alone = reports[config.content_hash], Trainer(config, dataset)
+        losses = [row["loss"] for row in report.member.history]
+        expected = [alone.train(1)["loss"] for _ in range(4)]
+        assert report.status == "finished"
+        assert losses == (pytest.approx(expected, rel=1e-4) if fused else expected)
 
 
 def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:
     others = [{"z_dim": 4}, {"tau": 0.0}, {"batch_size": 3}, {"regulariser": "beta_vae"}, {"likelihood": "bernoulli"}]
-    for change in others:
-        other = dataclasses.replace(BASE, **change)
-        assert likeness(other) != likeness(BASE)
-        with pytest.raises(InvalidInputError, match="must be alike, got 2 kinds"):
-            Group([Trainer(BASE, dataset), Trainer(other, dataset)])
+    assert all(likeness(dataclasses.replace(BASE, **change)) != likeness(BASE) for change in others)
+    assert len({likeness(config) for config in configs({})}) == 1
+    with pytest.raises(InvalidInputError, match="must be alike, got 2 kinds"):
+        Group([Trainer(BASE, dataset), Trainer(dataclasses.replace(BASE, **others[0]), dataset)])
 
 
 def test_packed_images_on_a_device_are_the_data_sets(dataset: Dataset) -> None:

@@ -1,11 +1,12 @@
-"""A member's life: rows, interruptions, resumption, budgets, results and failures."""
+"""A member's life: rows, interruptions, resumption, budgets, results, failures, and checkpoints that do not fit."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from larvae.checkpoint import load_checkpoint, save_checkpoint
-from larvae.config import FORMAT, MemberConfig, Schedule
+from larvae.config import FORMAT, HELD_OUT_METRICS, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
@@ -24,19 +25,19 @@ from larvae.resuming import checkpoint_config, restore
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
-CONFIG = MemberConfig(batch_size=4, label_rate=0.001)
-FACTOR_VAE = dataclasses.replace(CONFIG, regulariser="factor_vae", gamma_tc=10.0)
+CONFIG = MemberConfig(batch_size=3, label_rate=0.001)
 SCHEDULE = Schedule(
     iterations=5,
     log_every=2,
     evaluate_every=4,
-    evaluation_size=200,
+    evaluation_size=60,
     final_metrics=("mig", "l2", "modularity"),
     checkpoint_seconds=0,
 )
-NEVER_SAVED = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
+SELDOM = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
+"""Saved at the end only."""
 TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
-"""What differs between equal runs."""
+"""Fields that differ between equal runs."""
 
 
 @pytest.fixture
@@ -45,18 +46,36 @@ def directory(tmp_path: Path) -> MemberDirectory:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], dict[str, Any]]:
-    """The rows and the final training state of `SCHEDULE`, trained in one go."""
-    directory = MemberDirectory(tmp_path_factory.mktemp("uninterrupted"))
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    return rows, final_state(directory)
+def finished(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MemberDirectory:
+    """A member trained in one go, to be left as it is."""
+    directory = MemberDirectory(tmp_path_factory.mktemp("finished") / "member")
+    list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def interrupted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MemberDirectory:
+    """A member stopped after its first row, its checkpoint within it, to be left as it is."""
+    directory = MemberDirectory(tmp_path_factory.mktemp("interrupted") / "member")
+    interrupt_after(1, SCHEDULE, dataset, directory)
+    return directory
+
+
+def copied(member: MemberDirectory, directory: MemberDirectory) -> MemberDirectory:
+    return MemberDirectory(Path(shutil.copytree(member.path, directory.path)))
+
+
+def history(directory: MemberDirectory) -> list[Row]:
+    result = directory.read_result()
+    assert result is not None
+    return result["history"]
 
 
 def final_state(directory: MemberDirectory) -> dict[str, Any]:
     return load_checkpoint(directory.checkpoint)["trainer"]
 
 
-def without_times(rows: list[Row]) -> list[Row]:
+def without_times(rows: Sequence[Row]) -> list[Row]:
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 
 
@@ -94,547 +113,295 @@ def interrupt_after(
 # Rows
 
 
-def test_rows_come_at_multiples_of_log_every_and_at_the_end(uninterrupted: tuple[list[Row], Any]) -> None:
-    rows, _ = uninterrupted
-    assert [row["iteration"] for row in rows] == [2, 4, 5]
-    losses = {"loss", "reconstruction", "kl", "label_loss", "total_correlation", "label_replacement_loss"}
-    assert all(losses | TIMES <= row.keys() for row in rows)
-
-
-def test_metrics_come_at_multiples_of_evaluate_every_and_at_the_end(uninterrupted: tuple[list[Row], Any]) -> None:
-    rows, _ = uninterrupted
-    assert [row["iteration"] for row in rows if "mig" in row] == [4, 5]
-    assert [row["iteration"] for row in rows if "l2" in row] == [4, 5]
-
-
-def test_the_end_has_metrics_of_its_own(uninterrupted: tuple[list[Row], Any]) -> None:
-    rows, _ = uninterrupted
-    assert [row["iteration"] for row in rows if "modularity" in row] == [5]
-
-
-def test_metrics_are_those_of_the_schedule(dataset: Dataset, directory: MemberDirectory) -> None:
-    schedule = dataclasses.replace(SCHEDULE, evaluate_every=2, metrics=("modularity",), final_metrics=("l2", "sap"))
-    rows = list(train_member(CONFIG, schedule, dataset, directory))
-    names = ("mig", "l2", "sap", "modularity")
-    computed = [[name for name in names if name in row] for row in rows]
-    assert computed == [["modularity"], ["modularity"], ["l2", "sap", "modularity"]]
-
-
-def test_a_schedule_without_metrics_computes_none(
-    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
-) -> None:
-    rows = list(train_member(CONFIG, dataclasses.replace(SCHEDULE, metrics=(), final_metrics=()), dataset, directory))
-    losses = uninterrupted[0][0].keys()  # of a row that was not evaluated
-    assert [row.keys() for row in rows] == [losses] * 3
-    assert_equal_states(final_state(directory), uninterrupted[1])
-
-
-def test_rows_are_what_the_trainer_says(dataset: Dataset, uninterrupted: tuple[list[Row], Any]) -> None:
+def test_rows_result_and_picture_are_what_the_trainer_says(dataset: Dataset, finished: MemberDirectory) -> None:
+    """Losses at multiples of `log_every`, metrics at those of `evaluate_every`, and all of them at the end."""
     trainer = Trainer(CONFIG, dataset)
     expected = [
         {"iteration": 2, **trainer.train(2)},
-        {"iteration": 4, **trainer.train(2), **evaluate(trainer, 200, SCHEDULE.metrics)},
-        {"iteration": 5, **trainer.train(1), **evaluate(trainer, 200, SCHEDULE.final_metrics)},
+        {"iteration": 4, **trainer.train(2), **evaluate(trainer, 60, SCHEDULE.metrics)},
+        {"iteration": 5, **trainer.train(1), **evaluate(trainer, 60, SCHEDULE.final_metrics)},
     ]
-    rows, state = uninterrupted
-    assert without_times(rows) == expected
-    assert_equal_states(state, trainer.state_dict())
+    result = json.loads(finished.result.read_text())
+    assert without_times(result["history"]) == expected
+    assert_equal_states(final_state(finished), trainer.state_dict())
+    picture = traversal_png(trainer, reference_index(dataset.num_images, CONFIG.seed))
+    assert finished.traversal.read_bytes() == picture
+    for row, steps in zip(result["history"], (2, 2, 1), strict=True):
+        assert 0 < row["seconds_per_iteration"] * steps <= row["seconds"]
+    assert set(result) == {"format", "status", "reason", "config", "history", "environment", "environments"}
+    assert (result["format"], result["status"], result["reason"]) == (FORMAT, "finished", "")
+    assert MemberConfig(**result["config"]) == CONFIG
+    assert result["environments"] == [result["environment"]]
+    assert result["environment"].items() >= {"iteration": 0, "torch": torch.__version__, "compiled": False}.items()
+    assert {path.name for path in finished.path.iterdir()} == {"checkpoint.pt", "result.json", "traversal.png"}
 
 
-def test_how_often_a_member_is_looked_at_does_not_change_it(
-    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[Any, dict[str, Any]]
+@pytest.mark.parametrize(
+    ("metrics", "final_metrics", "computed"),
+    [((), (), [[], [], []]), (("modularity",), ("l2", "mig"), [["modularity"]] * 2 + [["mig", "l2", "modularity"]])],
+    ids=["none", "some"],
+)
+def test_metrics_are_those_of_the_schedule_and_change_no_member(
+    dataset: Dataset,
+    directory: MemberDirectory,
+    finished: MemberDirectory,
+    metrics: tuple[str, ...],
+    final_metrics: tuple[str, ...],
+    computed: list[list[str]],
 ) -> None:
-    schedule = Schedule(
-        iterations=5, log_every=1, evaluate_every=1, evaluation_size=50, final_metrics=("mig", "factor_vae_score")
-    )
+    schedule = dataclasses.replace(SCHEDULE, evaluate_every=2, metrics=metrics, final_metrics=final_metrics)
     rows = list(train_member(CONFIG, schedule, dataset, directory))
-    assert [row["iteration"] for row in rows if "mig" in row] == [1, 2, 3, 4, 5]
-    assert_equal_states(final_state(directory), uninterrupted[1])
-
-
-def test_a_row_s_time_includes_its_training(uninterrupted: tuple[list[Row], Any]) -> None:
-    rows, _ = uninterrupted
-    steps = [2, 2, 1]
-    for row, step in zip(rows, steps, strict=True):
-        assert 0 < row["seconds_per_iteration"] * step <= row["seconds"]
+    assert [[name for name in ("mig", "l2", "modularity") if name in row] for row in rows] == computed
+    assert_equal_states(final_state(directory), final_state(finished))
 
 
 # Interruptions
 
 
-@pytest.mark.parametrize("num_rows", [0, 1, 2, 3])
-@pytest.mark.parametrize("schedule", [SCHEDULE, NEVER_SAVED], ids=["always saved", "never saved"])
+@pytest.mark.parametrize(
+    "interruptions",
+    [[(0, SCHEDULE), (2, SELDOM)], [(1, SCHEDULE), (2, SELDOM)], [(1, SCHEDULE), (2, SCHEDULE), (3, SCHEDULE)]],
+    ids=["never saved", "killed between checkpoints", "after every row"],
+)
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     dataset: Dataset,
     directory: MemberDirectory,
-    uninterrupted: tuple[list[Row], dict[str, Any]],
-    num_rows: int,
-    schedule: Schedule,
+    finished: MemberDirectory,
+    interruptions: list[tuple[int, Schedule]],
 ) -> None:
-    rows, state = uninterrupted
-    before = interrupt_after(num_rows, schedule, dataset, directory)
-    assert without_times(before) == without_times(rows[:num_rows])
+    """Rows may be far apart, so checkpoints lie within them too; a row's means must not lose their beginning."""
+    expected = without_times(history(finished))
+    for num_rows, schedule in interruptions:
+        assert without_times(interrupt_after(num_rows, schedule, dataset, directory)) == expected[:num_rows]
+        assert directory.read_result() is None
+        assert not directory.traversal.exists()
     saved = load_checkpoint(directory.checkpoint)["history"] if directory.checkpoint.exists() else []
-    after = list(train_member(CONFIG, schedule, dataset, directory))
-    assert without_times(after) == without_times(rows)
+    after = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    assert without_times(after) == expected
     assert after[: len(saved)] == saved  # times included: these rows were not trained again
-    assert_equal_states(final_state(directory), state)
-    assert without_times(directory.read_result()["history"]) == without_times(rows)
-
-
-def test_killed_between_checkpoints_equals_uninterrupted_bit_for_bit(
-    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
-) -> None:
-    """A checkpoint older than the last row: what came after it is trained again."""
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    saved_at = final_state(directory)["iteration"]
-    assert 0 < saved_at < 4
-    assert [row["iteration"] for row in interrupt_after(2, NEVER_SAVED, dataset, directory)] == [2, 4]
-    assert final_state(directory)["iteration"] == saved_at
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    assert without_times(rows) == without_times(uninterrupted[0])
-    assert_equal_states(final_state(directory), uninterrupted[1])
-
-
-def test_interrupted_within_a_row_equals_uninterrupted_bit_for_bit(
-    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
-) -> None:
-    """Rows may be far apart, so checkpoints need not wait for one; the row's means must not lose their beginning."""
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    assert final_state(directory)["iteration"] == 1
-    assert load_checkpoint(directory.checkpoint)["history"] == []
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    assert without_times(rows) == without_times(uninterrupted[0])
-    assert_equal_states(final_state(directory), uninterrupted[1])
-
-
-def test_interrupted_after_every_row_equals_uninterrupted_bit_for_bit(
-    dataset: Dataset, directory: MemberDirectory, uninterrupted: tuple[list[Row], dict[str, Any]]
-) -> None:
-    for num_rows in (1, 2, 3):
-        rows = interrupt_after(num_rows, SCHEDULE, dataset, directory)
-    assert without_times(rows) == without_times(uninterrupted[0])
-    assert_equal_states(final_state(directory), uninterrupted[1])
+    assert history(directory) == after
+    assert_equal_states(final_state(directory), final_state(finished))
 
 
 @pytest.mark.parametrize(
-    "config",
-    [FACTOR_VAE, dataclasses.replace(FACTOR_VAE, tau=0), dataclasses.replace(CONFIG, tau=0, alpha=0)],
-    ids=["FactorVAE", "FactorVAE's baseline", "unsupervised"],
+    "change",
+    [{"regulariser": "factor_vae", "held_out": 0.1}, {"tau": 0, "alpha": 0}],
+    ids=str,
 )
-def test_interrupted_members_of_other_kinds_equal_uninterrupted_ones_bit_for_bit(
-    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, config: MemberConfig
+def test_other_kinds_of_members_are_resumed_bit_for_bit(
+    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    """Within a row, by a kill between checkpoints, and after a row; the discriminator's state goes along."""
-    seldom = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
-    at_once = MemberDirectory(tmp_path / "at once")
-    expected = list(train_member(config, seldom, dataset, at_once))
+    """Within a row and by a kill between checkpoints; the discriminator's state goes along."""
+    config, at_once = dataclasses.replace(CONFIG, **change), MemberDirectory(tmp_path / "at once")
+    expected = list(train_member(config, SELDOM, dataset, at_once))
     interrupt_after(1, SCHEDULE, dataset, directory, config)
-    saved = final_state(directory)
-    assert saved["iteration"] == 1
     kinds = {"model", "discriminator"} if config.regulariser == "factor_vae" else {"model"}
-    assert saved["optimisers"].keys() == kinds
-    interrupt_after(2, seldom, dataset, directory, config)
+    assert final_state(directory)["optimisers"].keys() == kinds
+    interrupt_after(2, SELDOM, dataset, directory, config)
     assert final_state(directory)["iteration"] == 1
     rows = list(train_member(config, SCHEDULE, dataset, directory))
     assert without_times(rows) == without_times(expected)
     assert_equal_states(final_state(directory), final_state(at_once))
-    assert directory.traversal.read_bytes() == at_once.traversal.read_bytes()
+    held_out = {f"held_out_{name}" for name in HELD_OUT_METRICS if config.held_out}
+    assert [held_out <= row.keys() for row in rows] == [not held_out, True, True]
 
 
-def test_interrupted_member_has_no_result(dataset: Dataset, directory: MemberDirectory) -> None:
-    interrupt_after(2, SCHEDULE, dataset, directory)
-    assert directory.read_result() is None
-    assert directory.last_evaluation(1) is None
-    assert not directory.traversal.exists()
-
-
-def test_finished_member_is_not_trained_again(dataset: Dataset, directory: MemberDirectory) -> None:
-    first = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+def test_finished_member_is_not_trained_again_and_a_lost_result_is_written_anew(
+    dataset: Dataset, directory: MemberDirectory, finished: MemberDirectory
+) -> None:
+    """The process may be killed between the last checkpoint and the result, or within the result."""
+    copied(finished, directory)
+    whole, content = finished.read_result(), finished.result.read_bytes()
     written = directory.checkpoint.stat().st_mtime_ns
-    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == first
+    for damage in (content, None, content[:-30]):
+        if damage is None:
+            directory.result.unlink()
+        else:
+            directory.result.write_bytes(damage)
+        assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == history(finished)
+        assert directory.read_result() == whole
     assert directory.checkpoint.stat().st_mtime_ns == written
 
 
-def test_killed_between_last_checkpoint_and_result_still_gets_a_result(
-    dataset: Dataset, directory: MemberDirectory
+def test_going_on_with_other_arithmetic_is_told_and_kept(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    directory.result.unlink()  # as if the process had been killed just before it was written
-    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == rows
+    copied(interrupted, directory)
+    monkeypatch.setattr("larvae.member.device_name", lambda device: "another processor")
+    with pytest.warns(UserWarning, match=r"goes on from iteration 1 with device another processor after"):
+        list(train_member(CONFIG, SCHEDULE, dataset, directory))
     result = directory.read_result()
     assert result is not None
-    assert result["status"] == "finished"
-    assert result["history"] == rows
+    first, second = result["environments"]
+    assert second == result["environment"] == first | {"device": "another processor", "iteration": 1}
 
 
 # Budgets
 
 
-@pytest.mark.parametrize("iterations", [4, 5], ids=["whole rows", "last row in part"])
 def test_raised_budget_goes_on_from_the_checkpoint(
-    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, iterations: int
+    dataset: Dataset, directory: MemberDirectory, finished: MemberDirectory
 ) -> None:
-    small = dataclasses.replace(SCHEDULE, iterations=iterations)
-    large = dataclasses.replace(SCHEDULE, iterations=8)
-    first = list(train_member(CONFIG, small, dataset, directory))
-    raised = list(train_member(CONFIG, large, dataset, directory))
-    assert raised[: len(first)] == first  # times included: nothing was trained again
-    at_once = MemberDirectory(tmp_path / "at once")
-    direct = list(train_member(CONFIG, large, dataset, at_once))
-    assert_equal_states(final_state(directory), final_state(at_once))
-    assert [row["iteration"] for row in raised] == sorted({iterations} | {2, 4, 6, 8})
-    assert without_times(raised)[-1] == without_times(direct)[-1]
-    assert directory.read_result()["history"] == raised
+    copied(finished, directory)
+    raised = list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory))
+    assert raised[:3] == history(finished)  # times included: nothing was trained again
+    assert [row["iteration"] for row in raised] == [2, 4, 5, 6, 8]
+    at_once = Trainer(CONFIG, dataset)
+    at_once.train(6)
+    assert raised[-1]["loss"] == at_once.train(2)["loss"]
+    assert_equal_states(final_state(directory), at_once.state_dict())
+    assert history(directory) == raised
 
 
-def test_budget_lowered_to_the_checkpoint_finishes_the_member(dataset: Dataset, directory: MemberDirectory) -> None:
+def test_lowered_budget_ends_at_the_checkpoint_or_beyond_and_is_refused_before(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory
+) -> None:
+    """A checkpoint within a row was not evaluated, so a budget that ends there has no last row."""
+    copied(interrupted, directory)
+    with pytest.raises(InvalidInputError, match="which is at 1, got 1"):
+        list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=1), dataset, directory))
     interrupt_after(2, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
+    for iterations in (2, 3):
+        with pytest.raises(InvalidInputError, match=f"which is at 3, got {iterations}"):
+            list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=iterations), dataset, directory))
+        assert directory.last_evaluation(iterations) is None
     rows = list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=4), dataset, directory))
     assert [row["iteration"] for row in rows] == [2, 4]
     assert directory.last_evaluation(4) == rows[-1]
 
 
-@pytest.mark.parametrize("iterations", [2, 3])
-def test_budget_lowered_below_the_checkpoint_is_refused(
-    dataset: Dataset, directory: MemberDirectory, iterations: int
-) -> None:
-    """The checkpoint lies within a row, at 3: neither it nor the last row was evaluated."""
-    interrupt_after(2, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
-    assert final_state(directory)["iteration"] == 3
-    with pytest.raises(InvalidInputError, match=f"which is at 3, got {iterations}"):
-        list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=iterations), dataset, directory))
-    assert directory.last_evaluation(iterations) is None
-
-
-def test_budget_lowered_before_the_first_row_is_refused(dataset: Dataset, directory: MemberDirectory) -> None:
-    interrupt_after(1, dataclasses.replace(SCHEDULE, iterations=8), dataset, directory)
-    assert load_checkpoint(directory.checkpoint)["history"] == []
-    with pytest.raises(InvalidInputError, match="which is at 1, got 1"):
-        list(train_member(CONFIG, dataclasses.replace(SCHEDULE, iterations=1), dataset, directory))
-    assert directory.last_evaluation(1) is None
-
-
-# Checkpoints that do not fit
-
-
-def refusal(config: MemberConfig, dataset: Dataset, directory: MemberDirectory) -> str:
-    """The one line with which the directory's checkpoint is refused."""
-    before = directory.checkpoint.read_bytes()
-    with pytest.raises(InvalidInputError, match=r"^[^\n]+$") as caught:
-        list(train_member(config, SCHEDULE, dataset, directory))
-    assert directory.checkpoint.read_bytes() == before
-    assert directory.read_result() is None
-    assert str(directory.checkpoint) in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tau": 0.5},
-        {"seed": 1},
-        {"z_dim": 2},
-        {"regulariser": "factor_vae"},
-        {"observed_factors": ("shape",)},
-        {"instance_norm": False},
-        {"likelihood": "bernoulli"},
-        {"density_estimator": "minibatch_stratified"},
-    ],
-    ids=str,
-)
-def test_checkpoint_of_another_configuration_is_refused(
-    dataset: Dataset, directory: MemberDirectory, change: dict[str, Any]
-) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    assert "must have config" in refusal(dataclasses.replace(CONFIG, **change), dataset, directory)
-
-
-def test_checkpoint_of_other_data_is_refused(dataset: Dataset, directory: MemberDirectory) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    other = dataclasses.replace(dataset, store=dataclasses.replace(dataset.store, fingerprint="another"))
-    assert "must have fingerprint another, got" in refusal(CONFIG, other, directory)
-
-
-def test_checkpoint_of_the_same_configuration_in_whole_numbers_is_taken(
-    dataset: Dataset, directory: MemberDirectory
-) -> None:
-    before = interrupt_after(2, SCHEDULE, dataset, directory)
-    whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=1)
-    assert next(train_member(whole, SCHEDULE, dataset, directory)) == before[0]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"not a checkpoint"],
-    ids=["empty", "half", "text"],
-)
-def test_damaged_checkpoint_is_refused(
-    dataset: Dataset, directory: MemberDirectory, damage: Callable[[bytes], bytes]
-) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    directory.checkpoint.write_bytes(damage(directory.checkpoint.read_bytes()))
-    assert "must be a whole checkpoint" in refusal(CONFIG, dataset, directory)
-
-
-@pytest.mark.parametrize("missing", ["config", "fingerprint", "history", "trainer"])
-def test_checkpoint_with_something_missing_is_refused(
-    dataset: Dataset, directory: MemberDirectory, missing: str
-) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    state = load_checkpoint(directory.checkpoint)
-    del state[missing]
-    save_checkpoint(directory.checkpoint, state)
-    assert missing in refusal(CONFIG, dataset, directory)
-
-
 # Results
 
 
-def test_result_says_what_was_trained_and_how_it_went(dataset: Dataset, directory: MemberDirectory) -> None:
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    result = json.loads(directory.result.read_text())
-    assert result == directory.read_result()
-    assert set(result) == {"format", "status", "reason", "config", "history", "environment", "environments"}
-    assert (result["status"], result["reason"]) == ("finished", "")
-    assert MemberConfig(**result["config"]) == CONFIG
-    assert result["history"] == rows
-    environment = result["environment"]
-    assert environment["torch"] == torch.__version__
-    assert (environment["compiled"], environment["native"]) == (False, False)
-    assert environment["device"]
-    assert environment["python"].startswith("3.")
-    files = sorted(path.name for path in directory.path.iterdir())
-    assert files == ["checkpoint.pt", "result.json", "traversal.png"]
-
-
-DAMAGED = [b"", b"\0" * 40, b'{"status": "fini', b"\xff\xfe", b"[]", b"{}"]
-
-
-@pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_result_counts_as_none(content: bytes, directory: MemberDirectory) -> None:
-    directory.path.mkdir(parents=True)
-    directory.result.write_bytes(content)
-    assert directory.read_result() is None
-    assert directory.stopped_at is None
-    assert directory.last_evaluation(1) is None
-
-
-def test_a_damaged_result_is_written_anew_from_the_checkpoint(dataset: Dataset, directory: MemberDirectory) -> None:
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    whole = directory.read_result()
-    directory.result.write_bytes(directory.result.read_bytes()[:-30])
-    assert list(train_member(CONFIG, SCHEDULE, dataset, directory)) == rows
-    assert directory.read_result() == whole
-
-
-def test_going_on_with_other_arithmetic_is_told_and_kept(
-    dataset: Dataset, directory: MemberDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    monkeypatch.setattr("larvae.member.device_name", lambda device: "another processor")
-    with pytest.warns(UserWarning, match=r"goes on from iteration \d with device another processor after"):
-        list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    result = json.loads(directory.result.read_text())
-    first, second = result["environments"]
-    assert (first["iteration"], second["device"]) == (0, "another processor")
-    assert 0 < second["iteration"] <= 2
-    assert second == result["environment"] == first | {"device": "another processor", "iteration": second["iteration"]}
-
-
-def test_going_on_as_before_is_one_environment(dataset: Dataset, directory: MemberDirectory) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory)
-    list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    assert len(json.loads(directory.result.read_text())["environments"]) == 1
-
-
-def test_member_leaves_a_picture_of_its_end(dataset: Dataset, directory: MemberDirectory) -> None:
-    list(train_member(CONFIG, SCHEDULE, dataset, directory))
-    trainer = Trainer(CONFIG, dataset)
-    trainer.train(5)
-    expected = traversal_png(trainer, reference_index(dataset.num_images, CONFIG.seed))
-    assert directory.traversal.read_bytes() == expected
-
-
-def test_last_evaluation_is_that_of_a_member_finished_far_enough(directory: MemberDirectory) -> None:
+def test_results_of_any_end(directory: MemberDirectory) -> None:
     assert directory.last_evaluation(1) is None  # not even a directory
-    history = [{"iteration": 2, "loss": 1.0}, {"iteration": 4, "loss": 0.5, "mig": 0.1}]
-    directory.write_result(CONFIG, "finished", history)
-    assert directory.last_evaluation(3) == directory.last_evaluation(4) == history[-1]
+    rows = [{"iteration": 2, "loss": 1.0}, {"iteration": 4, "loss": 0.5, "mig": 0.1}]
+    directory.write_result(CONFIG, "finished", rows)
+    assert directory.last_evaluation(3) == directory.last_evaluation(4) == rows[-1]
     assert directory.last_evaluation(5) is None
-
-
-@pytest.mark.parametrize("history", [[], [{"iteration": 2, "loss": 1.0}]], ids=["no row", "a row"])
-def test_failed_member_has_a_reason_and_no_last_evaluation(directory: MemberDirectory, history: list[Row]) -> None:
-    directory.write_result(CONFIG, "failed", history, reason="loss not finite", attempts=2)
+    directory.write_result(CONFIG, "stopped", rows, stopped_at=4)
+    assert (directory.stopped_at, directory.last_evaluation(1)) == (4, None)
+    assert directory.write_failure(CONFIG, NonFiniteLossError("loss\nand more"), rows) == "NonFiniteLossError: loss"
     result = directory.read_result()
-    assert result == {
-        "format": FORMAT,
-        "status": "failed",
-        "reason": "loss not finite",
-        "config": CONFIG.to_dict(),
-        "history": history,
-        "attempts": 2,
-    }
+    assert result is not None
+    assert "and more" in result.pop("traceback")
+    reason = "NonFiniteLossError: loss"
+    expected = {"format": FORMAT, "status": "failed", "reason": reason, "config": CONFIG.to_dict(), "history": rows}
+    assert result == expected
     assert directory.last_evaluation(1) is None
-
-
-# Failures
-
-DIVERGING = dataclasses.replace(CONFIG, learning_rate=1e38)
+    for content in (b"", b"\0" * 40, b'{"status": "fini', b"\xff\xfe", b"[]", b"{}"):
+        directory.result.write_bytes(content)
+        assert (directory.read_result(), directory.stopped_at, directory.last_evaluation(1)) == (None, None, None)
 
 
 def test_diverging_member_raises_and_is_not_finished(dataset: Dataset, directory: MemberDirectory) -> None:
+    """In the next loss, or in the codes of an evaluation while the losses of its row are still finite."""
+    diverging = dataclasses.replace(CONFIG, learning_rate=1e38)
     schedule = dataclasses.replace(SCHEDULE, iterations=4, log_every=1)
-    training = train_member(DIVERGING, schedule, dataset, directory)
+    training = train_member(diverging, schedule, dataset, directory)
     assert next(training)["iteration"] == 1  # the loss before the first step is sound
     with pytest.raises(NonFiniteLossError, match="not finite"):
         next(training)
-    assert directory.read_result() is None
     with pytest.raises(NonFiniteLossError, match="not finite"):  # and so again when it is resumed
-        list(train_member(DIVERGING, schedule, dataset, directory))
+        list(train_member(diverging, schedule, dataset, directory))
+    directory.checkpoint.unlink()
+    with pytest.raises(NonFiniteLossError, match="posterior means"):
+        list(train_member(diverging, dataclasses.replace(schedule, iterations=1), dataset, directory))
     assert directory.read_result() is None
 
 
-def test_member_that_diverges_in_the_step_before_an_evaluation_is_a_failed_member(
+# Checkpoints
+
+
+def test_restored_member_is_the_one_that_was_saved_and_goes_on_bit_for_bit(
     dataset: Dataset, directory: MemberDirectory
 ) -> None:
-    """The losses of the row are still finite, the codes are not."""
-    schedule = dataclasses.replace(SCHEDULE, iterations=1, log_every=1)
-    with pytest.raises(NonFiniteLossError):
-        list(train_member(DIVERGING, schedule, dataset, directory))
-    assert directory.read_result() is None
-
-
-# Members as their checkpoints have them
-
-
-@pytest.fixture(scope="module")
-def finished(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of a member that reached its end, of which nothing is a default that matters."""
-    config = dataclasses.replace(CONFIG, z_dim=3, observed_factors=("shape", "scale"), instance_norm=False)
-    directory = MemberDirectory(tmp_path_factory.mktemp("finished"))
-    list(train_member(config, SCHEDULE, dataset, directory))
-    return directory.checkpoint
-
-
-def tampered(checkpoint: Path, path: Path, **changes: Any) -> Path:
-    """A copy of a checkpoint with something else in it."""
-    save_checkpoint(path, load_checkpoint(checkpoint) | changes)
-    return path
-
-
-def restore_refusal(checkpoint: Path, dataset: Dataset) -> str:
-    """The one line with which a checkpoint is refused."""
-    with pytest.raises(InvalidInputError, match=r"^[^\n]+$") as caught:
-        restore(checkpoint, dataset)
-    return str(caught.value)
-
-
-def test_restored_member_is_the_one_that_was_saved(dataset: Dataset, finished: Path) -> None:
-    trainer = restore(finished, dataset)
-    assert trainer.config == checkpoint_config(finished)
-    assert trainer.config.observed_factors == ("shape", "scale")
-    assert trainer.config.z_dim == 3
-    assert trainer.iteration == 5
-    assert_equal_states(trainer.state_dict(), final_state(MemberDirectory(finished.parent)))
-    again = traversal_png(trainer, reference_index(dataset.num_images, trainer.config.seed))
-    assert again == MemberDirectory(finished.parent).traversal.read_bytes()
-
-
-def test_restored_member_goes_on_bit_for_bit(dataset: Dataset, finished: Path) -> None:
-    restored, uninterrupted = restore(finished, dataset), Trainer(checkpoint_config(finished), dataset)
-    uninterrupted.train(5)
-    assert restored.train(2) == uninterrupted.train(2)
+    change = {"z_dim": 3, "observed_factors": ("shape", "scale"), "instance_norm": False}
+    config = dataclasses.replace(CONFIG, **change)
+    interrupt_after(2, SCHEDULE, dataset, directory, config)
+    restored, uninterrupted = restore(directory.checkpoint, dataset), Trainer(config, dataset)
+    assert restored.config == checkpoint_config(directory.checkpoint) == config
+    assert restored.iteration == 3
+    assert_equal_states(restored.state_dict(), final_state(directory))
+    uninterrupted.train(2)
+    uninterrupted.step()
+    assert restored.train(1) == uninterrupted.train(1)
     assert_equal_states(restored.state_dict(), uninterrupted.state_dict())
-
-
-def test_checkpoint_within_a_row_can_be_restored(dataset: Dataset, directory: MemberDirectory) -> None:
-    interrupt_after(1, SCHEDULE, dataset, directory, FACTOR_VAE)
-    trainer = restore(directory.checkpoint, dataset)
-    assert (trainer.config, trainer.iteration) == (FACTOR_VAE, 1)
-
-
-def test_restoring_with_other_data_is_refused(dataset: Dataset, finished: Path) -> None:
-    other = dataclasses.replace(dataset, store=dataclasses.replace(dataset.store, fingerprint="another"))
-    message = restore_refusal(finished, other)
-    assert f"`{finished}` must have fingerprint another, got {dataset.fingerprint}" == message
-
-
-def test_restoring_a_member_of_another_data_set_is_refused(dataset: Dataset, finished: Path, tmp_path: Path) -> None:
-    config = MemberConfig(dataset="shapes3d").to_dict()
-    restore_refusal(tampered(finished, tmp_path / "checkpoint.pt", config=config), dataset)
-
-
-@pytest.mark.parametrize("z_dim", [0, 4])
-def test_restoring_another_number_of_latents_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path, z_dim: int
-) -> None:
-    config = load_checkpoint(finished)["config"] | {"z_dim": z_dim}
-    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
-    message = restore_refusal(path, dataset)
-    assert f"`{path}` must fit {2 + z_dim} latents" in message
-    assert len(message) < 400
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"instance_norm": True}, {"regulariser": "factor_vae"}, {"observed_factors": ["shape"]}],
+    [{"tau": 0.5}, {"seed": 1}, {"observed_factors": ("shape",)}, {"instance_norm": False}, {"held_out": 0.1}],
     ids=str,
 )
-def test_restoring_networks_of_another_shape_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path, change: dict[str, Any]
+def test_checkpoint_of_another_configuration_is_refused(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory, change: dict[str, Any]
 ) -> None:
-    config = load_checkpoint(finished)["config"] | change
-    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
-    assert str(path) in restore_refusal(path, dataset)
+    copied(interrupted, directory)
+    before = directory.checkpoint.read_bytes()
+    with pytest.raises(InvalidInputError, match=r"^[^\n]+ must have config [^\n]+; delete it to train from the start$"):
+        list(train_member(dataclasses.replace(CONFIG, **change), SCHEDULE, dataset, directory))
+    assert directory.checkpoint.read_bytes() == before
+    assert directory.read_result() is None
+    whole = dataclasses.replace(CONFIG, tau=1, gamma_tc=4, alpha=1)  # the same one in whole numbers
+    assert next(train_member(whole, SCHEDULE, dataset, directory))["iteration"] == 2
 
 
-def test_restoring_a_configuration_that_breaks_a_rule_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path
+OTHER = CONFIG.to_dict()
+TAMPERED: dict[str, tuple[dict[str, Any], str]] = {
+    "first format": ({"format": None}, "was written in format 1, whose settings mean something else in 2"),
+    "older format": ({"format": 1}, "was written in format 1"),
+    "data set": ({"config": OTHER | {"dataset": "shapes3d"}}, "must be of the data set dsprites, got one of shapes3d"),
+    "fingerprint": ({"fingerprint": "another"}, "must have fingerprint"),
+    "fewer latents": ({"config": OTHER | {"z_dim": 0}}, "must fit 5 latents and its configuration"),
+    "other networks": ({"config": OTHER | {"instance_norm": False}}, "must fit 10 latents and its configuration"),
+    "discriminator": ({"config": OTHER | {"regulariser": "factor_vae"}}, "must fit 10 latents"),
+    "rule": ({"config": OTHER | {"tau": -1.0}}, "`tau` must be finite and >= 0, got -1.0"),
+    "unknown field": ({"config": OTHER | {"unknown": 1}}, "must have a member's configuration"),
+    "text": ({"config": "text"}, "must have a member's configuration"),
+    "no configuration": ({"config": None}, ""),
+    "no state": ({"trainer": {"iteration": 1}}, "must fit 10 latents"),
+    "half a state": ({"trainer": {"iteration": 1, "model": None}}, "must fit 10 latents"),
+}
+"""Changes of a checkpoint, and parts of their refusals."""
+
+
+def refusals(checkpoint: Path, dataset: Dataset) -> list[str]:
+    """The lines with which a checkpoint is refused: by who looks at it, and by who would train on."""
+    messages = []
+    for look in (
+        lambda: restore(checkpoint, dataset),
+        lambda: list(train_member(CONFIG, SCHEDULE, dataset, MemberDirectory(checkpoint.parent))),
+    ):
+        with pytest.raises(InvalidInputError, match=r"^[^\n]{,1500}$") as caught:
+            look()
+        messages.append(str(caught.value))
+    return messages
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_checkpoint_with_something_else_in_it_is_refused_in_a_line(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory, name: str
 ) -> None:
-    config = load_checkpoint(finished)["config"] | {"tau": -1.0}
-    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
-    assert "`tau` must be finite and >= 0, got -1.0" in restore_refusal(path, dataset)
+    changes, rule = TAMPERED[name]
+    save_checkpoint(directory.checkpoint, load_checkpoint(interrupted.checkpoint) | changes)
+    looking, going_on = refusals(directory.checkpoint, dataset)
+    assert rule in looking
+    assert str(directory.checkpoint) in looking or name == "rule"
+    assert str(directory.checkpoint) in going_on
 
 
-@pytest.mark.parametrize("config", [None, {}, {"unknown": 1}, "text", 3], ids=str)
-def test_restoring_without_a_configuration_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path, config: object
+def test_incomplete_and_foreign_checkpoints_are_refused_in_a_line(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory
 ) -> None:
-    path = tampered(finished, tmp_path / "checkpoint.pt", config=config)
-    assert str(path) in restore_refusal(path, dataset)
-
-
-@pytest.mark.parametrize("state", [None, {}, {"iteration": 1}, {"iteration": 1, "model": None}], ids=str)
-def test_restoring_without_a_whole_state_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path, state: object
-) -> None:
-    path = tampered(finished, tmp_path / "checkpoint.pt", trainer=state)
-    assert str(path) in restore_refusal(path, dataset)
-
-
-@pytest.mark.parametrize("missing", ["config", "fingerprint", "history", "trainer"])
-def test_restoring_a_checkpoint_with_something_missing_is_refused(
-    dataset: Dataset, finished: Path, tmp_path: Path, missing: str
-) -> None:
-    state = load_checkpoint(finished)
-    del state[missing]
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, state)
-    assert str(path) in restore_refusal(path, dataset)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x89PNG"], ids=["empty", "text", "picture"])
-def test_restoring_what_is_no_checkpoint_is_refused(dataset: Dataset, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(content)
-    assert f"`{path}` must be a whole checkpoint" in restore_refusal(path, dataset)
-    assert f"`{tmp_path / 'none'}` must be a whole checkpoint" in restore_refusal(tmp_path / "none", dataset)
-
-
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), None], ids=["list", "tensor", "nothing"])
-def test_restoring_what_another_program_saved_is_refused(dataset: Dataset, tmp_path: Path, content: object) -> None:
-    path = tmp_path / "weights.pt"
-    torch.save(content, path)
-    assert str(path) in restore_refusal(path, dataset)
+    whole = load_checkpoint(interrupted.checkpoint)
+    for missing in whole:
+        save_checkpoint(directory.checkpoint, {name: part for name, part in whole.items() if name != missing})
+        assert all(str(directory.checkpoint) in message for message in refusals(directory.checkpoint, dataset)), missing
+    content = interrupted.checkpoint.read_bytes()
+    for damage in (b"", b"not a checkpoint", content[: len(content) // 2]):
+        directory.checkpoint.write_bytes(damage)
+        assert all("must be a whole checkpoint" in message for message in refusals(directory.checkpoint, dataset))
+    for foreign in ([1, 2], torch.zeros(3), None):
+        torch.save(foreign, directory.checkpoint)
+        assert all("must be a whole checkpoint" in message for message in refusals(directory.checkpoint, dataset))

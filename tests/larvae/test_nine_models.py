@@ -25,7 +25,7 @@ SUPERVISION = {
     "baseline": ({"tau": 0.0}, {"label_loss"}),
     "larvae": ({}, {"label_loss", "label_replacement_loss", "replacement_reconstruction", "replacement_kl"}),
 }
-"""What makes each kind of supervision, and the terms that it adds."""
+"""Weights of each kind of supervision, and the terms that it adds."""
 
 MODELS = {
     f"{regulariser} {supervision}": (
@@ -42,26 +42,15 @@ def tiny(config: MemberConfig) -> MemberConfig:
     return dataclasses.replace(config, batch_size=4, label_rate=0.001, learning_rate=1e-3)
 
 
-def test_there_are_nine_models() -> None:
-    assert len({config.content_hash for config, _ in MODELS.values()}) == 9
-
-
 @each_model
-def test_few_iterations_lower_the_loss(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+def test_each_model_moves_every_parameter_by_its_own_terms(
+    dataset: Dataset, config: MemberConfig, terms: set[str]
+) -> None:
+    """Its loss is the weighted sum of these, and its codes are evaluated as any other's."""
     trainer = Trainer(tiny(config), dataset)
-    first = trainer.train(3)
-    trainer.train(30)
-    last = trainer.train(3)
-    for values in (first, last):
-        assert values.keys() == terms
-        assert all(math.isfinite(value) for value in values.values())
-    assert last["loss"] < 0.7 * first["loss"]
-    assert last["reconstruction"] < 0.7 * first["reconstruction"]
-
-
-@each_model
-def test_loss_is_the_weighted_sum_of_its_terms(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
-    values = Trainer(tiny(config), dataset).train(2)
+    before = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+    values = trainer.train(1)
+    assert values.keys() == terms
     regulariser = values.get("total_correlation", values["kl"])
     expected = (
         values["reconstruction"]
@@ -71,23 +60,9 @@ def test_loss_is_the_weighted_sum_of_its_terms(dataset: Dataset, config: MemberC
         + config.tau * values.get("label_replacement_loss", 0)
     )
     assert values["loss"] == pytest.approx(expected, rel=1e-5)
-
-
-@each_model
-def test_each_iteration_moves_every_parameter(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
-    trainer = Trainer(tiny(config), dataset)
-    before = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
-    trainer.train(1)
     assert [name for name, parameter in trainer.parameters.items() if torch.equal(parameter, before[name])] == []
-    has_discriminator = any(name.startswith("discriminator.") for name in before)
-    assert has_discriminator == ("discriminator_loss" in terms)
-
-
-@each_model
-def test_each_model_is_evaluated_alike(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
-    trainer = Trainer(tiny(config), dataset)
-    trainer.train(1)
-    metrics = evaluate(trainer, 100, ["mig", "l2"])
+    assert any(name.startswith("discriminator.") for name in before) == ("discriminator_loss" in terms)
+    metrics = evaluate(trainer, 40, ["mig", "l2"])
     assert {"mig", "mig_y", "mig_aligned", "l2", "rmse_shape"} <= metrics.keys()
     assert all(math.isfinite(value) for value in metrics.values())
 
@@ -95,6 +70,7 @@ def test_each_model_is_evaluated_alike(dataset: Dataset, config: MemberConfig, t
 def test_models_of_a_seed_start_alike(dataset: Dataset) -> None:
     """Encoder and decoder, and what they see first: differences are the objective's."""
     starts = [Trainer(tiny(config), dataset) for config, _ in MODELS.values()]
+    assert len({start.config.content_hash for start in starts}) == 9
     images = starts[0].inputs(0)[0].images
     for trainer in starts[1:]:
         assert torch.equal(trainer.inputs(0)[0].images, images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import itertools
 import os
 from pathlib import Path
@@ -11,7 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from larvae.datasets.shapes3d_rendered import GRID, PAINTS, SKY, geometry_table, render
+from larvae import datasets
+from larvae.datasets import Dataset, layouts, shapes3d
+from larvae.datasets.shapes3d_rendered import GRID, PAINTS, SKY, render
+from larvae.errors import InvalidInputError
 
 FLOOR, WALL, OBJECT, SKY_PAINT, HIGHLIGHT = range(5)
 CUBE, CYLINDER, SPHERE, CAPSULE = range(4)
@@ -23,8 +25,15 @@ SAMPLE_SCALES = (6, 5, 1, 5, 0, 1, 0, 7, 1, 0, 7, 1, 1, 0, 2, 1, 7, 6, 2, 1, 4, 
 
 
 @pytest.fixture(scope="module")
-def table() -> NDArray[np.uint8]:
-    return geometry_table()
+def look_alike(cache_directory: Path) -> Dataset:
+    """Rendered once, which takes seconds."""
+    return datasets.open_dataset("shapes3d-rendered", datasets.prepare("shapes3d-rendered"))
+
+
+@pytest.fixture(scope="module")
+def table(look_alike: Dataset) -> NDArray[np.uint8]:
+    assert isinstance(look_alike.store, layouts.RenderedImages)
+    return look_alike.store.geometry
 
 
 def random_classes(count: int, seed: int) -> NDArray[np.int64]:
@@ -34,18 +43,12 @@ def random_classes(count: int, seed: int) -> NDArray[np.int64]:
 def shares(
     table: NDArray[np.uint8], paint: int, *, scale: int = 3, shape: int = SPHERE, orientation: int = 7
 ) -> NDArray[np.float64]:
-    """How much of a paint each pixel shows, (64, 64)."""
+    """Share of a paint in each pixel, (64, 64)."""
     return (table.reshape(*GRID.sizes[3:], 64, 64, len(PAINTS))[scale, shape, orientation, :, :, paint] - 32.0) / 160
 
 
 def image(table: NDArray[np.uint8], *classes: int) -> NDArray[np.int64]:
     return render(np.array([classes]), table)[0].astype(np.int64)
-
-
-def test_table_is_bytes_and_deterministic(table: NDArray[np.uint8]) -> None:
-    assert table.dtype == np.uint8
-    assert table.shape == (480, 64, 64, 5)
-    assert np.array_equal(geometry_table(), table)
 
 
 def test_images_are_the_paints_colours_times_their_shares(table: NDArray[np.uint8]) -> None:
@@ -58,25 +61,25 @@ def test_images_are_the_paints_colours_times_their_shares(table: NDArray[np.uint
     assert np.count_nonzero(difference) < 20
 
 
-def test_images_are_colour_bytes_with_sky_above(table: NDArray[np.uint8]) -> None:
-    images = render(random_classes(300, seed=0), table)
-    assert images.dtype == np.uint8
-    assert images.shape == (300, 3, 64, 64)
-    assert np.array_equal(images[:, :, 0, 0], np.tile(SKY, (300, 1)))
-
-
-def test_order_and_company_of_images_do_not_matter(table: NDArray[np.uint8]) -> None:
-    classes = random_classes(100, seed=1)
-    images = render(classes, table)
-    order = np.random.default_rng(2).permutation(100)
-    assert np.array_equal(render(classes[order], table), images[order])
-    assert np.array_equal(render(classes[7:8], table), images[7:8])
-
-
-def test_no_classes_give_no_images(table: NDArray[np.uint8]) -> None:
-    images = render(np.zeros((0, 6), np.int64), table)
-    assert images.shape == (0, 3, 64, 64)
-    assert images.dtype == np.uint8
+def test_data_set_renders_its_images_from_a_small_shared_table(look_alike: Dataset, table: NDArray[np.uint8]) -> None:
+    known, path = shapes3d.RENDERED_SPECIFICATION, datasets.cached_path("shapes3d-rendered")
+    assert known.factors is shapes3d.GRID
+    assert (shapes3d.GRID.names, shapes3d.GRID.sizes) == (GRID.names, GRID.sizes)
+    assert "not 3D Shapes" in known.title
+    assert (look_alike.num_images, look_alike.maximum) == (480_000, 255)
+    assert (table.dtype, table.shape) == (np.uint8, (480, 64, 64, 5))
+    assert isinstance(table, np.memmap)
+    assert path.stat().st_size < 20e6
+    layouts.require_whole(path, look_alike.specification)
+    indices = np.random.default_rng(1).integers(480_000, size=50)
+    images = render(GRID.classes(indices), table)
+    assert (images.dtype, images.shape) == (np.uint8, (50, 3, 64, 64))
+    assert np.array_equal(images[:, :, 0, 0], np.tile(SKY, (50, 1)))
+    order = np.random.default_rng(2).permutation(50)
+    assert np.array_equal(look_alike.images(indices[order]), images[order])  # whatever their order and company
+    assert np.array_equal(render(np.zeros((0, 6), np.int64), table), images[:0])
+    with pytest.raises(InvalidInputError, match=r"^`data_file` must be left out with shapes3d-rendered, [^\n]+$"):
+        datasets.verify("shapes3d-rendered", Path("3dshapes.h5"))
 
 
 @pytest.mark.parametrize(("factor", "paint"), [(0, FLOOR), (1, WALL), (2, OBJECT)])
@@ -93,45 +96,16 @@ def test_a_hue_changes_the_pixels_of_its_surface_and_no_others(
     assert changed[share > ABSENT + 80].all()
 
 
-@pytest.mark.parametrize("hue", range(10))
-@pytest.mark.parametrize("paint", [FLOOR, WALL, OBJECT])
-def test_hue_classes_are_fully_saturated_hues(table: NDArray[np.uint8], hue: int, paint: int) -> None:
-    """Where a surface is alone and not so bright that a channel is cut off at 255."""
-    geometry = table.reshape(*GRID.sizes[3:], 64, 64, 5)[3, CUBE, 2]
-    others = np.delete(geometry, paint, axis=-1)
-    dim = (others == ABSENT).all(-1) & (geometry[..., paint] > ABSENT + 50) & (geometry[..., paint] < ABSENT + 160)
-    classes = [5, 5, 5, 3, CUBE, 2]
-    classes[paint] = hue
-    seen = image(table, *classes)[:, dim] / 255
-    assert seen.shape[1] > 50
-    assert np.abs(seen / seen.max(0) - np.array(colorsys.hsv_to_rgb(hue / 10, 1, 1))[:, None]).max() < 0.02
-
-
-@pytest.mark.parametrize("shape", range(4))
-@pytest.mark.parametrize("orientation", [0, 7, 14])
-def test_the_object_grows_with_scale_and_stands_on_the_floor(
-    table: NDArray[np.uint8], shape: int, orientation: int
-) -> None:
-    visible = [shares(table, OBJECT, scale=s, shape=shape, orientation=orientation) > 0.1 for s in range(8)]
-    pixels = [int(np.count_nonzero(mask)) for mask in visible]
-    assert all(small < large for small, large in itertools.pairwise(pixels))
-    assert 2.2 < pixels[7] / pixels[0] < 3.6  # (1.25 / .75)² = 2.8, and larger things are nearer
-    for mask in visible:
-        lines, columns = np.nonzero(mask)
-        assert 48 < lines.max() < 62
-        assert 29 < columns.mean() < 34
-
-
-def test_shapes_have_their_outlines(table: NDArray[np.uint8]) -> None:
-    masks = [shares(table, OBJECT, shape=shape) > 0.1 for shape in range(4)]
-    heights = [int(np.count_nonzero(mask.any(1))) for mask in masks]
-    widths = [int(np.count_nonzero(mask.any(0))) for mask in masks]
-    assert heights[CAPSULE] > max(heights[:3]) + 5
-    assert widths[CAPSULE] < min(widths[:3])
-    filled = [float(mask.sum()) / (height * width) for mask, height, width in zip(masks, heights, widths, strict=True)]
-    assert filled[CUBE] > 0.95
-    assert abs(filled[SPHERE] - np.pi / 4) < 0.05
-    assert filled[CYLINDER] > filled[CAPSULE] > filled[SPHERE]
+def test_the_object_grows_with_scale_and_stands_on_the_floor(table: NDArray[np.uint8]) -> None:
+    for shape, orientation in itertools.product(range(4), (0, 7, 14)):
+        visible = [shares(table, OBJECT, scale=s, shape=shape, orientation=orientation) > 0.1 for s in range(8)]
+        pixels = [int(np.count_nonzero(mask)) for mask in visible]
+        assert all(small < large for small, large in itertools.pairwise(pixels))
+        assert 2.2 < pixels[7] / pixels[0] < 3.6  # (1.25 / .75)² = 2.8, and larger things are nearer
+        for mask in visible:
+            lines, columns = np.nonzero(mask)
+            assert 48 < lines.max() < 62
+            assert 29 < columns.mean() < 34
 
 
 def test_orientation_moves_the_corner_from_the_right_over_the_middle_to_the_left(table: NDArray[np.uint8]) -> None:
@@ -149,50 +123,16 @@ def test_orientation_moves_the_corner_from_the_right_over_the_middle_to_the_left
     assert len(dark_columns(7)) == 0
 
 
-@pytest.mark.parametrize("orientation", range(15))
-def test_mirrored_orientations_have_mirrored_rooms_but_not_mirrored_shadows(
-    table: NDArray[np.uint8], orientation: int
-) -> None:
-    """Sky above wall, but for the wall's position and the half pixel by which the centre is off; the light is fixed."""
-    sky = shares(table, SKY_PAINT, scale=0, orientation=orientation)
-    mirrored = shares(table, SKY_PAINT, scale=0, orientation=14 - orientation)[:, ::-1]
-    assert np.abs(sky - mirrored).mean() < 0.015
-    floor = shares(table, FLOOR, orientation=orientation)
-    assert (floor[50:56, 40:48] < 0.5).sum() > (floor[50:56, 16:24] < 0.5).sum()
-
-
-def test_a_sphere_is_the_same_from_all_sides_but_for_its_light(table: NDArray[np.uint8]) -> None:
-    masks = [shares(table, OBJECT, orientation=orientation) > 0.1 for orientation in range(15)]
-    assert all(np.count_nonzero(mask ^ masks[7]) < 25 for mask in masks)
-
-
-def test_neighbours_on_the_grid_are_distinct(table: NDArray[np.uint8]) -> None:
-    for factor in range(6):
-        classes = random_classes(200, seed=10 + factor)
-        classes[:, factor] = np.minimum(classes[:, factor], GRID.sizes[factor] - 2)
-        neighbours = classes.copy()
-        neighbours[:, factor] += 1
-        different = (render(classes, table) != render(neighbours, table)).any(1).sum((1, 2))
-        assert different.min() >= 20
-
-
-def test_all_geometries_are_distinct(table: NDArray[np.uint8]) -> None:
-    assert len({geometry.tobytes() for geometry in table}) == 480
-
-
-@pytest.mark.parametrize("factor", range(6))
-@pytest.mark.parametrize("side", ["below", "above"])
-def test_classes_outside_the_grid_are_an_error(table: NDArray[np.uint8], factor: int, side: str) -> None:
-    classes = np.zeros((2, 6), np.int64)
-    classes[1, factor] = -1 if side == "below" else GRID.sizes[factor]
-    with pytest.raises(ValueError, match=r"`classes` must lie in \[0, \(10, 10, 10, 8, 4, 15\)\), got"):
-        render(classes, table)
-
-
-@pytest.mark.parametrize("shape", [(6,), (3, 7), (3, 5), (2, 6, 1)])
-def test_classes_of_another_shape_are_an_error(table: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"`classes` must have shape \(n, 6\), got \("):
-        render(np.zeros(shape, np.int64), table)
+def test_classes_outside_the_grid_are_an_error(table: NDArray[np.uint8]) -> None:
+    for factor, size in enumerate(GRID.sizes):
+        for outside in (-1, size):
+            classes = np.zeros((2, 6), np.int64)
+            classes[1, factor] = outside
+            with pytest.raises(ValueError, match=r"`classes` must lie in \[0, \(10, 10, 10, 8, 4, 15\)\), got"):
+                render(classes, table)
+    for shape in ((6,), (3, 7), (2, 6, 1)):
+        with pytest.raises(ValueError, match=r"`classes` must have shape \(n, 6\), got \("):
+            render(np.zeros(shape, np.int64), table)
 
 
 def real_samples() -> tuple[NDArray[np.int64], NDArray[np.int64]]:

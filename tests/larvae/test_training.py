@@ -19,7 +19,7 @@ from larvae.config import DEFAULT_GAMMA_TC, REGULARISERS, MemberConfig
 from larvae.datasets import Dataset, labelled_indices
 from larvae.errors import NonFiniteLossError
 from larvae.networks import Architecture, VariationalAutoencoder, initialise
-from larvae.objectives import Batch, Noise, larvae_objective
+from larvae.objectives import Batch, Noise
 from larvae.streams import Stream, generator
 from larvae.training import Trainer
 
@@ -125,179 +125,97 @@ def test_without_tau_training_is_the_baseline_bit_for_bit(dataset: Dataset, regu
     gamma_tc = DEFAULT_GAMMA_TC[regulariser]
     config = dataclasses.replace(TINY, tau=0, alpha=alpha, regulariser=regulariser, gamma_tc=gamma_tc)
     trainer = Trainer(config, dataset)
-    parameters, loss = train_independently(config, trainer, 5)
-    assert trainer.train(5)["loss"] == pytest.approx(loss, rel=1e-5)
+    parameters, loss = train_independently(config, trainer, 3)
+    assert trainer.train(3)["loss"] == pytest.approx(loss, rel=1e-5)
     assert_equal_bits(parameters_of(trainer), parameters)
 
 
-@pytest.mark.parametrize("regulariser", REGULARISERS)
-def test_label_replacement_of_weight_zero_is_the_baseline_bit_for_bit(dataset: Dataset, regulariser: str) -> None:
-    """So leaving the term out at τ = 0 saves time and changes nothing."""
-    config = dataclasses.replace(TINY, tau=0, regulariser=regulariser)
-    trainer = Trainer(config, dataset)
-    assert not trainer.structure.terms.replaces_labels
-    model = initialise(trainer.structure.architecture, config.seed)
-    optimisers = [
-        torch.optim.Adam([*model.encoder.parameters(), *model.decoder.parameters()], lr=1e-4, fused=True),
-        *(
-            torch.optim.Adam(model.discriminator.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=True)
-            for _ in range(regulariser == "factor_vae")
-        ),
-    ]
-    terms = trainer.structure.terms._replace(replaces_labels=True)
-    for iteration in range(5):
-        values = larvae_objective(model, *trainer.inputs(iteration), trainer.weights, terms)
-        assert values["label_replacement_loss"] > 0
-        model.zero_grad()
-        (values["loss"] + values.get("discriminator_loss", 0)).backward()
-        for optimiser in optimisers:
-            optimiser.step()
-    trainer.train(5)
-    assert_equal_bits(parameters_of(trainer), dict(model.named_parameters()))
-
-
-@pytest.mark.parametrize("regulariser", ["beta_vae", "beta_tcvae"])
-def test_labels_of_weight_zero_are_unsupervised_learning(dataset: Dataset, regulariser: str) -> None:
-    """Not bit for bit: with labels, images of both batches are encoded in one go, which rounds otherwise."""
-    config = dataclasses.replace(TINY, tau=0, alpha=0, regulariser=regulariser)
-    supervised = Trainer(dataclasses.replace(config, alpha=1.0), dataset)
-    supervised.weights = supervised.weights._replace(alpha=torch.tensor(0.0))
-    unsupervised = Trainer(config, dataset)
-    weighed, without = supervised.train(3), unsupervised.train(3)
-    assert set(weighed) - set(without) == {"label_loss"}
-    assert {name: weighed[name] for name in without} == pytest.approx(without, rel=1e-3)
-
-
-def test_training_without_tau_reports_no_label_replacement(dataset: Dataset) -> None:
-    baseline = Trainer(dataclasses.replace(TINY, tau=0), dataset).train(1)
-    larvae = Trainer(TINY, dataset).train(1)
-    assert set(baseline) == {"loss", "reconstruction", "kl", "label_loss", "total_correlation"}
-    assert set(larvae) - set(baseline) == {"label_replacement_loss", "replacement_reconstruction", "replacement_kl"}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"tau": 0.5},
-        {"tau": 0},
-        {"gamma_tc": 3.0},
-        {"alpha": 63.0},
-        {"learning_rate": 2e-4},
-        {"batch_size": 3},
-        {"label_rate": 0.002},
-        {"regulariser": "beta_vae"},
-        {"regulariser": "factor_vae"},
-        {"density_estimator": "minibatch_stratified"},
-        {"likelihood": "bernoulli"},
-        {"pixel_mean": "sigmoid"},
-        {"pixel_variance": 0.4},
-        {"instance_norm": False},
-        {"z_dim": 4},
-        {"observed_factors": ("shape", "scale")},
-    ],
-    ids=str,
+CHANGES: tuple[dict[str, Any], ...] = (
+    *({"seed": 1}, {"tau": 0.5}, {"tau": 0}, {"gamma_tc": 3.0}, {"alpha": 63.0}, {"learning_rate": 2e-4}),
+    *({"batch_size": 3}, {"label_rate": 0.002}, {"regulariser": "beta_vae"}, {"regulariser": "factor_vae"}),
+    *({"density_estimator": "minibatch_stratified"}, {"likelihood": "bernoulli"}, {"pixel_mean": "sigmoid"}),
+    *({"pixel_variance": 0.4}, {"instance_norm": False}, {"z_dim": 4}, {"observed_factors": ("shape", "scale")}),
+    {"held_out": 0.1},
 )
-def test_every_hyperparameter_reaches_the_parameters(dataset: Dataset, change: dict[str, Any]) -> None:
+
+
+def test_every_hyperparameter_reaches_the_parameters(dataset: Dataset) -> None:
     """Members of one structure share a compiled objective, which must hold none of their weights."""
     ours = trained(TINY, dataset, 2)
-    others = trained(dataclasses.replace(TINY, **change), dataset, 2)
-    assert any(name not in others or not torch.equal(ours[name], others[name]) for name in ours)
-
-
-def test_whole_numbers_train_as_floats(dataset: Dataset) -> None:
-    whole = dataclasses.replace(TINY, tau=2, gamma_tc=3, alpha=10)
-    floats = dataclasses.replace(TINY, tau=2.0, gamma_tc=3.0, alpha=10.0)
-    assert_equal_bits(trained(whole, dataset, 2), trained(floats, dataset, 2))
-
-
-def test_training_without_a_nuisance(dataset: Dataset) -> None:
-    trainer = Trainer(dataclasses.replace(TINY, z_dim=0), dataset)
-    assert trainer.train(2)["replacement_kl"] == 0
-    assert trainer.posterior_means(np.arange(3)).shape == (3, NUM_FACTORS)
+    for change in CHANGES:
+        others = trained(dataclasses.replace(TINY, **change), dataset, 2)
+        assert any(name not in others or not torch.equal(ours[name], others[name]) for name in ours), change
+    named = {name for change in CHANGES for name in change} | {"dataset", "replacement_likelihood"}
+    assert named == {field.name for field in dataclasses.fields(MemberConfig)}
 
 
 def test_training_lowers_the_loss(dataset: Dataset) -> None:
     trainer = Trainer(dataclasses.replace(TINY, learning_rate=1e-3), dataset)
     first = trainer.train(3)
-    trainer.train(30)
+    trainer.train(15)
     last = trainer.train(3)
-    assert last["loss"] < 0.7 * first["loss"]
-    assert last["reconstruction"] < 0.7 * first["reconstruction"]
+    assert last["loss"] < 0.8 * first["loss"]
+    assert last["reconstruction"] < 0.8 * first["reconstruction"]
 
 
-def test_reported_losses_are_means_over_the_iterations(dataset: Dataset) -> None:
-    one_by_one = Trainer(TINY, dataset)
+def test_reported_losses_are_means_over_the_iterations_since_the_last_report(dataset: Dataset) -> None:
+    one_by_one, at_once = Trainer(TINY, dataset), Trainer(TINY, dataset)
+    assert at_once.take_means() == {}
     singles = [one_by_one.train(1) for _ in range(3)]
-    at_once = Trainer(TINY, dataset)
-    means = at_once.train(3)
+    assert at_once.train(1) == singles[0]
+    assert at_once.take_means() == {}
+    means = at_once.train(2)
     assert at_once.iteration == one_by_one.iteration == 3
     assert_equal_bits(parameters_of(at_once), parameters_of(one_by_one))
     for name, mean in means.items():
-        assert mean == pytest.approx(np.mean([single[name] for single in singles]), rel=1e-5)
+        assert mean == pytest.approx(np.mean([single[name] for single in singles[1:]]), rel=1e-5)
 
 
-def test_members_of_one_process_do_not_touch_each_other(dataset: Dataset) -> None:
+def test_members_of_one_process_do_not_touch_each_other_nor_the_global_stream(dataset: Dataset) -> None:
     configs = [TINY, dataclasses.replace(TINY, seed=1, tau=3.0)]
-    alone = [trained(config, dataset, 4) for config in configs]
-    trainers = [Trainer(config, dataset) for config in configs]
-    for _ in range(2):
-        for trainer in trainers:
-            trainer.train(2)
+    alone = [trained(config, dataset, 2) for config in configs]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)
+        before = torch.random.get_rng_state()
+        trainers = [Trainer(config, dataset) for config in configs]
+        for _ in range(2):
+            for trainer in trainers:
+                trainer.train(1)
+                trainer.posterior_means(np.arange(3))
+        assert torch.equal(torch.random.get_rng_state(), before)
     for trainer, expected in zip(trainers, alone, strict=True):
         assert_equal_bits(parameters_of(trainer), expected)
 
 
-def test_global_random_stream_plays_no_part(dataset: Dataset) -> None:
-    expected = trained(TINY, dataset, 2)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(12345)
-        before = torch.random.get_rng_state()
-        assert_equal_bits(trained(TINY, dataset, 2), expected)
-        assert torch.equal(torch.random.get_rng_state(), before)
-
-
-# What an iteration sees
-
-
-def test_inputs_are_images_with_their_labels(dataset: Dataset) -> None:
-    trainer = Trainer(TINY, dataset)
-    batch, noise = trainer.inputs(0)
-    assert batch.images.shape == batch.labelled_images.shape == (4, 1, 64, 64)
-    assert batch.images.dtype == batch.labels.dtype == torch.float32
-    assert noise.latents.shape == (4, 10)
-    assert noise.labelled_nuisance.shape == (4, 5)
-    labelled = labelled_indices(dataset.num_images, TINY.label_rate, TINY.seed)
-    labels = dataset.factors.standardise(dataset.classes(labelled))
-    for image, label in zip(batch.labelled_images, batch.labels, strict=True):
-        matching = labelled[np.all(labels == label.numpy(), axis=1)]
-        assert len(matching) == 1
-        assert np.array_equal(dataset.images(matching)[0], image.numpy())
+# Inputs
 
 
 def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -> None:
     """A stream used twice would tie the labelled batch, or its noise, to the batch of all data."""
-    trainer = Trainer(TINY, dataset)
+    trainer = Trainer(FACTOR_VAE, dataset)
     batch, noise = trainer.inputs(3)
-    indices = generator(TINY.seed, Stream.BATCH, 3).integers(dataset.num_images, size=4)
-    among_labelled = generator(TINY.seed, Stream.LABELLED_BATCH, 3).integers(len(trainer.labelled), size=4)
-    labelled = trainer.labelled[among_labelled]
-    latents = generator(TINY.seed, Stream.LATENT_NOISE, 3).standard_normal((4, 10), np.float32)
-    nuisance = generator(TINY.seed, Stream.LABELLED_LATENT_NOISE, 3).standard_normal((4, 5), np.float32)
-    assert np.array_equal(batch.images.numpy(), dataset.images(indices))
-    assert np.array_equal(batch.labelled_images.numpy(), dataset.images(labelled))
-    assert np.array_equal(noise.latents.numpy(), latents)
-    assert np.array_equal(noise.labelled_nuisance.numpy(), nuisance)
 
+    def drawn(stream: Stream, count: int) -> Any:
+        return generator(TINY.seed, stream, 3).integers(count, size=4)
 
-def test_factor_vae_s_inputs_come_from_streams_of_their_own(dataset: Dataset) -> None:
-    batch, noise = Trainer(FACTOR_VAE, dataset).inputs(3)
-    second = generator(TINY.seed, Stream.SECOND_BATCH, 3).integers(dataset.num_images, size=4)
-    second_latents = generator(TINY.seed, Stream.SECOND_LATENT_NOISE, 3).standard_normal((4, 10), np.float32)
-    assert np.array_equal(batch.second_images.numpy(), dataset.images(second))
-    assert np.array_equal(noise.second_latents.numpy(), second_latents)
-    assert not torch.equal(batch.second_images, batch.images)
-    assert not torch.equal(noise.second_latents, noise.latents)
+    def normal(stream: Stream, dimensions: int) -> Any:
+        return generator(TINY.seed, stream, 3).standard_normal((4, dimensions), np.float32)
+
+    assert np.array_equal(trainer.labelled, labelled_indices(dataset.num_images, TINY.label_rate, TINY.seed))
+    labelled = trainer.labelled[drawn(Stream.LABELLED_BATCH, len(trainer.labelled))]
+    labels = dataset.factors.standardise(dataset.classes(labelled))
+    expected = Batch(
+        dataset.images(drawn(Stream.BATCH, dataset.num_images)),
+        dataset.images(labelled),
+        labels,
+        dataset.images(drawn(Stream.SECOND_BATCH, dataset.num_images)),
+    )
+    for ours, theirs in zip(batch, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert np.array_equal(ours.numpy(), theirs)
+    assert np.array_equal(noise.latents.numpy(), normal(Stream.LATENT_NOISE, 10))
+    assert np.array_equal(noise.labelled_nuisance.numpy(), normal(Stream.LABELLED_LATENT_NOISE, 5))
+    assert np.array_equal(noise.second_latents.numpy(), normal(Stream.SECOND_LATENT_NOISE, 10))
 
 
 def test_permutations_are_of_each_latent_and_independent(dataset: Dataset) -> None:
@@ -329,25 +247,6 @@ def test_inputs_are_no_more_than_the_objective_needs(dataset: Dataset) -> None:
     assert given(dataclasses.replace(FACTOR_VAE, gamma_tc=0)) == {"images", "latents"} | labelled
 
 
-def assert_same_inputs(ours: tuple[Batch, Noise], theirs: tuple[Batch, Noise]) -> None:
-    """Equal where both have a part."""
-    pairs = [pair for a, b in zip(ours, theirs, strict=True) for pair in zip(a, b, strict=True) if None not in pair]
-    assert len(pairs) >= 2
-    assert all(torch.equal(*pair) for pair in pairs)
-
-
-def test_inputs_depend_on_seed_and_iteration_alone(dataset: Dataset) -> None:
-    trainer = Trainer(TINY, dataset)
-    first = trainer.inputs(7)
-    trainer.train(1)
-    others = [dataclasses.replace(TINY, tau=0, alpha=1.0, learning_rate=0.1), FACTOR_VAE]
-    others.append(dataclasses.replace(TINY, tau=0, alpha=0))
-    for again in (trainer, *(Trainer(config, dataset) for config in others)):
-        assert_same_inputs(again.inputs(7), first)
-    following = trainer.inputs(8)[1].latents
-    assert not torch.equal(following, trainer.inputs(7)[1].latents)
-
-
 # Posterior means
 
 
@@ -365,14 +264,6 @@ def test_posterior_means_do_not_depend_on_how_images_are_grouped(
         assert np.abs(trainer.posterior_means(indices) - expected).max() < 1e-5
 
 
-def test_looking_at_posterior_means_does_not_change_training(dataset: Dataset) -> None:
-    trainer = Trainer(TINY, dataset)
-    trainer.train(2)
-    trainer.posterior_means(np.arange(10))
-    trainer.train(2)
-    assert_equal_bits(parameters_of(trainer), trained(TINY, dataset, 4))
-
-
 # Save and restore
 
 
@@ -383,49 +274,21 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize(
-    ("config", "carry", "saved_after"),
-    [
-        (TINY, copy.deepcopy, 0),
-        (TINY, copy.deepcopy, 3),
-        (TINY, through_a_file, 0),
-        (TINY, through_a_file, 3),
-        (FACTOR_VAE, through_a_file, 3),
-        (dataclasses.replace(TINY, tau=0, alpha=0), through_a_file, 3),
-    ],
-    ids=["memory 0", "memory 3", "file 0", "file 3", "FactorVAE", "unsupervised"],
-)
-def test_restored_training_goes_on_bit_for_bit(
-    dataset: Dataset, config: MemberConfig, carry: Any, saved_after: int
-) -> None:
-    uninterrupted = Trainer(config, dataset)
-    uninterrupted.train(saved_after)
+@pytest.mark.parametrize("carry", [copy.deepcopy, through_a_file], ids=["memory", "file"])
+@pytest.mark.parametrize("config", [TINY, FACTOR_VAE], ids=["β-TCVAE", "FactorVAE"])
+def test_restored_training_goes_on_bit_for_bit(dataset: Dataset, config: MemberConfig, carry: Any) -> None:
+    """Saved between two reports: the means of the next one begin before."""
+    uninterrupted, restored = Trainer(config, dataset), Trainer(config, dataset)
+    uninterrupted.train(1)
+    uninterrupted.step()
     state = carry(uninterrupted.state_dict())
-    expected_losses = uninterrupted.train(3)
-    restored = Trainer(config, dataset)
+    expected_losses = uninterrupted.train(1)
     restored.step()  # whatever it was before must not matter
     restored.load_state_dict(state)
-    assert restored.iteration == saved_after
-    assert restored.train(3) == expected_losses
-    assert restored.iteration == saved_after + 3
+    assert restored.iteration == 2
+    assert restored.train(1) == expected_losses
+    assert restored.iteration == 3
     assert_equal_bits(parameters_of(restored), parameters_of(uninterrupted))
-
-
-def test_state_holds_the_discriminator_and_its_optimiser(dataset: Dataset) -> None:
-    trainer = Trainer(FACTOR_VAE, dataset)
-    trainer.train(1)
-    state = trainer.state_dict()
-    assert state["optimisers"].keys() == {"model", "discriminator"}
-    names = [name for name in state["model"] if name.startswith("discriminator.")]
-    assert len(names) == 2 * 7
-    moments = state["optimisers"]["discriminator"]["state"]
-    assert len(moments) == len(names)
-    assert all(moment["exp_avg"].any() for moment in moments.values())
-    group = state["optimisers"]["discriminator"]["param_groups"][0]
-    assert (group["lr"], group["betas"]) == (1e-4, (0.5, 0.9))
-    model_group = state["optimisers"]["model"]["param_groups"][0]
-    assert (model_group["lr"], model_group["betas"]) == (FACTOR_VAE.learning_rate, (0.9, 0.999))
-    assert Trainer(TINY, dataset).state_dict()["optimisers"].keys() == {"model"}
 
 
 def test_discriminator_s_learning_rate_is_its_own(dataset: Dataset) -> None:
@@ -438,74 +301,38 @@ def test_discriminator_s_learning_rate_is_its_own(dataset: Dataset) -> None:
         assert move == pytest.approx(1e-4 if name.startswith("discriminator.") else 1e-2, rel=0.05), name
 
 
-def test_means_go_on_from_a_state_saved_between_them(dataset: Dataset) -> None:
-    expected = Trainer(TINY, dataset).train(3)
-    interrupted = Trainer(TINY, dataset)
-    for _ in range(2):
-        interrupted.step()
-    state = through_a_file(interrupted.state_dict())
-    restored = Trainer(TINY, dataset)
-    restored.load_state_dict(state)
-    restored.step()
-    assert restored.take_means() == expected
-
-
-def test_means_are_of_the_steps_since_they_were_last_taken(dataset: Dataset) -> None:
-    trainer, other = Trainer(TINY, dataset), Trainer(TINY, dataset)
-    assert trainer.take_means() == {}
-    trainer.train(2)
-    assert trainer.take_means() == {}
-    other.train(2)
-    assert trainer.train(1) == other.train(1)
-
-
 # Losses that are not finite
 
 
 def test_loss_that_is_not_finite_names_its_terms(dataset: Dataset) -> None:
-    trainer = Trainer(TINY, dataset)
+    trainer, infinite = Trainer(TINY, dataset), Trainer(TINY, dataset)
     with torch.no_grad():
         trainer.model.decoder[0].weight.fill_(math.nan)
+        infinite.model.decoder[-1].bias.fill_(-math.inf)
     with pytest.raises(NonFiniteLossError) as caught:
         trainer.train(1)
     named, _, rest = str(caught.value).partition(" not finite ")
     broken = {"loss", "reconstruction", "replacement_reconstruction", "label_replacement_loss"}
     assert set(named.split(", ")) == broken  # the encoder's own terms are still sound
     assert rest == "within 1 iterations to 1"
-
-
-def test_loss_that_is_infinite_is_found(dataset: Dataset) -> None:
-    trainer = Trainer(TINY, dataset)
-    with torch.no_grad():
-        trainer.model.decoder[-1].bias.fill_(-math.inf)
     with pytest.raises(NonFiniteLossError, match="reconstruction"):
-        trainer.train(1)
-
-
-def test_diverging_training_is_found_within_the_iterations(dataset: Dataset) -> None:
-    """One step of 1e38 leaves nothing finite, whatever came before it in the same mean."""
-    trainer = Trainer(dataclasses.replace(TINY, learning_rate=1e38), dataset)
-    with pytest.raises(NonFiniteLossError, match="within 3 iterations to 3"):
-        trainer.train(3)
+        infinite.train(1)
 
 
 # Variants
 
 
-@pytest.mark.parametrize("regulariser", REGULARISERS)
-def test_without_gamma_there_is_no_regulariser_to_compute(dataset: Dataset, regulariser: str) -> None:
+def test_without_gamma_there_is_no_regulariser_to_compute(dataset: Dataset) -> None:
     """The generic case of Section 4, the same for all three."""
-    trainer = Trainer(dataclasses.replace(TINY, regulariser=regulariser, gamma_tc=0), dataset)
-    assert trainer.structure.terms.regulariser == "none"
-    assert not hasattr(trainer.model, "discriminator")
-    assert trainer.optimisers.keys() == {"model"}
-    terms = trainer.train(2)
-    assert not {"total_correlation", "discriminator_loss"} & terms.keys()
-    expected = terms["reconstruction"] + terms["kl"] + terms["label_loss"] + terms["label_replacement_loss"]
-    assert terms["loss"] == pytest.approx(expected, rel=1e-5)
-    other = Trainer(dataclasses.replace(TINY, gamma_tc=0), dataset)
-    other.train(2)
-    assert_equal_bits(parameters_of(trainer), parameters_of(other))
+    trainers = [Trainer(dataclasses.replace(TINY, regulariser=name, gamma_tc=0), dataset) for name in REGULARISERS]
+    for trainer in trainers:
+        assert trainer.structure.terms.regulariser == "none"
+        assert trainer.optimisers.keys() == {"model"}
+        terms = trainer.train(1)
+        assert not {"total_correlation", "discriminator_loss"} & terms.keys()
+        expected = terms["reconstruction"] + terms["kl"] + terms["label_loss"] + terms["label_replacement_loss"]
+        assert terms["loss"] == pytest.approx(expected, rel=1e-5)
+        assert_equal_bits(parameters_of(trainer), parameters_of(trainers[0]))
 
 
 OBSERVED = dataclasses.replace(TINY, observed_factors=("position_x", "shape"))
@@ -515,44 +342,16 @@ OBSERVED = dataclasses.replace(TINY, observed_factors=("position_x", "shape"))
 def test_labels_are_those_of_the_observed_factors_only(dataset: Dataset, z_dim: int) -> None:
     trainer = Trainer(dataclasses.replace(OBSERVED, z_dim=z_dim), dataset)
     assert trainer.num_latents == 2 + z_dim
-    assert trainer.labels.names == ("shape", "position_x")
-    assert trainer.labels.sizes == (3, 32)
+    assert (trainer.labels.names, trainer.labels.sizes) == (("shape", "position_x"), (3, 32))
     indices = np.random.default_rng(0).integers(dataset.num_images, size=50)
     classes = dataset.factors.classes(indices)
     assert np.array_equal(trainer.label_classes(indices), classes[:, [0, 3]])
     assert np.array_equal(trainer.labels_of(indices), dataset.factors.standardise(classes)[:, [0, 3]])
     batch, noise = trainer.inputs(0)
     assert batch.labels.shape == (4, 2)
-    assert noise.latents.shape == (4, 2 + z_dim)
-    assert noise.labelled_nuisance.shape == (4, z_dim)
-    assert trainer.posterior_means(indices).shape == (50, 2 + z_dim)
-
-
-def test_labelled_images_are_the_same_whatever_is_observed(dataset: Dataset) -> None:
-    some, all_of_them = Trainer(OBSERVED, dataset), Trainer(TINY, dataset)
-    assert np.array_equal(some.labelled, all_of_them.labelled)
-    ours, theirs = some.inputs(2)[0], all_of_them.inputs(2)[0]
-    assert torch.equal(ours.labelled_images, theirs.labelled_images)
-    assert torch.equal(ours.labels, theirs.labels[:, [0, 3]])
-
-
-def test_observed_labels_are_learned(dataset: Dataset) -> None:
-    config = dataclasses.replace(OBSERVED, tau=0, learning_rate=1e-3, batch_size=16)
-    trainer = Trainer(config, dataset)
-    first = trainer.train(3)["label_loss"]
-    trainer.train(60)
-    assert trainer.train(10)["label_loss"] < 0.8 * first
-
-
-@pytest.mark.parametrize("regulariser", REGULARISERS)
-def test_training_without_norms(dataset: Dataset, regulariser: str) -> None:
-    trainer = Trainer(dataclasses.replace(TINY, regulariser=regulariser, instance_norm=False), dataset)
-    before = parameters_of(trainer)
-    assert {"encoder.0.bias", "decoder.5.bias"} <= before.keys()
-    terms = trainer.train(2)
-    assert all(math.isfinite(term) for term in terms.values())
-    after = parameters_of(trainer)
-    assert [name for name in before if torch.equal(before[name], after[name])] == []
+    assert (noise.latents.shape, noise.labelled_nuisance.shape) == ((4, 2 + z_dim), (4, z_dim))
+    assert trainer.posterior_means(indices[:5]).shape == (5, 2 + z_dim)
+    assert (trainer.train(1)["replacement_kl"] == 0) == (z_dim == 0)
 
 
 @pytest.mark.parametrize("change", [{}, {"pixel_mean": "sigmoid"}, {"likelihood": "bernoulli"}], ids=str)

@@ -55,6 +55,7 @@ def test_a_sweep_does_not_go_on_with_an_old_study(
     assert refusal(code, capsys) == f"{where} {IN_FORMAT_1}: give another --study"
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_sweep_does_not_add_to_an_old_experiment(
     tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

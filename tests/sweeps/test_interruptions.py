@@ -41,6 +41,7 @@ def leave_checkpoint(folder: Path, config: MemberConfig, schedule: Schedule, dat
     assert member.checkpoint.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_killed_trials_are_started_again(folder_with_database: Path, dataset: Dataset, alone: Path) -> None:
     """One goes on from a checkpoint that it has, one starts from the beginning."""
@@ -68,6 +69,7 @@ def test_killed_trials_are_started_again(folder_with_database: Path, dataset: Da
     assert_as_if_uninterrupted(folder, LONG, dataset, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_killed_and_interrupted_commands_go_on(
     folder_with_database: Path, tmp_path: Path, dataset: Dataset, alone: Path

@@ -1,23 +1,21 @@
-"""The sweep from its command line to results, MLflow and the terminal, on real (tiny) training."""
+"""The sweep from its command line to results, MLflow, logs and the terminal, on real (tiny) training."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
 import shlex
-import shutil
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from larvae.datasets import Dataset
+from sweeps import logs
 from sweeps.study import StudyDirectory
+from sweeps.trial.member_log import MemberLog
+from tests.sweeps import commands
 from tests.sweeps.commands import (
     SCHEDULE,
-    STUDY,
     assert_all_in_mlflow,
     assert_as_if_uninterrupted,
     read_results,
@@ -26,7 +24,11 @@ from tests.sweeps.commands import (
     sweep,
 )
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+NAME = "a b #1?50%[x] :bug:"
+"""Printed as it is, and quoted in commands."""
+SOUND = [f"tau={tau} label_rate=0.01 seed=0" for tau in (0, 1)]
+BROKEN = "tau=1e+38 label_rate=0.01 seed=0"
+SHORT = dataclasses.replace(SCHEDULE, iterations=10)
 
 
 def line_of_table(label: str, output: str) -> str:
@@ -36,107 +38,65 @@ def line_of_table(label: str, output: str) -> str:
     return lines[0]
 
 
-def modification_times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (folder / "results" / STUDY / "members").rglob("*")}
-
-
-def test_a_study_trains_once_and_goes_on_to_a_raised_end(
-    folder_with_database: Path, dataset: Dataset, alone: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_trains_once_and_goes_on_to_a_raised_end_where_one_that_diverges_fails_alone(
+    folder_with_database: Path,
+    dataset: Dataset,
+    alone: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """On shares of GPUs that do not exist: members train where they can."""
     folder = folder_with_database
-    grid = ("--taus", "0", "1", "--label-rates", "0.01", "0.02", "--gpus-per-trial", "0")
-    labels = [f"tau={tau} label_rate={rate} seed=0" for tau in (0, 1) for rate in (0.01, 0.02)]
+    monkeypatch.setattr(commands, "STUDY", NAME)
+    directory = StudyDirectory(folder / "results" / NAME)
+    flags = ("--study", NAME, "--gpus-per-trial", "0.5", "--members-per-trial", "1", "--taus", "0", "1")
 
-    assert sweep(folder, *grid) == 0
+    assert sweep(folder, *flags, schedule=SHORT) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert statuses(folder) == dict.fromkeys([STUDY, *labels], "FINISHED")
-    assert not StudyDirectory(folder / "results" / STUDY).is_unfinished
+    assert f"Study {NAME}: 2 members × 10 iterations; 2 at once, 1 CPU and 0.5 GPU each" in printed.out
+    assert f"results in {directory.path}\n" in printed.out
+    assert statuses(folder) == dict.fromkeys([NAME, *SOUND], "FINISHED")
+    assert not directory.is_unfinished
     first = read_results(folder)
-    assert first.keys() == set(labels)
+    assert first.keys() == set(SOUND)
     for label, result in first.items():
-        assert [row["iteration"] for row in result["history"]] == [5, 10, 15, 20]
+        assert [row["iteration"] for row in result["history"]] == [5, 10]
         last = result["history"][-1]
-        assert line_of_table(label, printed.out).split()[:4] == [
-            "finished",
-            *(f"{last[metric]:.3f}" for metric in ("mig", "mig_y", "l2")),
-        ]
+        numbers = [f"{last[metric]:.3f}" for metric in ("mig", "mig_y", "l2")]
+        assert line_of_table(label, printed.out).split()[:4] == ["finished", *numbers]
     assert_all_in_mlflow(folder)
 
-    before = modification_times(folder)
-    assert sweep(folder, *grid) == 0
-    assert modification_times(folder) == before
+    files = {path: path.stat().st_mtime_ns for path in (directory.path / "members").rglob("*")}
+    assert sweep(folder, *flags, schedule=SHORT) == 0
+    assert {path: path.stat().st_mtime_ns for path in (directory.path / "members").rglob("*")} == files
+    assert "2 of them finished before" in capsys.readouterr().out
+
+    assert sweep(folder, *flags, "1e38") == 1
     printed = capsys.readouterr()
-    assert "4 of them finished before" in printed.out
-    assert all(line_of_table(label, printed.out).startswith("finished") for label in labels)
-    assert statuses(folder) == dict.fromkeys([STUDY, *labels], "FINISHED")
-
-    raised = dataclasses.replace(SCHEDULE, iterations=30)
-    assert sweep(folder, *grid, schedule=raised) == 0
-    for label, result in read_results(folder).items():
-        assert result["history"][:4] == first[label]["history"]  # to the second: they were not trained again
-        assert [row["iteration"] for row in result["history"]] == [5, 10, 15, 20, 25, 30]
-    assert_as_if_uninterrupted(folder, raised, dataset, alone)
-    assert_all_in_mlflow(folder)
-    assert statuses(folder) == dict.fromkeys([STUDY, *labels], "FINISHED")
-
-
-class Ended(NamedTuple):
-    """A sweep of τ = 0 and of one so large that its loss is infinite, on shares of GPUs that do not exist."""
-
-    folder: Path
-    code: int
-    output: str
-    errors: str
-
-
-@pytest.fixture(scope="module")
-def diverged(ray_session: None, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    folder = tmp_path_factory.mktemp("diverged")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
-        code = sweep(folder, "--taus", "0", "1e38")
-    return Ended(folder, code, output.getvalue(), errors.getvalue())
-
-
-SOUND, BROKEN = "tau=0 label_rate=0.01 seed=0", "tau=1e+38 label_rate=0.01 seed=0"
-
-
-def test_a_member_that_diverges_fails_alone(diverged: Ended) -> None:
-    results = read_results(diverged.folder)
-    assert results.keys() == {SOUND, BROKEN}
-    assert (results[SOUND]["status"], results[SOUND]["history"][-1]["iteration"]) == ("finished", 20)
-    assert results[BROKEN]["status"] == "failed"
+    results = read_results(folder)
     reason = results[BROKEN]["reason"]
     assert re.fullmatch(r"NonFiniteLossError: .*\bloss\b.* not finite within 5 iterations to 5", reason)
-    assert "Traceback" in results[BROKEN]["traceback"]
-    runs = read_runs(diverged.folder)
-    assert {name: run.status for name, run in runs.items()} == {STUDY: "FAILED", SOUND: "FINISHED", BROKEN: "FAILED"}
-    assert runs[BROKEN].tags["larvae.reason"] == reason
-    assert diverged.code == 1
-    directory = StudyDirectory(diverged.folder / "results" / STUDY)
+    assert printed.err == f"error: member {BROKEN} failed: {reason}\n"
+    assert line_of_table(BROKEN, printed.out).startswith("failed")
+    told = re.findall(r"^(?:Figure|Label traversals|What happened): (.+)$", printed.out, re.MULTILINE)
+    assert [words[words.index("--study") + 1] for words in map(shlex.split, told)] == [NAME] * 3
+    assert statuses(folder) == {NAME: "FAILED", BROKEN: "FAILED"} | dict.fromkeys(SOUND, "FINISHED")
+    assert read_runs(folder)[BROKEN].tags["larvae.reason"] == reason
     assert directory.is_unfinished
     assert (directory.read_record() or {})["preset"] == "quick"
-    assert diverged.errors == f"error: member {BROKEN} failed: {reason}\n"
-    assert line_of_table(SOUND, diverged.output).startswith("finished")
-    assert line_of_table(BROKEN, diverged.output).startswith("failed")
-
-
-def test_trials_take_shares_of_gpus_and_train_where_they_can(diverged: Ended) -> None:
-    assert "2 at once, 1 CPU and 0.167 GPU each" in diverged.output
-    environment = read_results(diverged.folder)[SOUND]["environment"]
-    assert (environment["compiled"], environment["torch"] != "") == (False, True)
-
-
-def test_a_studys_name_is_printed_as_it_is_and_quoted_in_commands(
-    folder_with_database: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = "a b #1?50%[x] :bug:"
-    assert sweep(folder_with_database, "--study", study, "--taus", "1e38", "--gpus-per-trial", "0") == 1
-    printed = capsys.readouterr().out
-    assert f"Study {study}: 1 members" in printed
-    assert f"results in {folder_with_database / 'results' / study}\n" in printed
-    commands = re.findall(r"^(?:Figure|Label traversals|What happened): (.+)$", printed, re.MULTILINE)
-    assert len(commands) == 3
-    for words in map(shlex.split, commands):
-        assert words[words.index("--study") + 1] == study
+    for label in SOUND:  # to the second: they were not trained again
+        assert results[label]["history"][:2] == first[label]["history"]
+    assert_all_in_mlflow(folder)
+    member = next(
+        path for path in (directory.path / "members").iterdir() if '"failed"' in (path / "log.jsonl").read_text()
+    )
+    started, failed = MemberLog(member).read()
+    assert {"host", "pid", "node", "worker", "address", "device", "command", "iteration"} <= started.keys()
+    assert (failed["event"], failed["pid"]) == ("failed", started["pid"])
+    assert logs.run([member.name]) == 1
+    assert reason in capsys.readouterr().out
+    sound = {label: result for label, result in results.items() if label in SOUND}
+    monkeypatch.setattr(commands, "read_results", lambda folder: sound)
+    assert_as_if_uninterrupted(folder, SCHEDULE, dataset, alone)

@@ -32,9 +32,9 @@ STAR: dict[str, Any] = {"marker": "*", "markersize": 5.5, "markeredgewidth": 0, 
 _STAR_DISTANCE = 5.5
 """Points from the end of what is starred to the middle of the star."""
 _STAR_ROOM = 0.14
-"""Of an axis' height: what a star takes beyond its point."""
+"""Share of an axis' height that a star takes beyond its point."""
 _SMALLEST_SHARE = 0.6
-"""Of a row's height: what the data must keep for a reference beyond them to be drawn as a line."""
+"""Share of a row's height that the data must keep for a reference beyond them to be drawn as a line."""
 _ROW_HEIGHT, _FRAME_HEIGHT = 1.25, 0.75  # inches; the frame is legend, titles and the x axis
 
 
@@ -111,7 +111,7 @@ def draw_stars(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparison]) -
 
 
 def figure_notes(rates: LabelRates) -> list[str]:
-    """What is written under the panels: what points and stars are, what was not tested, which members are missing."""
+    """Notes under the panels: what points and stars are, what was not tested, which members are missing."""
     sides = [side for comparison in rates.comparisons for side in (comparison.baseline, comparison.larvae)]
     return [
         points_note(rates.heading, rates.num_seeds, sides),
@@ -138,10 +138,10 @@ def _test_notes(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _position(rates: LabelRates, label_rate: float, index: int) -> float:
-    """Where on the x axis the baseline (index 0) or LaRVAE (1) lies."""
+    """The position of the baseline (index 0) or LaRVAE (1) on the x axis."""
     return rates.label_rates.index(label_rate) + _dodge(rates) * (index - 0.5)
 
 
 def _dodge(rates: LabelRates) -> float:
-    """Between the two curves, in label rates: intervals stand side by side, about as close in panels of any width."""
+    """The shift between curves, in label rates: intervals stand side by side, about as close in panels of any width."""
     return min(0.3, 0.025 * len(rates.label_rates) * len(rates.regularisers)) if rates.num_seeds > 1 else 0.0

@@ -67,7 +67,7 @@ def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
 
 
 def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
-    """What is written under the panels: what the points are, what to think of them, and which members are missing."""
+    """Notes under the panels: what the points are, what to think of them, and which members are missing."""
     first = sensitivities[0]._replace(setting="")
     missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]

@@ -30,7 +30,7 @@ class Model(NamedTuple):
 
 
 class TraversalComparison(NamedTuple):
-    """What a traversal figure shows."""
+    """The content of a traversal figure."""
 
     dataset: str
     reference: int
@@ -39,7 +39,7 @@ class TraversalComparison(NamedTuple):
     """(channels, 64, 64), 0 to 255."""
     models: Sequence[Model]
     training: str = ""
-    """How all models were trained, in words."""
+    """Training that all models have in common, in words."""
 
     @property
     def num_columns(self) -> int:

@@ -37,7 +37,7 @@ class Axis(NamedTuple):
     name: str
     values: Range | Choice
     zero_share: float
-    """Of the axis, at its left: 0 alone lies there, at the end; the range has the rest."""
+    """Share of the axis for a zero, at its left: 0 alone lies there, at the end; the range has the rest."""
 
     @property
     def symbol(self) -> str:
@@ -50,11 +50,11 @@ class Axis(NamedTuple):
 
     @property
     def has_zero(self) -> bool:
-        """Whether 0 is a choice beside a range; it lies at 0."""
+        """True if 0 is a choice beside a range; it lies at 0."""
         return self.zero_share > 0
 
     def position(self, value: float) -> float:
-        """Where a value of MemberConfig lies, in [0, 1]."""
+        """The position of a value of MemberConfig, in [0, 1]."""
         if isinstance(self.values, Choice):
             ordered = sorted(self.values.values)
             return ordered.index(value) / (len(ordered) - 1)
@@ -65,7 +65,7 @@ class Axis(NamedTuple):
         return self.zero_share + (1 - self.zero_share) * share
 
     def positions(self, points: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-        """Where configurations lie, by their searched fields, (len(points),)."""
+        """The positions of configurations, by their searched fields, (len(points),)."""
         return np.array([self.position(point[self.name]) for point in points])
 
     def spread(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ def _multiples(low: float, high: float, multiples: Sequence[int]) -> list[float]
 
 
 def _fit(ticks: Mapping[float, str], room: float, upright: bool) -> bool:
-    """Whether texts have room beside each other on an axis of `room` inches."""
+    """Tell whether texts have room beside each other on an axis of `room` inches."""
     sizes = [_TEXT_HEIGHT if upright else _TEXT_WIDTH * len(text) for text in ticks.values()]
     gaps = [room * (after - before) for before, after in pairwise(ticks)]
     return all(gap >= (one + other) / 2 + _GAP for gap, one, other in zip(gaps, sizes, sizes[1:], strict=False))

@@ -38,12 +38,12 @@ _FAR = 3.0
 
 
 def metric_label(objective: str) -> str:
-    """For example `held-out MIG (higher is better)`."""
+    """The label of an objective, such as `held-out MIG (higher is better)`."""
     return f"held-out {PANELS[objective].label}"
 
 
 def short_label(objective: str) -> str:
-    """For example `held-out MIG`."""
+    """The short label of an objective, such as `held-out MIG`."""
     return metric_label(objective).partition(" (")[0]
 
 

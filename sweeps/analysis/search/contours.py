@@ -1,4 +1,4 @@
-"""What pairs of parameters of a search do to one objective, as the model sees it: numbers to figures."""
+"""Effects of pairs of parameters of a search on one objective, as the model sees them: numbers to figures."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Patch(NamedTuple):
     """The model over stretches of two axes; arrays (len(other_places), len(places))."""
 
     places: Floats
-    """Where to draw it."""
+    """Places at which to draw it."""
     other_places: Floats
     mean: Floats
     distance: Floats
-    """To the nearest finished configuration."""
+    """Distance to the nearest finished configuration."""
 
 
 def contour_figure(search: SearchResult, objective: int, model: Surrogate) -> Figure:
@@ -111,7 +111,7 @@ def _stretches(axis: Axis) -> list[tuple[Floats, Floats]]:
 
 
 def _draw_over_contours(ax: Axes, search: SearchResult, objective: int, axis: Axis, other: Axis) -> None:
-    """Where configurations lie, outlined so that they show on any colour."""
+    """Draw the configurations, outlined so that they show on any colour."""
     best = best_in(search, objective)
     groups = {
         "stopped": with_status(search, "stopped"),

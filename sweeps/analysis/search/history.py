@@ -14,7 +14,7 @@ from sweeps.analysis.search.ranking import SearchResult
 
 
 class End(NamedTuple):
-    """Where a seed finished, or a configuration was stopped."""
+    """The end of a seed that finished, or of a configuration that was stopped."""
 
     configuration: int
     status: str

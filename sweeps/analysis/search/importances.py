@@ -36,7 +36,7 @@ _PARTS = 8
 
 
 class Importance(NamedTuple):
-    """How much of an objective a parameter decides, by one method; a method's importances sum to 1."""
+    """The share of an objective that a parameter decides, by one method; a method's importances sum to 1."""
 
     objective: str
     method: str
@@ -48,7 +48,7 @@ class Importance(NamedTuple):
 
 
 class Importances(NamedTuple):
-    """Of all parameters for all objectives."""
+    """Importances of all parameters for all objectives."""
 
     num_configurations: int
     """Finished ones, on which they rest."""
@@ -188,7 +188,7 @@ def _sampler(search: SearchResult) -> Sampler:
 
 
 def _observation(configuration: ConfigurationResult) -> Observation:
-    """As the search itself sees it; one that was stopped without a value at its rung counts as failed here."""
+    """The observation that the search sees; one stopped without a value at its rung counts as failed here."""
     has_value = bool(configuration.values)
     status = configuration.status if has_value or configuration.status != "stopped" else "failed"
     values = configuration.values if status in ("finished", "stopped") else ()

@@ -1,4 +1,4 @@
-"""What the parameters of a search do to one objective: slices and sensitivities, as figures."""
+"""Effects of the parameters of a search on one objective: slices and sensitivities, as figures."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def sensitivity_figure(search: SearchResult, name: str, objective: int, model: S
 
 
 def sensitivity_notes(search: SearchResult, axes: Sequence[Axis], place: int, has_model: bool) -> list[str]:
-    """What is written under a sensitivity to the parameter at a place: what the lines are, and what they are not."""
+    """Notes under a sensitivity to the parameter at a place: what the lines are, and what they are not."""
     observed = (
         f"{search.heading}. Finished configurations only; ticks at the bottom: where configurations were stopped."
     )

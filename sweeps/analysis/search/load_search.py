@@ -17,11 +17,11 @@ HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
 
 
 class SearchRecord(NamedTuple):
-    """What MLflow holds of an adaptive search."""
+    """The record of an adaptive search in MLflow."""
 
     study: str
     description: dict[str, Any]
-    """Of the tag `larvae.search`: space, sampler, objectives, iterations, rungs, first_seeds, seeds, …"""
+    """Content of the tag `larvae.search`: space, sampler, objectives, iterations, rungs, first_seeds, seeds, …"""
     members: pd.DataFrame
     """Rows of `load_members` with configuration (its number), point (of Optuna's axes, a dictionary), stopped_at
     (iteration of the rung, NaN where it was not stopped) and ended_at (ms, NaN while it trains)."""

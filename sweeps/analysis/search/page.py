@@ -25,14 +25,14 @@ class Picture(NamedTuple):
     """A figure with what a reader needs to know."""
 
     name: str
-    """Of its files, without their endings."""
+    """Name of its files, without their endings."""
     title: str
     help: str
-    """How to read it, in a sentence or two."""
+    """Advice on reading it, in a sentence or two."""
     figure: Figure | None
     """None where the search has too little for it."""
     missing: str = ""
-    """Why there is none."""
+    """Reason why there is no figure."""
 
 
 def pictures(record: SearchRecord, search: SearchResult) -> Iterator[Picture]:
@@ -110,7 +110,7 @@ def _pareto(search: SearchResult) -> Picture:
 
 
 def _of_objective(search: SearchResult, place: int) -> Iterator[Picture]:
-    """What is drawn of each objective."""
+    """The pictures of one objective, by its place."""
     objective = search.objectives[place]
     name = f"held-out {written(objective)}"
     model = surrogate.surrogate(search, place)

@@ -28,16 +28,16 @@ class Seed(NamedTuple):
     hash: str
     has_finished: bool
     values: Values
-    """At its end; of a stopped configuration at the rung; () where there is none."""
+    """Values of the objectives at its end; of a stopped configuration at the rung; () where there is none."""
 
 
 class ConfigurationResult(NamedTuple):
-    """What has become of a suggestion, with its members."""
+    """A suggestion and what has become of it, with its members."""
 
     number: int
-    """From 0, in the order of the suggestions."""
+    """Number from 0, in the order of the suggestions."""
     point: dict[str, Any]
-    """As Optuna holds it."""
+    """Point as Optuna holds it."""
     fields: dict[str, float | int]
     """The searched fields of MemberConfig."""
     status: str
@@ -52,7 +52,7 @@ class ConfigurationResult(NamedTuple):
 
     @property
     def seed_values(self) -> list[Values]:
-        """Of the seeds that count: the finished ones; of a stopped configuration those that reached the rung."""
+        """Values of the seeds that count: the finished ones; of a stopped configuration those that reached the rung."""
         stopped = self.status == "stopped"
         return [seed.values for seed in self.seeds if seed.values and (stopped or seed.has_finished)]
 
@@ -71,21 +71,21 @@ class ConfigurationResult(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """What a search has found, whether it has ended or not."""
+    """The findings of a search, whether it has ended or not."""
 
     study: str
     dataset: str
     sampler: str
     space: Space
     objectives: tuple[str, ...]
-    """Of OBJECTIVES, all on held-out labels."""
+    """Objectives, of OBJECTIVES, all on held-out labels."""
     iterations: int
     rungs: tuple[int, ...]
     first_seeds: int
     planned_seeds: int
-    """What the best configurations get."""
+    """Seeds that the best configurations get."""
     configurations: tuple[ConfigurationResult, ...]
-    """By number."""
+    """Configurations by number."""
 
     def having(self, status: str) -> list[ConfigurationResult]:
         """Configurations of a status that have values."""
@@ -102,14 +102,14 @@ class SearchResult(NamedTuple):
 
     @property
     def counts(self) -> str:
-        """For example `24 configurations: 15 finished, 8 stopped, 1 failed`."""
+        """Configurations by status in words, such as `24 configurations: 15 finished, 8 stopped, 1 failed`."""
         statuses = [c.status for c in self.configurations]
         parts = [f"{statuses.count(s)} {s}" for s in ("finished", "stopped", "failed", "running") if s in statuses]
         return f"{len(statuses)} configurations: {', '.join(parts)}"
 
     @property
     def heading(self) -> str:
-        """For example `search-quick: dsprites, 900 iterations; 24 configurations: …`."""
+        """The heading, such as `search-quick: dsprites, 900 iterations; 24 configurations: …`."""
         return f"{self.study}: {self.dataset}, {self.iterations:,} iterations; {self.counts}"
 
 

@@ -1,4 +1,4 @@
-"""From a search's record to its figures, numbers, page and journal."""
+"""The report of a search: figures, numbers, page and journal from its record."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from sweeps.analysis.search.ranking import SearchResult
 FEWEST = 5
 """Configurations that a model can rest on."""
 NEAR = 0.12
-"""How far along an axis from a finished configuration the model is asked: over a step of 1 in 1 to 10."""
+"""Distance along an axis from a finished configuration at which the model is asked: over a step of 1 in 1 to 10."""
 Floats = NDArray[np.float64]
 
 # Priors of the logarithms of signal variance, noise variance and lengths, of values of mean 0 and variance 1 on axes of
@@ -34,13 +34,13 @@ _MOST_OTHERS = 48
 
 
 class Marginal(NamedTuple):
-    """What the objective is at places on one axis; all arrays (len(places),)."""
+    """The objective at places on one axis; all arrays (len(places),)."""
 
     places: Floats
     """Positions on the parameter's axis."""
     mean: Floats
     std: Floats
-    """Of the mean's posterior: a further seed would scatter more."""
+    """Standard deviation of the mean's posterior: a further seed would scatter more."""
 
 
 class Kernel(NamedTuple):
@@ -49,7 +49,7 @@ class Kernel(NamedTuple):
     signal: float
     noise: float
     lengths: Floats
-    """By axis."""
+    """Lengths by axis."""
 
     def __call__(self, one: Floats, other: Floats) -> Floats:
         """Covariances without noise, (len(one), len(other))."""
@@ -118,7 +118,7 @@ class Surrogate:
         return self.average(asked, others, every=4).mean.reshape(len(other_places), len(places))
 
     def is_near(self, axis: int, places: Floats) -> NDArray[np.bool_]:
-        """Which places on an axis, (m,), have a finished configuration within NEAR; 0 beside a range is near none."""
+        """Mark places on an axis, (m,), with a finished configuration within NEAR; 0 beside a range is near none."""
         known = self._configurations[None, :, axis]
         near = np.abs(places[:, None] - known) < NEAR
         if self.axes[axis].has_zero:
@@ -126,7 +126,7 @@ class Surrogate:
         return np.any(near, axis=1)
 
     def distance(self, first: int, second: int, places: Floats, other_places: Floats) -> Floats:
-        """How far in two axes the nearest finished configuration is, (len(other_places), len(places))."""
+        """The distance in two axes to the nearest finished configuration, (len(other_places), len(places))."""
         grid = np.stack(np.meshgrid(places, other_places), axis=-1).reshape(-1, 2)
         nearest = cdist(grid, self._configurations[:, [first, second]]).min(axis=1)
         return nearest.reshape(len(other_places), len(places))
@@ -176,13 +176,13 @@ def _tempered(log_weights: Floats, fewest: float) -> Floats:
 
 
 def _weights(logarithms: Floats) -> Floats:
-    """They sum to 1."""
+    """Weights that sum to 1."""
     weights = np.exp(logarithms - logarithms.max())
     return np.asarray(weights / weights.sum())
 
 
 def log_likelihood(kernel: Kernel, points: Floats, values: Floats) -> float:
-    """Of values at points under a kernel, up to a constant."""
+    """The log likelihood of values at points under a kernel, up to a constant."""
     factor = kernel.factor(points)
     white = solve_triangular(factor, values, lower=True)
     return float(-np.square(white).sum() / 2 - np.log(np.diag(factor)).sum())

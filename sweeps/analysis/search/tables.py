@@ -122,7 +122,7 @@ def best_table(configurations: pd.DataFrame, search: SearchResult, most: int = 1
 
 
 def mean_and_deviation(mean: float, deviation: float) -> str:
-    """For example `0.342 ± 0.012`; without a deviation from one seed, `-` from none."""
+    """A mean and a deviation as text, such as `0.342 ± 0.012`; without a deviation from one seed, `-` from none."""
     if np.isnan(mean):
         return "-"
     return f"{mean:.3f}" if np.isnan(deviation) else f"{mean:.3f} ± {deviation:.3f}"

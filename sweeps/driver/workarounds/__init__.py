@@ -1,1 +1,1 @@
-"""What Ray does otherwise than a sweep needs, each in one file that says what, and where it is discussed."""
+"""Workarounds for Ray, each in one file that says what Ray does otherwise than needed, and where it is discussed."""

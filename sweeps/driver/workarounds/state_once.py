@@ -14,6 +14,6 @@ class StateOnce(_ExperimentCheckpointManager):
     """Has Tune write its own state of all trials at the start and never again: nothing here reads it."""
 
     def sync_up_experiment_state(self, save_fn: Callable[[], None], force: bool = False, wait: bool = False) -> None:
-        """As Tune calls it, after each event and at the end."""
+        """Write the state once only; Tune calls this after each event and at the end."""
         if self._last_save_time == float("-inf"):
             super().sync_up_experiment_state(save_fn, force, wait)

@@ -47,23 +47,18 @@ def compiler() -> str:
         pytest.skip("no C++ compiler")
 
 
-def test_it_is_compiled_once(cache: Path, compiler: str, compilations: list[list[object]]) -> None:
+def test_it_is_compiled_once_for_a_processor(
+    cache: Path, compiler: str, compilations: list[list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes may share a home directory: code for the one can crash the other."""
     first, second = native.compiled(compiler), native.compiled(compiler)
     assert first == second
     assert first.read_text() == "compiled"
     assert len(compilations) == 1
     assert list(cache.iterdir()) == [first]
-
-
-def test_another_processor_gets_another(
-    cache: Path, compiler: str, compilations: list[list[object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nodes may share a home directory: code for the one can crash the other."""
-    ours = native.compiled(compiler)
     monkeypatch.setattr(native, "processor_kind", lambda: "model name: another")
-    assert native.compiled(compiler) != ours
-    assert len(compilations) == 2
-    assert len(list(cache.iterdir())) == 2
+    assert native.compiled(compiler) != first
+    assert len(list(cache.iterdir())) == len(compilations) == 2
 
 
 def test_a_failed_compilation_leaves_nothing_and_is_told(
@@ -92,21 +87,14 @@ def test_a_cache_that_cannot_be_written_is_told(
         assert native.library() is None
 
 
-@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
-def test_where_it_is_no_faster_it_is_not_even_compiled(
-    precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The plain step, and bfloat16 on a processor without a matrix unit."""
+def test_where_it_is_no_faster_it_is_not_even_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain step, and bfloat16 on a processor without a matrix unit, or where the system does not let us use it."""
     monkeypatch.setattr(native, "processor_kind", lambda: "flags: avx512f avx512_bf16")
     monkeypatch.setattr(native, "library", lambda: pytest.fail("nobody needs it"))
-    assert not native.is_faster(precision)
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_bfloat16_needs_a_matrix_unit_that_the_system_lets_us_use(
-    allowed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    assert not native.is_faster(None)
+    assert not native.is_faster(torch.bfloat16)
     monkeypatch.setattr(native, "processor_kind", lambda: "flags: avx512_bf16 amx_bf16 amx_tile")
-    monkeypatch.setattr(native, "library", lambda: SimpleNamespace(can_use_matrix_unit=lambda: allowed))
-    assert native.is_faster(torch.bfloat16) == allowed
-    assert native.is_faster(torch.float32)
+    for allowed in (False, True):
+        monkeypatch.setattr(native, "library", lambda can=allowed: SimpleNamespace(can_use_matrix_unit=lambda: can))
+        assert native.is_faster(torch.bfloat16) == allowed
+        assert native.is_faster(torch.float32)

@@ -25,7 +25,6 @@ NUM_LATENTS, BATCH_SIZE = 4, 5
 PRECISIONS = (torch.float32, torch.bfloat16)
 ERROR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 """Largest norm of a difference by the norm of what was expected."""
-each_precision = pytest.mark.parametrize("precision", PRECISIONS, ids=str)
 each_channels = pytest.mark.parametrize("channels", [1, 3])
 
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -38,7 +37,6 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 }
 """Convolutions of which a norm follows, with the shape (C, H, W) of an input, height and width not the same."""
 each_layer = pytest.mark.parametrize("name", LAYERS)
-with_relu_or_not = pytest.mark.parametrize("relu", [False, True], ids=["as it is", "relu"])
 
 
 INSTRUCTIONS = {
@@ -49,9 +47,15 @@ INSTRUCTIONS = {
 """Flags of the compiler after the usual ones: what of a processor may be used."""
 
 
-@pytest.fixture(autouse=True, params=INSTRUCTIONS)
+@pytest.fixture(
+    autouse=True,
+    params=["this processor", *(pytest.param(name, marks=pytest.mark.slow) for name in list(INSTRUCTIONS)[1:])],
+)
 def two_threads(request: pytest.FixtureRequest, cache_directory: Path) -> Iterator[None]:
-    """With each set of instructions; images are shared out unevenly, five to two threads."""
+    """With each set of instructions, all but one of which take a minute to compile.
+
+    Images are shared out unevenly, five to two threads.
+    """
     flags = INSTRUCTIONS[request.param]
     if flags and platform.machine() != "x86_64":
         pytest.skip("the flags are of other processors")
@@ -149,39 +153,36 @@ def test_the_same_on_any_number_of_threads_but_for_rounding() -> None:
 
 
 def normed(images: Tensor, layer: nn.Module, relu: bool) -> Tensor:
-    """What a block does, written out: images, weights and result are those of `layer`."""
+    """A block written out: images, weights and result are those of `layer`."""
     features = layer(torch.relu(images) if relu else images)
     centred = features - features.mean((2, 3), keepdim=True)
     return centred * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + 1e-5)
 
 
-@with_relu_or_not
-@each_precision
 @each_layer
-def test_each_block_is_its_convolution_and_norm(name: str, precision: torch.dtype, relu: bool) -> None:
+def test_each_block_is_its_convolution_and_norm(name: str) -> None:
     """Next to float64, of inputs, weights and gradients that the precision has."""
     layer, shape = LAYERS[name]
     layer = layer.double()
-    weight = rounded(0.3 * random_tensor(*layer.weight.shape, seed=1), precision).requires_grad_()
-    images = rounded(random_tensor(BATCH_SIZE, *shape, seed=2), precision).requires_grad_()
-    layer.weight = nn.Parameter(weight.detach())
-    expected = normed(images, layer, relu)
-    factor = rounded(random_tensor(*expected.shape, seed=3), precision)
-    of_images, of_weight = torch.autograd.grad(expected, (images, layer.weight), factor)
-
     transposed, first = isinstance(layer, nn.ConvTranspose2d), shape[0] < 32
-    features = images.detach().to(precision).permute(0, 2, 3, 1).requires_grad_(not first)
-    float_weight = weight.detach().float().requires_grad_()
-    ours = native._Normed.apply(features, float_weight, relu, transposed)
-    ours.backward(factor.to(precision).permute(0, 2, 3, 1))
-    assert ours.dtype == precision
-    assert error(ours.permute(0, 3, 1, 2), expected) < ERROR[precision]
-    assert error(float_weight.grad, of_weight) < ERROR[precision]
-    if first:
-        assert features.grad is None
-    else:
-        assert features.grad.dtype == precision
-        assert error(features.grad.permute(0, 3, 1, 2), of_images) < ERROR[precision]
+    for precision, relu in product(PRECISIONS, (False, True)):
+        weight = rounded(0.3 * random_tensor(*layer.weight.shape, seed=1), precision)
+        images = rounded(random_tensor(BATCH_SIZE, *shape, seed=2), precision).requires_grad_()
+        layer.weight = nn.Parameter(weight)
+        expected = normed(images, layer, relu)
+        factor = rounded(random_tensor(*expected.shape, seed=3), precision)
+        of_images, of_weight = torch.autograd.grad(expected, (images, layer.weight), factor)
+
+        features = images.detach().to(precision).permute(0, 2, 3, 1).requires_grad_(not first)
+        float_weight = weight.float().requires_grad_()
+        ours = native._Normed.apply(features, float_weight, relu, transposed)
+        ours.backward(factor.to(precision).permute(0, 2, 3, 1))
+        assert ours.dtype == precision
+        assert error(ours.permute(0, 3, 1, 2), expected) < ERROR[precision]
+        assert error(float_weight.grad, of_weight) < ERROR[precision]
+        if not first:
+            assert features.grad.dtype == precision
+            assert error(features.grad.permute(0, 3, 1, 2), of_images) < ERROR[precision]
 
 
 def test_a_large_image_is_as_exact_as_with_pytorch_s_norm() -> None:
@@ -208,61 +209,51 @@ def test_a_large_image_is_as_exact_as_with_pytorch_s_norm() -> None:
         assert error(our, exact) < 4 * error(their, exact)
 
 
-@with_relu_or_not
-@each_precision
 @each_channels
-def test_laid_patches_are_a_transposed_convolution(channels: int, precision: torch.dtype, relu: bool) -> None:
-    weight = rounded(random_tensor(32, channels, 4, 4, seed=1), precision).requires_grad_()
-    images = rounded(random_tensor(BATCH_SIZE, 32, 4, 6, seed=2), precision).requires_grad_()
-    activated = torch.relu(images) if relu else images
-    expected = torch.nn.functional.conv_transpose2d(activated, weight, stride=2, padding=1)
-    factor = rounded(random_tensor(*expected.shape, seed=3), precision)
-    of_images, of_weight = torch.autograd.grad(expected, (images, weight), factor)
+def test_laid_patches_are_a_transposed_convolution(channels: int) -> None:
+    for precision, relu in product(PRECISIONS, (False, True)):
+        weight = rounded(random_tensor(32, channels, 4, 4, seed=1), precision).requires_grad_()
+        images = rounded(random_tensor(BATCH_SIZE, 32, 4, 6, seed=2), precision).requires_grad_()
+        activated = torch.relu(images) if relu else images
+        expected = torch.nn.functional.conv_transpose2d(activated, weight, stride=2, padding=1)
+        factor = rounded(random_tensor(*expected.shape, seed=3), precision)
+        of_images, of_weight = torch.autograd.grad(expected, (images, weight), factor)
 
-    features = images.detach().to(precision).permute(0, 2, 3, 1).requires_grad_()
-    float_weight = weight.detach().float().requires_grad_()
-    ours = native._LaidPatches.apply(features, float_weight, relu)
-    ours.backward(factor.float())
-    assert ours.dtype == torch.float32
-    assert error(ours, expected) < 1e-5
-    assert error(float_weight.grad, of_weight) < 1e-5
-    assert error(features.grad.permute(0, 3, 1, 2), of_images) < ERROR[precision]
-
-
-@each_precision
-@pytest.mark.parametrize("level", [0.0, 7.0, -1e4])
-def test_a_constant_channel_is_next_to_zero_with_a_finite_gradient(level: float, precision: torch.dtype) -> None:
-    features = torch.full((2, 4, 4, 64), level, dtype=precision, requires_grad=True)
-    weight = torch.zeros(64, 32, 4, 4)
-    weight[:, :, 1:3, 1:3] = 0.1
-    weight.requires_grad_()
-    result = native._Normed.apply(features, weight, False, True)
-    result.backward(random_tensor(*result.shape).to(precision))
-    assert float(result.detach().abs().max()) <= 1e-5 * abs(level) * 320  # rounding, divided by √ε
-    assert torch.isfinite(features.grad).all()
-    assert torch.isfinite(weight.grad).all()
+        features = images.detach().to(precision).permute(0, 2, 3, 1).requires_grad_()
+        float_weight = weight.detach().float().requires_grad_()
+        ours = native._LaidPatches.apply(features, float_weight, relu)
+        ours.backward(factor.float())
+        assert ours.dtype == torch.float32
+        assert error(ours, expected) < 1e-5
+        assert error(float_weight.grad, of_weight) < 1e-5
+        assert error(features.grad.permute(0, 3, 1, 2), of_images) < ERROR[precision]
 
 
-@each_precision
-@pytest.mark.parametrize(("value", "sign"), list(product((float("nan"), float("inf")), (1, -1))))
-def test_what_is_not_finite_is_not_lost(value: float, sign: int, precision: torch.dtype) -> None:
+def test_a_constant_channel_is_next_to_zero_with_a_finite_gradient() -> None:
+    for precision, level in product(PRECISIONS, (0.0, 7.0, -1e4)):
+        features = torch.full((2, 4, 4, 64), level, dtype=precision, requires_grad=True)
+        weight = torch.zeros(64, 32, 4, 4)
+        weight[:, :, 1:3, 1:3] = 0.1
+        weight.requires_grad_()
+        result = native._Normed.apply(features, weight, False, True)
+        result.backward(random_tensor(*result.shape).to(precision))
+        assert float(result.detach().abs().max()) <= 1e-5 * abs(level) * 320  # rounding, divided by √ε
+        assert torch.isfinite(features.grad).all()
+        assert torch.isfinite(weight.grad).all()
+
+
+def test_what_is_not_finite_is_not_lost() -> None:
     """A ReLU that took a NaN for a negative number would let a broken member train on; no other image is touched."""
-    features = random_tensor(2, 8, 8, 32).to(precision)
-    features[1, 3, 3, 5] = sign * value
-    weight = random_tensor(32, 32, 4, 4, seed=1).float()
-    first = native._Normed.apply(features, weight, False, False)
-    second = native._Normed.apply(first, weight[:, :, :2, :2], True, False)
-    assert torch.isfinite(first[0]).all()
-    assert torch.isfinite(second[0]).all()
-    assert torch.isnan(first[1]).any()
-    assert torch.isnan(second[1]).all()
-
-
-def test_layers_take_features_however_they_lie_in_memory() -> None:
-    features, weight = random_tensor(3, 8, 4, 32).float(), random_tensor(64, 32, 2, 2, seed=1).float()
-    others = (features.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1), torch.stack([features] * 2, 3)[:, :, :, 1])
-    expected = native._Normed.apply(features, weight, True, False)
-    assert all(torch.equal(native._Normed.apply(other, weight, True, False), expected) for other in others)
+    for value, precision in product((float("nan"), float("inf"), -float("nan"), -float("inf")), PRECISIONS):
+        features = random_tensor(2, 8, 8, 32).to(precision)
+        features[1, 3, 3, 5] = value
+        weight = random_tensor(32, 32, 4, 4, seed=1).float()
+        first = native._Normed.apply(features, weight, False, False)
+        second = native._Normed.apply(first, weight[:, :, :2, :2], True, False)
+        assert torch.isfinite(first[0]).all()
+        assert torch.isfinite(second[0]).all()
+        assert torch.isnan(first[1]).any()
+        assert torch.isnan(second[1]).all()
 
 
 def test_channels_without_a_norm_are_refused() -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import random
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from larvae.config import MemberConfig, Schedule
-from larvae.datasets import Dataset
+from larvae.datasets import Dataset, specification
 from larvae.hardware import processor_name
 from larvae.member_directory import MemberDirectory, Row
 from sweeps.planning import measuring
@@ -68,24 +66,9 @@ def result(cost: Cost = COST, config: MemberConfig = MEMBER, status: str = "fini
 
 
 def test_rows_tell_what_their_member_took() -> None:
+    """Whatever processes began on the way, and where held-out labels are all that is evaluated."""
     assert cost_of([result()], SCHEDULE) == pytest.approx(COST)
-
-
-def test_processes_that_began_on_the_way_change_nothing() -> None:
     assert cost_of([result(begins=(0, 130, 640, 700))], SCHEDULE) == pytest.approx(COST)
-
-
-def test_medians_are_those_of_many_members() -> None:
-    generator = random.Random(0)
-    costs = [Cost(*(generator.uniform(1, 3) * value for value in COST)) for _ in range(9)]
-    cost = cost_of([result(each) for each in costs], SCHEDULE)
-    assert cost is not None
-    for name in ("iteration", "evaluation", "end"):
-        assert getattr(cost, name) == pytest.approx(sorted(getattr(each, name) for each in costs)[4])
-    assert cost.start >= max(each.start for each in costs) - 1  # beside iterations that are not the member's own
-
-
-def test_held_out_labels_are_an_evaluation_too() -> None:
     schedule = dataclasses.replace(SCHEDULE, metrics=())
     member = result(config=dataclasses.replace(MEMBER, held_out=0.1), schedule=schedule)
     assert cost_of([member], schedule) == pytest.approx(COST)
@@ -148,15 +131,9 @@ def test_seconds_are_those_of_start_iterations_evaluations_and_end() -> None:
     assert seconds(resumed) == pytest.approx(COMMAND_SECONDS + COST.start + rest)
 
 
-def test_members_of_a_trial_take_turns_or_share_operations() -> None:
-    work = work_of((1000, 500))
-    apart = seconds(plan(work)) - seconds(plan(work, fused=True))
-    assert apart == pytest.approx(500 * COST.iteration)
-
-
 def test_more_slots_never_take_longer_nor_fewer_members() -> None:
     generator = random.Random(0)
-    for _ in range(50):
+    for _ in range(20):
         trials = [(generator.randrange(1, 1001),) for _ in range(generator.randrange(1, 12))]
         times = [seconds(plan(work_of(*trials), slots)) for slots in range(1, 14)]
         assert times == sorted(times, reverse=True)
@@ -164,25 +141,20 @@ def test_more_slots_never_take_longer_nor_fewer_members() -> None:
             assert seconds(plan(work_of(*trials[1:]))) <= times[1] + 1e-9
 
 
-def test_price_is_proportional() -> None:
-    work = work_of((1000,), (300,))
-    cheap, dear = plan(work, price=1.5), plan(work, price=4.5)
-    assert cheap.price is not None
-    assert dear.price is not None
-    assert cheap.device_hours is not None
-    assert dear.price.most == pytest.approx(3 * cheap.price.most)
-    assert cheap.price.most == pytest.approx(1.5 * cheap.device_hours.most)
-    assert plan(work).price is None
-
-
-def test_device_hours_are_the_share_that_trials_hold() -> None:
+def test_members_take_turns_or_share_operations_and_time_costs_the_share_that_they_hold() -> None:
+    work = work_of((1000, 500))
+    apart = seconds(plan(work)) - seconds(plan(work, fused=True))
+    assert apart == pytest.approx(500 * COST.iteration)
+    cheap, dear, free = (plan(work, price=price) for price in (1.5, 4.5, None))
+    assert free.price is None
+    hours = cheap.device_hours and cheap.device_hours.most
+    assert [made.price and made.price.most for made in (cheap, dear)] == [1.5 * hours, 4.5 * hours]
     measured = Measured({kind_of(MEMBER): COST})
     whole, share = (
-        plan_of(work_of((1000,)), SCHEDULE, TrialResources(2, gpus), measured, 4, 4).device_hours
-        for gpus in (1.0, 0.25)
+        plan_of(work, SCHEDULE, TrialResources(2, gpus), measured, 4, 4).device_hours for gpus in (1.0, 0.25)
     )
-    assert whole is not None
-    assert share is not None
+    assert share
+    assert whole
     assert share.most == pytest.approx(whole.most / 4)
 
 
@@ -236,6 +208,7 @@ def printed(work: Work, settings: TrialSettings, price: float | None = None) -> 
     return output.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_is_timed_and_leaves_nothing(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.5)
@@ -256,11 +229,6 @@ def test_a_trial_is_timed_and_leaves_nothing(tmp_path: Path, dataset: Dataset, m
     assert "unknown" not in text
 
 
-def test_nothing_left_costs_nothing(tmp_path: Path, dataset: Dataset) -> None:
-    text = printed(Work((), MEMBER, finished=4, members=4), settings_of(tmp_path, dataset))
-    assert text == "members      4, all finished: nothing to train\n"
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_where_no_trial_can_be_timed_ended_members_tell_or_nothing(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +238,8 @@ def test_where_no_trial_can_be_timed_ended_members_tell_or_nothing(
 
     monkeypatch.setattr(measuring, "_ask", refuse)
     settings = settings_of(tmp_path, dataset)
+    nothing = printed(Work((), MEMBER, finished=4, members=4), settings)
+    assert nothing == "members      4, all finished: nothing to train\n"
     work = Work(((1000,), (1000,)), MEMBER, finished=2, members=4)
     text = printed(work, settings, price=2.5)
     assert "time         unknown, as no trial could be timed: RuntimeError: no room\n" in text
@@ -294,35 +264,29 @@ def test_what_ended_members_tell_is_not_timed_again(
     settings, baseline = settings_of(tmp_path, dataset), dataclasses.replace(MEMBER, tau=0.0)
     first = measuring.measure([MEMBER], 1, 1, settings, CPU)
     assert (first.timed, first.ended) == (1, 0)
-    here = Execution(processor_name(), False, "float32")
+    here, slow = Execution(processor_name(), False, "float32"), Cost(*(1e4 * value for value in COST))
     for execution, config in ((here, MEMBER), (EXECUTION, baseline)):
         directory = MemberDirectory(settings.members_directory / config.content_hash)
-        rows = history(COST, settings.schedule)
+        rows = history(slow, settings.schedule)
         directory.write_result(config, "finished", rows, environment=execution._asdict())
     second = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
     assert (second.timed, second.ended) == (1, 1)  # the baseline was trained elsewhere
-    assert second.costs[kind_of(MEMBER)][1:] == pytest.approx(COST[1:])
-    assert second.costs[kind_of(MEMBER)].start < COST.start  # it is timed, as the cache may be warm by now
-    assert second.costs[kind_of(baseline)].iteration < COST.iteration
+    assert second.costs[kind_of(MEMBER)][1:] == pytest.approx(slow[1:])
+    assert second.costs[kind_of(MEMBER)].start < slow.start  # it is timed, as the cache may be warm by now
+    assert second.costs[kind_of(baseline)].iteration < slow.iteration
 
 
-def test_dci_is_timed_on_fewer_images(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "_ask", in_this_process)
-    monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.1)
-    taken: list[tuple[int, float]] = []
-
-    def dci(codes: np.ndarray, *_: object) -> None:
-        started = time.perf_counter()
-        time.sleep(0.05)
-        taken.append((len(codes), time.perf_counter() - started))
-
-    monkeypatch.setattr(measuring, "dci", dci)
-    settings = settings_of(tmp_path, dataset)
-    schedule = dataclasses.replace(settings.schedule, evaluation_size=10_000, metrics=(), final_metrics=("dci",))
-    cost = measuring.measure([MEMBER], 2, 1, dataclasses.replace(settings, schedule=schedule), CPU).costs[
-        kind_of(MEMBER)
-    ]
-    (images, seconds), *more = taken
-    assert (images, more) == (10_000 // 20, [])
-    assert cost.evaluation == 0
-    assert cost.end >= 20 * seconds
+def test_dci_is_timed_on_fewer_images_and_belongs_to_the_evaluations_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "dci", lambda codes, *_: taken.append(len(codes)))
+        patch.setattr(measuring.time, "perf_counter", iter((1.0, 4.0)).__next__)
+        assert measuring._time_dci(specification("dsprites"), 10, 10_000) == pytest.approx(20 * 3.0)
+    assert taken == [10_000 // 20]
+    timing = measuring._Timing(1.0, EXECUTION, SCHEDULE, [result()], 60.0)
+    for metrics, evaluation in ((("mig",), COST.evaluation), (("mig", "dci"), COST.evaluation + 60)):
+        cost = measuring._cost_of_timings([timing], dataclasses.replace(SCHEDULE, metrics=metrics), 1)
+        assert cost is not None
+        assert (cost.evaluation, cost.end) == pytest.approx((evaluation, COST.end + 60))

@@ -1,0 +1,149 @@
+"""The model of a search: what it says of one parameter, how sure it is, and what it rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+from sweeps.adaptive.space import parse_space
+from sweeps.analysis.search.axes import Axis, axes_of
+from sweeps.analysis.search.ranking import summarise
+from sweeps.analysis.search.surrogate import (
+    FEWEST,
+    Kernel,
+    Surrogate,
+    draw_kernels,
+    log_likelihood,
+    standardised,
+    surrogate,
+)
+from tests.analysis.search.invented_search import InventedSearch, describe, realistic, record, run_of
+
+PLACES = np.linspace(0, 1, 5)
+
+
+def additive(
+    num_seeds: int, rng: np.random.Generator, noise: float = 0.02
+) -> tuple[list[Axis], np.ndarray, np.ndarray]:
+    """A parameter with an effect, one with another effect and a bad sample, and noise."""
+    axes = axes_of(parse_space(["tau=0.1:10:log", "gamma_tc=1:20:log"]))
+    points = rng.uniform(0, 1, (num_seeds, 2))
+    points[:, 1] **= 3  # as a search does: some values far more often than others
+    return axes, points, wave(points[:, 0]) + points[:, 1] + rng.normal(0, 0.02, num_seeds)
+
+
+def wave(places: np.ndarray) -> np.ndarray:
+    return np.asarray(0.3 * np.sin(3 * places))
+
+
+def test_the_model_varies_one_parameter_and_not_those_that_go_with_it_in_the_sample() -> None:
+    rng = np.random.default_rng(0)
+    axes, points, _ = additive(40, rng)
+    points[:, 1] = np.clip(points[:, 0] + rng.normal(0, 0.15, 40), 0, 1)  # the search varied both together
+    model = Surrogate(axes, points, wave(points[:, 0]) + points[:, 1] + rng.normal(0, 0.02, 40))
+    places = np.linspace(0.2, 0.8, 7)
+    expected = wave(places) + points[:, 1].mean()
+    np.testing.assert_allclose(model.marginal(0, places).mean, expected, atol=0.08)
+    np.testing.assert_array_less(0.15, np.abs(wave(places) + places - expected)[[0, -1]])  # what a mean would say
+    assert model.noise_std == pytest.approx(0.02, rel=0.5)
+
+
+def test_the_interval_is_right_about_as_often_as_it_says() -> None:
+    places = np.linspace(0.1, 0.9, 5)
+    inside = []
+    for seed in range(5):
+        axes, points, values = additive(8, np.random.default_rng(seed))
+        found = Surrogate(axes, points, values).marginal(0, places)
+        inside += list(np.abs(found.mean - wave(places) - points[:, 1].mean()) <= 1.96 * found.std)
+    assert 0.85 <= np.mean(inside) <= 1
+
+
+def test_the_interval_is_wider_where_there_are_no_data_and_zero_is_known_from_zeros_alone() -> None:
+    axes, points, values = additive(40, np.random.default_rng(1))
+    few = points[:, 0] < 0.5
+    model = Surrogate(axes, points[few], values[few])
+    spread = model.marginal(0, np.array([0.25, 1.0])).std
+    assert spread[1] > 3 * spread[0]
+    assert list(model.is_near(0, np.array([0.25, 1.0]))) == [True, False]
+    distance = model.distance(0, 1, np.array([*points[few][0, :1], 1.0]), points[few][0, 1:])
+    assert distance[0, 0] == pytest.approx(0)
+    assert distance[0, 1] > 0.4
+    axes = axes_of(parse_space(["tau=0.1:10:log:zero", "gamma_tc=1:20:log"]))
+    points = np.random.default_rng(0).uniform(0.1, 1, (10, 2))
+    for known, expected in ((np.array([0.1, *points[1:, 0]]), [False, True]), (np.zeros(10), [True, False])):
+        model = Surrogate(axes, np.stack([known, points[:, 1]], axis=1), points[:, 0])
+        assert list(model.is_near(0, np.array([0.0, 0.1]))) == expected
+
+
+def test_with_one_kernel_the_average_is_that_of_joint_predictions() -> None:
+    axes, points, values = additive(20, np.random.default_rng(2))
+    model = Surrogate(axes, points, values)
+    one = model.kernels[0]
+    model.kernels, model._factors = [one], [one.factor(points)]
+    process = GaussianProcessRegressor(
+        ConstantKernel(4.0, "fixed") + ConstantKernel(one.signal, "fixed") * Matern(one.lengths, "fixed", nu=2.5),
+        alpha=one.noise,
+        normalize_y=True,
+    ).fit(points, values)
+    others = np.random.default_rng(3).uniform(0, 1, (9, 2))
+    found = model.average(np.array([[0.3, np.nan]]), others)
+    others[:, 0] = 0.3
+    mean, covariance = process.predict(others, return_cov=True)
+    assert found.mean[0] == pytest.approx(mean.mean())
+    assert found.std[0] ** 2 == pytest.approx(covariance.mean(), rel=1e-5)
+
+
+def test_kernels_gather_around_the_truth_also_of_more_parameters() -> None:
+    rng = np.random.default_rng(6)
+    truth = Kernel(2.0, 0.05, np.array([0.3, 2.0]))
+    points = rng.uniform(0, 1, (100, 2))
+    values = standardised(truth.factor(points) @ rng.standard_normal(100))
+    kernels = draw_kernels(points, values)
+    assert len({kernel.signal for kernel in kernels}) > 10
+    assert np.ptp([log_likelihood(kernel, points, values) for kernel in kernels]) < 12
+    assert all(kernel.lengths[0] < kernel.lengths[1] for kernel in kernels)
+    points = rng.uniform(0, 1, (100, 6))
+    values = standardised(np.sin(5 * points[:, 0]) + points[:, 1] + rng.normal(0, 0.1, 100))
+    kernels = draw_kernels(points, values)
+    assert len({kernel.signal for kernel in kernels}) > 5
+    lengths = np.median([kernel.lengths for kernel in kernels], axis=0)
+    assert lengths.argmin() == 0
+    assert lengths[2:].min() > lengths[0]
+
+
+def test_the_model_is_the_same_for_the_same_data_in_any_units() -> None:
+    axes, points, values = additive(20, np.random.default_rng(9))
+    one, same, other = (Surrogate(axes, points, v).marginal(0, PLACES) for v in (values, values, 100 * values + 7))
+    np.testing.assert_array_equal(one.mean, same.mean)
+    np.testing.assert_allclose(100 * one.mean + 7, other.mean)
+    np.testing.assert_allclose(100 * one.std, other.std)
+
+
+def test_a_surface_averages_to_its_marginal_and_with_the_others_given_the_model_is_asked_there() -> None:
+    axes, points, values = additive(30, np.random.default_rng(4))
+    model = Surrogate(axes, points, values)
+    places = np.array([0.2, 0.8])
+    surface = model.surface(0, 1, places, np.unique(points[:, 1]))
+    assert surface.shape == (30, 2)
+    np.testing.assert_allclose(surface.mean(axis=0), model.marginal(0, places).mean, atol=0.01)
+    given = model.marginal(0, np.array([0.4]), at=np.array([0.9, 0.7]))
+    point = model.average(np.array([[0.4, 0.7]]), np.zeros((1, 2)))
+    assert given.mean[0] == pytest.approx(point.mean[0])
+    assert given.mean[0] == pytest.approx(wave(np.array([0.4]))[0] + 0.7, abs=0.05)
+
+
+def test_the_model_rests_on_finished_configurations_alone_and_on_enough_of_them() -> None:
+    known = record(realistic(configurations=20))
+    finished = known.members.loc[known.members["status"] == "FINISHED", "hash"]
+    kept = known.evaluations["held_out_mig"].where(known.evaluations["hash"].isin(finished), 0.9)
+    absurd = known._replace(evaluations=known.evaluations.assign(held_out_mig=kept))
+    one, other = (surrogate(summarise(asked), 0) for asked in (known, absurd))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one.marginal(0, PLACES).mean, other.marginal(0, PLACES).mean)
+    points = [{"tau": 0.2 * (1 + n), "z_dim": 5, "gamma_tc": 4.0} for n in range(FEWEST)]
+    runs = [run_of(n, point, seed, (0.1 + n / 50, 0.5)) for n, point in enumerate(points) for seed in (0, 1)]
+    assert surrogate(summarise(record(InventedSearch(describe(), runs[:-2]))), 0) is None
+    assert surrogate(summarise(record(InventedSearch(describe(), runs))), 0) is not None

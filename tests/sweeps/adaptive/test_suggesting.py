@@ -1,0 +1,104 @@
+"""A search over trials as Ray Tune sees it, without Ray: members on disk are told, losers stopped, lost ones moved."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from larvae.config import MemberConfig
+from sweeps.adaptive.suggesting import Suggester
+from sweeps.resources.places import Place
+from sweeps.study import StudyDirectory
+from tests.sweeps.adaptive.simulation import Disk, new_search, row_of, with_
+
+RULES = with_(configurations=12, parallel=3, seeds=2)
+QUIET: Any = SimpleNamespace(welcome=lambda *_: None, expect=lambda _: None, follow=lambda _: None)
+
+
+def run(directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**9) -> tuple[Suggester, int]:
+    """Trials take turns at random, a row each, until the search has ended or is killed; and how many rows there were.
+
+    A trial writes its members' results as a real one does, and is started anew by the next command.
+    """
+    suggester = Suggester(new_search(RULES, disk), directory, 2, QUIET)
+    generator, running, rows = random.Random(seed), dict[str, list[MemberConfig]](), 0
+    histories: dict[str, list[Any]] = {}
+    for event in range(10**4):
+        while isinstance(suggestion := suggester.suggest(str(event)), dict) and str(event) not in running:
+            running[str(event)] = [MemberConfig(**fields) for fields in suggestion["members"]]
+            break
+        if suggestion == Suggester.FINISHED or event >= kill_after:
+            return suggester, rows
+        trial = generator.choice(sorted(running))
+        news: dict[str, Any] = {}
+        for member in running[trial]:
+            history = histories.setdefault(member.content_hash, [])
+            history.append(row_of(member, 10 * len(history) + 10))
+            is_over = len(history) == RULES.iterations // 10
+            if is_over:
+                directory.member(member).write_result(member, "finished", history)
+            news[member.content_hash] = {"rows": history[-1:], "status": "finished" if is_over else "running"}
+        rows += len(news)
+        if suggester.must_stop(trial, {"members": news}) or all(n["status"] != "running" for n in news.values()):
+            running.pop(trial)
+            suggester.on_trial_complete(trial, {})
+    raise AssertionError("it does not end")
+
+
+def story(directory: StudyDirectory) -> dict[str, tuple[Any, ...]]:
+    """How each member on disk ended."""
+    results = {
+        path.name: directory.member(SimpleNamespace(content_hash=path.name)).read_result()
+        for path in (directory.path / "members").iterdir()
+    }  # type: ignore[arg-type]
+    return {name: (r["status"], r.get("stopped_at")) for name, r in results.items() if r}
+
+
+def test_killed_in_the_middle_it_comes_to_the_same_end_and_then_trains_nothing(tmp_path: Path) -> None:
+    whole, killed = StudyDirectory(tmp_path / "whole"), StudyDirectory(tmp_path / "killed")
+    disk, other = Disk(), Disk()
+    suggester, trained = run(whole, disk, 0)
+    assert suggester.search.is_done
+    expected = story(whole)
+    assert {status for status, _ in expected.values()} == {"finished", "stopped"}
+    assert {rung for status, rung in expected.values() if status == "stopped"} <= {10, 30}
+    for kill_after in (25, 40):
+        run(killed, other, kill_after, kill_after)
+        ended = story(killed)
+        assert 0 < len(ended) < len(expected)
+    run(killed, other, 3)
+    assert (story(killed), other.suggestions) == (expected, disk.suggestions)
+    assert run(whole, disk, 1)[1] == 0 < trained
+    [best] = suggester.search.best()
+    assert suggester.search.num_seeds(best.number) == RULES.seeds
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is_over: bool) -> None:
+    """One that Tune has given up has failed."""
+    member, ended = MemberConfig(), list[tuple[str, str]]()
+    jobs = [[member]]
+    search: Any = SimpleNamespace(
+        is_done=False,
+        next=lambda: jobs.pop() if jobs else None,
+        configuration_of=lambda name: None,
+        observe=lambda name, rows: None,
+        end=lambda name, status: ended.append((name, status)),
+    )
+    places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
+    suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, places)
+    first = suggester.suggest("1")
+    news = {"rows": [{"iteration": 5.0}], "status": "running"}
+    assert not suggester.must_stop("1", {"members": {member.content_hash: news}})
+    suggester.places.lost = {first["place"]["resource"]}
+    suggester.on_trial_complete("1", error=is_over)
+    if is_over:
+        assert ended == [(member.content_hash, "failed")]
+        return
+    second = suggester.suggest("2")
+    assert (second["members"], ended) == (first["members"], [])
+    assert second["place"]["resource"] not in suggester.places.lost

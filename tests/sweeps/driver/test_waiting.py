@@ -1,0 +1,93 @@
+"""Trials that wait: for others, which is said, or for a node that does not come, which ends the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from ray import tune
+
+from sweeps.driver import waiting
+from sweeps.driver.waiting import NodesLostError, NodeWatch
+
+TRIAL = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
+
+
+class Trial(NamedTuple):
+    status: str
+    placement_group_factory: Any = TRIAL
+
+
+class World:
+    """A clock and nodes that a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.nodes: list[dict[str, float]] = []
+        self.signals: list[int] = []
+        self.said: list[str] = []
+        self.watch = NodeWatch(self.said.append)
+        monkeypatch.setattr(waiting.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(waiting, "living_nodes", lambda: self.nodes)
+        monkeypatch.setattr(waiting.os, "kill", lambda pid, number: self.signals.append(number))
+
+    def pass_time(self, seconds: float, *statuses: str) -> str:
+        """Let time pass with some trials; what was said meanwhile."""
+        for _ in range(int(seconds // 10)):
+            self.now += 10
+            self.watch.on_step_end(0, [Trial(status) for status in statuses])
+        return "\n".join(self.said)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    made = World(monkeypatch)
+    yield made
+    monkeypatch.undo()
+
+
+def test_trials_that_others_keep_from_running_are_told_and_wait(world: World) -> None:
+    assert world.pass_time(5000, "RUNNING", "PENDING") == world.pass_time(5000, "TERMINATED") == ""
+    world.nodes = [{"CPU": 8, "GPU": 1}]
+    said = world.pass_time(3600, "PENDING", "PENDING")
+    assert "1 CPU, 0.5 GPU) is in use by others" in said
+    assert 10 < said.count("Waiting") <= 60
+    assert world.signals == []
+    world.watch.require_nodes()
+
+
+def test_a_sweep_without_nodes_ends_in_time(world: World) -> None:
+    world.nodes = [{"CPU": 8}]
+    assert world.pass_time(waiting.LOST_SECONDS, "PENDING", "TERMINATED") == ""  # it may move to other GPUs
+    said = world.pass_time(waiting.WAIT_SECONDS - waiting.LOST_SECONDS - 20, "PENDING", "TERMINATED")
+    assert "no node is left that could hold a trial (1 CPU, 0.5 GPU)" in said
+    assert world.signals == []
+    world.pass_time(60, "PENDING")
+    assert world.signals == [signal.SIGINT]
+    with pytest.raises(NodesLostError, match=r"for 10 min none had 1 CPU, 0\.5 GPU: start nodes"):
+        world.watch.require_nodes()
+
+
+@pytest.mark.parametrize("fault", ["", "host7: OSError: No space left on device"])
+def test_a_trial_that_found_no_sound_machine_ends_the_sweep(world: World, fault: str) -> None:
+    """Others are given up alone."""
+    news = {"rows": [], "status": "running", "reason": fault}
+    trial = SimpleNamespace(last_result={"members": {"abc": news}})
+    world.watch.on_trial_error(0, [], trial)
+    assert world.signals == [signal.SIGINT] * bool(fault)
+    with pytest.raises(NodesLostError, match=rf"{fault}: mend it, and the same") if fault else contextlib.nullcontext():
+        world.watch.require_nodes()
+
+
+def test_a_node_that_comes_in_time_is_waited_for(world: World) -> None:
+    world.pass_time(waiting.WAIT_SECONDS - 20, "PENDING")
+    world.nodes = [{"CPU": 8, "GPU": 1}]
+    world.pass_time(50, "PENDING")
+    world.pass_time(50, "RUNNING")
+    world.nodes = []
+    world.pass_time(waiting.WAIT_SECONDS - 20, "PENDING")
+    assert world.signals == []

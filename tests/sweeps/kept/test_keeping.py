@@ -1,0 +1,119 @@
+"""Members that are kept for ever: each is trained once, to one file; the studies are those that the pages promise."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from larvae.config import FORMAT, MemberConfig, Schedule
+from larvae.errors import InvalidInputError
+from larvae.files import load_json
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
+from sweeps import kept_study
+from sweeps.kept import keeping, priority
+from sweeps.kept.studies import STUDIES, KeptStudy
+
+TINY = MemberConfig(batch_size=2, label_rate=0.001, z_dim=0)
+MEMBERS = (TINY, dataclasses.replace(TINY, learning_rate=1e38), dataclasses.replace(TINY, seed=1))
+SCHEDULE = Schedule(
+    iterations=4, log_every=1, evaluate_every=4, evaluation_size=8, metrics=("l2",), final_metrics=("l2",)
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_study(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Three members, of which the second fails."""
+    monkeypatch.setattr(kept_study, "STUDIES", {"tiny": lambda: KeptStudy(MEMBERS, SCHEDULE)})
+    monkeypatch.setattr(keeping, "can_compile", lambda: False)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(folder: Path, *more: str) -> int:
+    places = ["--results", str(folder / "kept"), "--storage-path", str(folder / "checkpoints")]
+    return kept_study.run(["--study", "tiny", *places, *more])
+
+
+def kept(folder: Path, member: MemberConfig) -> Path:
+    return folder / "kept/tiny" / f"{member.content_hash}.json"
+
+
+@pytest.mark.usefixtures("dataset")
+def test_each_member_becomes_one_file_that_is_not_written_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "--members", "1") == 0
+    assert capsys.readouterr().out.startswith("1 of 3 members of tiny have ended")
+    first = kept(tmp_path, TINY)
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    result, written = load_json(first), first.stat().st_mtime_ns
+    assert (result["format"], result["status"], result["config"]) == (FORMAT, "finished", TINY.to_dict())
+    assert [row["iteration"] for row in result["history"]] == [1, 2, 3, 4]
+    assert result["history"][-1]["l2"] > 0
+    assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in result["history"]))
+    assert {"commits", "processor", "ended", "environments"} <= result.keys()
+    assert train(tmp_path) == 1  # one has failed, and is kept as such
+    assert first.stat().st_mtime_ns == written
+    failed = load_json(kept(tmp_path, MEMBERS[1]))
+    assert failed["status"] == "failed"
+    assert "not finite" in failed["reason"]
+    assert load_json(kept(tmp_path, MEMBERS[2]))["status"] == "finished"
+    assert train(tmp_path) == 0  # nothing is left to do
+
+
+def test_a_member_goes_on_from_its_checkpoint(tmp_path: Path, dataset: object) -> None:
+    directory = MemberDirectory(tmp_path / "checkpoints" / TINY.content_hash)
+    often = dataclasses.replace(SCHEDULE, checkpoint_seconds=0)
+    rows = list(itertools.islice(train_member(TINY, often, dataset, directory), 3))  # type: ignore[arg-type]
+    assert train(tmp_path, "--members", "1") == 0
+    history = load_json(kept(tmp_path, TINY))["history"]
+    assert history[:2] == rows[:2]  # the third was not yet saved
+    assert [row["iteration"] for row in history] == [1, 2, 3, 4]
+
+
+def test_it_has_the_lowest_priority_within_its_session_and_of_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[int] = []
+    monkeypatch.setattr(priority.os, "nice", added.append)
+    monkeypatch.setattr(priority, "AUTOGROUP", tmp_path / "autogroup")
+    priority.take_lowest_priority()
+    assert (added, priority.AUTOGROUP.read_text()) == ([19], "19")
+    monkeypatch.setattr(priority, "AUTOGROUP", tmp_path / "no Linux" / "autogroup")
+    priority.take_lowest_priority()
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--study", "other"], "`study` must be one of tiny, got other"),
+        (["--members", "0"], "`members` must be > 0, got 0"),
+        (["--threads", "-1"], "`threads` must be > 0, got -1"),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            train(tmp_path, *arguments)
+        assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_studies_are_those_of_the_pages() -> None:
+    section, curve = STUDIES["study"](), STUDIES["curve"]()
+    assert {study.schedule.iterations for study in (section, curve)} == {10_000, 4_000}
+    taus = [m for m in section.members if m.z_dim == 5]
+    assert len(taus) == 6 * 2 * 2 * 3
+    assert len(section.members) == len(taus) + 4 * 2 * 3  # z = 5 at τ = 1 is in both sweeps
+    assert {(m.tau, m.alpha) for m in section.members if m.z_dim != 5} == {(1, 1)}
+    assert {(m.likelihood, m.pixel_mean) for m in section.members} == {("gaussian", "linear")}
+    assert len([m for m in curve.members if m.pixel_mean == "sigmoid"]) == 3 * 2 * 3 * 2
+    variances = [m for m in curve.members if m.pixel_mean == "linear"]
+    assert {(2 * m.pixel_variance * m.alpha, 2 * m.pixel_variance * m.gamma_tc) for m in variances} == {
+        (1, 4),
+        (0.25, 1),
+    }
+    assert {m.label_rate for m in curve.members} == {0.01}

@@ -1,0 +1,343 @@
+"""MLflow is told everything once, however it fails, and what people delete there is mended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+from sweeps.study import Study, StudyDirectory
+from sweeps.tracking import outbox
+from sweeps.tracking.tracker import UNREACHABLE, Tracker
+from tests.sweeps.processes import free_port
+
+ROW_2, ROW_4, ROW_6 = ({"iteration": i, "timestamp": 1e9 + i, "seconds": 1.0, "loss": 10.0 / i} for i in (2, 4, 6))
+MEASURED = {"mig": 0.2, "l2": 0.5}
+
+
+class Tracked:
+    """A study's folder, MLflow, and what is there."""
+
+    def __init__(self, uri: str, directory: StudyDirectory, build: Callable[..., Study]) -> None:
+        self.uri, self.directory, self.build = uri, directory, build
+        self.client = MlflowClient(uri)
+        self.study = build("study")
+
+    def command(self, *taus: float, iterations: int = 4) -> Tracker:
+        """The tracker of a command that trains the study, with values of τ perhaps."""
+        self.study = self.build("study", taus or (0.0, 1.0), iterations)
+        return Tracker(self.uri, self.study, self.directory, {"dsprites": "fingerprint"}, {"tag": "value"})
+
+    @property
+    def names(self) -> list[str]:
+        return [member.content_hash for member in self.study.members]
+
+    def runs(self) -> dict[str, Run]:
+        """The study's runs by member's hash, the parent's under `study`."""
+        experiment = self.client.get_experiment_by_name(self.study.name)
+        assert experiment is not None
+        found = self.client.search_runs([experiment.experiment_id])
+        runs = {run.data.tags.get("larvae.member", "study"): run for run in found}
+        assert len(runs) == len(found)
+        return runs
+
+    def statuses(self) -> list[str]:
+        runs = self.runs()
+        return [runs[name].info.status for name in ("study", *self.names)]
+
+    def steps(self, metric: str = "loss") -> list[list[int]]:
+        """Of each member, those at which MLflow has a point, repeated ones included."""
+        runs = self.runs()
+        histories = [self.client.get_metric_history(runs[name].info.run_id, metric) for name in self.names]
+        return [sorted(point.step for point in history) for history in histories]
+
+    def finish(self, number: int, *rows: dict[str, float]) -> None:
+        """A member's result in the folder."""
+        member = self.study.members[number]
+        self.directory.member(member).write_result(member, "finished", list(rows))
+
+
+@pytest.fixture
+def tracked(
+    tmp_path: Path, empty_database: Path, study_directory: StudyDirectory, small_study: Callable[..., Study]
+) -> Tracked:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return Tracked(f"sqlite:///{tmp_path / 'mlflow.db'}", study_directory, small_study)
+
+
+class Outage:
+    """A server that is away, as MlflowClient shows it, from the given number of calls on."""
+
+    METHODS = ("create_run", "log_batch", "update_run", "set_terminated", "get_metric_history", "log_dict")
+
+    def __init__(self, patch: pytest.MonkeyPatch, error: Exception | None = None, after: int = 0) -> None:
+        self.calls = 0
+        for name in self.METHODS:
+            patch.setattr(MlflowClient, name, self._failing(getattr(MlflowClient, name), error, after))
+
+    def _failing(self, method: Callable[..., Any], error: Exception | None, after: int) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            if self.calls > after:
+                raise error or requests.ConnectionError("refused")
+            return method(*arguments, **named)
+
+        return call
+
+
+def test_runs_tell_a_members_life(tracked: Tracked) -> None:
+    tracker = tracked.command(0.0, 1.0, 5.0, 10.0)
+    finished, failed, stopped, _ = tracked.names
+    assert tracked.statuses() == ["RUNNING"] + 4 * ["SCHEDULED"]
+    for member in (finished, failed, stopped):
+        tracker.start(member)
+    assert tracker.flush()
+    assert tracked.statuses() == 4 * ["RUNNING"] + ["SCHEDULED"]
+    tracker.log(finished, [ROW_2, ROW_4 | MEASURED])
+    tracker.end(finished, "finished")
+    tracker.end(failed, "failed", "loss not finite")
+    tracker.end(stopped, "stopped")
+    assert tracker.close("failed")
+    assert tracked.statuses() == ["FAILED", "FINISHED", "FAILED", "KILLED", "SCHEDULED"]
+    runs = tracked.runs()
+    assert runs[failed].data.tags["larvae.reason"] == "loss not finite"
+    run, member = runs[finished], tracked.study.members[0]
+    assert run.data.metrics == {"loss": 2.5, **MEASURED}
+    assert run.data.params == {k: "" if v == [] else str(v) for k, v in member.to_dict().items()}
+    assert run.data.tags["larvae.fingerprint"] == "fingerprint"
+    assert run.data.tags["larvae.directory"] == str(tracked.directory.member(member).path)
+    assert run.data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
+    assert run.info.run_name == "tau=0 label_rate=0.01 seed=0"
+    again = tracked.command(0.0, 1.0, 5.0, 10.0)
+    again.start(failed)
+    again.log(failed, [ROW_2])
+    again.end(failed, "finished")
+    assert again.close("finished")
+    assert tracked.statuses()[2] == "FINISHED"
+    assert tracked.runs()[failed].data.tags.get("larvae.reason", "") == ""  # a failure that is mended leaves none
+
+
+def test_rows_reported_again_are_logged_once_and_a_killed_commands_runs_are_killed(tracked: Tracked) -> None:
+    """MLflow itself drops equal points only: those that are trained again have other times."""
+    trained_again = [row | {"timestamp": 2e9} for row in (ROW_2, ROW_4, ROW_6)]
+    killed = tracked.command()
+    first = tracked.names[0]
+    killed.start(first)
+    killed.log(first, [ROW_2, ROW_4])
+    killed.log(first, trained_again[:2])
+    assert killed.flush()
+    again = tracked.command()
+    again.log(first, trained_again)
+    assert again.flush()
+    assert tracked.steps() == [[2, 4, 6], []]
+    again.start(first)
+    assert again.flush()
+    before = tracked.study
+    assert tracked.command(1.0).close("finished")  # of which the run left over is not even a member
+    tracked.study = before
+    assert tracked.statuses() == ["FINISHED", "KILLED", "SCHEDULED"]
+
+
+def test_the_index_is_rebuilt_from_the_folder_and_goes_on_to_a_raised_end(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the end of the raised command could not be sent, and MLflow knows the member as finished."""
+    for number in (0, 1):
+        tracked.finish(number, ROW_2, ROW_4 | MEASURED)
+    assert tracked.command().close("finished")
+    assert (tracked.statuses(), tracked.steps("mig")) == (3 * ["FINISHED"], [[4], [4]])
+    raised = tracked.command(iterations=6)
+    assert tracked.statuses() == ["RUNNING", "SCHEDULED", "SCHEDULED"]
+    first = tracked.names[0]
+    history = [ROW_2, ROW_4 | MEASURED, ROW_6 | {"mig": 0.3}]
+    with monkeypatch.context() as patch:
+        Outage(patch)
+        raised.start(first)
+        raised.log(first, history)
+        tracked.finish(0, *history)
+        raised.end(first, "finished")
+        assert not raised.close("finished")
+    assert tracked.command(iterations=6).close("finished")
+    run = tracked.runs()[first]
+    assert (run.info.status, run.data.tags["larvae.iterations"], run.data.metrics["mig"]) == ("FINISHED", "6", 0.3)
+    assert tracked.steps() == [[2, 4, 6], [2, 4]]
+
+
+# Outages
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError("refused"), MlflowException("500"), OSError("broken pipe")], ids=repr
+)
+def test_nothing_is_lost_however_the_server_fails(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """It is left alone for a while: else each report of a trial would wait for it."""
+    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 600.0)
+    tracker = tracked.command()
+    first, second = tracked.names
+    tracker.log(first, [ROW_2])
+    assert tracker.flush()
+    with monkeypatch.context() as patch:
+        outage = Outage(patch, error)
+        tracker.start(second)
+        assert not tracker.flush()
+        asked = outage.calls
+        assert asked >= 1
+        for row in (ROW_2, ROW_4, ROW_6):
+            tracker.log(first, [row])
+            assert not tracker.flush()
+        assert outage.calls == asked
+        tracker.log(second, [ROW_2])
+        tracker.end(second, "failed", "loss not finite")
+        assert not tracker.close("failed")
+    assert capsys.readouterr().err.count("MLflow does not answer") >= 1
+    assert tracker.close("failed")
+    assert (tracked.statuses(), tracked.steps()) == (["FAILED", "SCHEDULED", "FAILED"], [[2, 4, 6], [2]])
+    assert tracked.runs()[second].data.tags["larvae.reason"] == "loss not finite"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_history_that_is_cut_off_between_batches_is_completed(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Rows of 7 metrics, which do not divide MLflow's 1000 points a batch."""
+    names = [f"metric_{k}" for k in range(6)]
+    history = [ROW_2 | dict.fromkeys(names, 1.0) | {"iteration": i} for i in range(1, 201)]
+    tracker = tracked.command(0.0)
+    with monkeypatch.context() as patch:
+        Outage(patch, after=1)
+        tracker.log(tracked.names[0], history)
+        assert not tracker.flush()
+    assert 0 < len(tracked.steps()[0]) < 200
+    if restarted:
+        tracker = tracked.command(0.0)
+        tracker.log(tracked.names[0], history)
+    assert tracker.close("finished")
+    for metric in ("loss", *names):
+        assert tracked.steps(metric) == [list(range(1, 201))], metric
+
+
+def test_what_a_server_that_is_gone_raises_is_understood() -> None:
+    with pytest.raises(UNREACHABLE):
+        MlflowClient(f"http://127.0.0.1:{free_port()}").update_run("run", status="RUNNING")
+
+
+# What people delete in MLflow's pages
+
+
+@pytest.mark.parametrize("is_removed_whole", [False, True])
+def test_a_run_that_is_deleted_is_made_anew_and_holds_up_no_other(
+    tracked: Tracked, capsys: pytest.CaptureFixture[str], is_removed_whole: bool
+) -> None:
+    """Or removed whole, as `mlflow gc` does."""
+    tracker = tracked.command()
+    first, second = tracked.names
+    for name in (first, second):
+        tracker.start(name)
+        tracker.log(name, [ROW_2])
+    assert tracker.flush()
+    lost = tracked.runs()[first].info.run_id
+    if is_removed_whole:
+        tracked.client._tracking_client.store._hard_delete_run(lost)
+    else:
+        tracked.client.delete_run(lost)
+    for name in (first, second):
+        tracker.log(name, [ROW_4])
+    assert not tracker.flush(), "what the folder does not have yet is missing"
+    assert (tracked.steps(), tracked.statuses()) == ([[], [2, 4]], 3 * ["RUNNING"])
+    for number, name in enumerate((first, second)):
+        tracker.log(name, [ROW_6])
+        tracked.finish(number, ROW_2, ROW_4, ROW_6 | MEASURED)
+        tracker.end(name, "finished")
+    assert tracker.close("finished")
+    assert (tracked.steps(), tracked.statuses()) == (2 * [[2, 4, 6]], 3 * ["FINISHED"])
+    run = tracked.runs()[first]
+    assert run.info.run_id != lost
+    assert run.data.params["tau"] == "0.0"
+    assert capsys.readouterr().err.splitlines() == [
+        "the run of tau=0 label_rate=0.01 seed=0 is no more in MLflow; it is made anew, with all rows at its end"
+    ]
+
+
+def test_the_next_command_sends_what_a_deleted_run_had(tracked: Tracked) -> None:
+    """The command ends before the member does: the folder has no result, but a checkpoint whose rows come again.
+
+    Of the second member the run is deleted before its first row: none is lost.
+    """
+    tracker = tracked.command()
+    first, second = tracked.names
+    tracker.start(first)
+    tracker.log(first, [ROW_2])
+    assert tracker.flush()
+    for run in tracked.runs().values():
+        if "larvae.member" in run.data.tags:
+            tracked.client.delete_run(run.info.run_id)
+    tracker.start(second)
+    tracker.log(second, [ROW_2])
+    tracker.log(first, [ROW_4])
+    tracker.end(first, "stopped")
+    assert not tracker.close("stopped")
+    assert tracked.steps()[1] == [2]
+    again = tracked.command()
+    again.start(first)
+    again.log(first, [ROW_2, ROW_4, ROW_6])
+    again.end(first, "finished")
+    assert again.close("finished")
+    assert tracked.steps() == [[2, 4, 6], [2]]
+
+
+def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
+    tracked: Tracked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = tracked.command(0.0)
+    (name,) = tracked.names
+    tracker.log(name, [ROW_2])
+    assert tracker.flush()
+    experiment = tracked.client.get_experiment_by_name("study")
+    assert experiment is not None
+    tracked.client.delete_experiment(experiment.experiment_id)
+    tracker.log(name, [ROW_4])
+    assert not tracker.close("failed")
+    assert capsys.readouterr().err.splitlines() == [
+        "MLflow refuses news of a member, whose experiment has been deleted, which the same command again restores; "
+        "results are kept and sent later"
+    ]
+    again = tracked.command(0.0)
+    assert capsys.readouterr().err.startswith("MLflow's experiment study had been deleted; it is restored")
+    again.log(name, [ROW_2, ROW_4])
+    assert again.close("finished")
+    assert tracked.steps() == [[2, 4]]
+
+
+def test_what_is_refused_for_another_reason_is_kept_and_its_run_stays(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracked.command()
+    first, second = tracked.names
+    run = tracked.runs()[first].info.run_id
+    log_batch = MlflowClient.log_batch
+
+    def refusing(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> None:
+        if run_id == run:
+            raise MlflowException("no permission", PERMISSION_DENIED)
+        log_batch(client, run_id, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", refusing)
+        for row in (ROW_2, ROW_4):
+            tracker.log(first, [row])
+            tracker.log(second, [row])
+            assert not tracker.flush()
+    assert tracked.steps() == [[], [2, 4]]
+    assert tracker.close("finished")
+    assert tracked.runs()[first].info.run_id == run
+    assert tracked.steps() == [[2, 4], [2, 4]]

@@ -1,0 +1,204 @@
+"""A trial's process, without Ray: each member's own end, and whose fault is whose."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from larvae import datasets
+from larvae.config import MemberConfig
+from larvae.datasets import Dataset
+from larvae.errors import InvalidInputError
+from larvae.group import Report
+from larvae.member import train_member
+from larvae.member_directory import MemberDirectory
+from sweeps.trial import trainable
+from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
+from sweeps.trial.trainable import MachineFaultError, MemberTrainable, PreparedFile, TrialSettings
+from tests.sweeps.commands import SCHEDULE, without_times
+
+MEMBERS = [MemberConfig(batch_size=4, tau=0.0, z_dim=2, seed=seed) for seed in (0, 1)]
+SHORT = dataclasses.replace(SCHEDULE, iterations=10)
+
+
+class Trial:
+    """A trial that is not Tune's, and what it leaves."""
+
+    def __init__(self, folder: Path, dataset: Dataset) -> None:
+        self.folder = folder
+        self.trainable = MemberTrainable.__new__(MemberTrainable)
+        self.trainable.settings = TrialSettings(
+            SHORT, folder, {}, {"dsprites": dataset.fingerprint}, cpus=1, gpus=0, compile=False, command="command"
+        )
+        self.trainable.datasets = {"dsprites": dataset}
+        self.start(*MEMBERS)
+
+    def start(self, *members: MemberConfig, **settings: object) -> None:
+        self.trainable.settings = dataclasses.replace(self.trainable.settings, **settings)  # type: ignore[arg-type]
+        self.trainable.reset_config({"members": [member.to_dict() for member in members]})
+
+    def finish(self) -> dict[str, Any]:
+        """Train to the end; the last news of each member."""
+        ends: dict[str, Any] = {}
+        while True:
+            answer = self.trainable.step()
+            ends |= answer["members"]
+            if answer["done"]:
+                return ends
+
+    def result(self, member: MemberConfig) -> Any:
+        return MemberDirectory(self.folder / member.content_hash).read_result()
+
+    def events(self, member: MemberConfig) -> list[str]:
+        return [event["event"] for event in MemberLog(self.folder / member.content_hash).read()]
+
+
+@pytest.fixture
+def trial(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A trial of two members, whose faults wait for nothing."""
+    monkeypatch.setattr(trainable, "FAULT_SECONDS", 0.0)
+    return Trial(tmp_path / "members", dataset)
+
+
+def test_members_of_one_trial_each_have_their_own_end(trial: Trial, dataset: Dataset, tmp_path: Path) -> None:
+    """One diverges, and one goes on from a checkpoint: bit for bit as if it trained alone, in one go."""
+    first, second = MEMBERS
+    broken = dataclasses.replace(first, tau=1e38)
+    training = train_member(
+        second,
+        dataclasses.replace(SHORT, checkpoint_seconds=0),
+        dataset,
+        MemberDirectory(trial.folder / second.content_hash),
+    )
+    assert next(training)["iteration"] == 5
+    training.close()
+    trial.start(first, broken, second)
+    ends = trial.finish()
+    assert [ends[m.content_hash]["status"] for m in (first, broken, second)] == ["finished", "failed", "finished"]
+    assert ends[broken.content_hash]["reason"].startswith("NonFiniteLossError: ")
+    assert "Traceback" in trial.result(broken)["traceback"]
+    for member in (first, second):
+        rows = list(train_member(member, SHORT, dataset, MemberDirectory(tmp_path / member.content_hash)))
+        assert without_times(trial.result(member)["history"]) == without_times(rows)
+        assert trial.events(member) == ["started", "finished"]
+    assert trial.events(broken) == ["started", "failed"]
+
+
+def test_out_of_memory_hands_back_the_members_that_have_not_ended(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(members: list[Any], *, fused: bool) -> Iterator[Report]:
+        yield Report(members[0], [{"iteration": 20}], "finished")
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(trainable, "train_together", run_out)
+    answer = trial.trainable.step()
+    first, second = (answer["members"][member.content_hash] for member in MEMBERS)
+    assert answer["done"]
+    assert first == {"rows": [{"iteration": 20}], "status": "finished", "reason": ""}
+    assert second["status"] == "out_of_memory"
+    assert trial.result(MEMBERS[1]) is None  # it has not failed
+
+
+def test_error_of_the_common_step_fails_all_members_and_is_told(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(members: list[Any], *, fused: bool) -> Iterator[Report]:
+        raise RuntimeError("a kernel is broken")
+        yield
+
+    monkeypatch.setattr(trainable, "train_together", break_down)
+    answer = trial.trainable.step()
+    for member in MEMBERS:
+        assert answer["members"][member.content_hash]["reason"] == "RuntimeError: a kernel is broken"
+        assert (trial.result(member)["status"], "Traceback" in trial.result(member)["traceback"]) == ("failed", True)
+
+
+def _full_disk(trial: Trial, patch: pytest.MonkeyPatch) -> str:
+    def run_out(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    patch.setattr("larvae.files.os.fsync", run_out)
+    return "No space left on device"
+
+
+def _cache_out_of_reach(trial: Trial, patch: pytest.MonkeyPatch) -> str:
+    trial.trainable.datasets = {}
+    patch.setenv("LARVAE_CACHE_DIR", "/dev/null/cache")
+    return "/dev/null/cache"
+
+
+@pytest.mark.parametrize("break_machine", [_full_disk, _cache_out_of_reach])
+def test_a_fault_of_the_machine_is_no_members_failure(
+    trial: Trial, break_machine: Callable[[Trial, pytest.MonkeyPatch], str]
+) -> None:
+    """The process ends with the reason, for Tune to start it again; all goes on once there is room."""
+    for _ in range(MOST_STARTS + 1):  # it does not count as the members' own death
+        with pytest.MonkeyPatch.context() as patch:
+            fault = break_machine(trial, patch)
+            with pytest.raises(MachineFaultError, match=rf"^{platform.node()}: .*{fault}"):
+                trial.finish()
+        assert [trial.result(member) for member in MEMBERS] == [None, None]
+        assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
+        trial.start(*MEMBERS)
+    assert {news["status"] for news in trial.finish().values()} == {"finished"}
+
+
+def test_a_member_whose_process_always_dies_at_one_iteration_is_given_up_until_the_next_command(trial: Trial) -> None:
+    """One at its end stays finished, however often its trial starts."""
+    first, second = MEMBERS
+    trial.start(first)
+    trial.finish()
+    for member, iteration in ((first, 10), (second, 0)):
+        for _ in range(MOST_STARTS):
+            MemberLog(trial.folder / member.content_hash).write("started", command="command", iteration=iteration)
+    trial.start(*MEMBERS)
+    ends = trial.finish()
+    assert [ends[member.content_hash]["status"] for member in MEMBERS] == ["finished", "failed"]
+    assert f"its process died {MOST_STARTS} times after iteration 0" in ends[second.content_hash]["reason"]
+    trial.start(second, command="the next")
+    assert trial.finish()[second.content_hash]["status"] == "finished"
+
+
+def test_starts_are_counted_at_one_iteration_of_one_command_and_cut_lines_left_out(tmp_path: Path) -> None:
+    def start(command: str, iteration: int) -> dict[str, Any]:
+        return {"event": "started", "command": command, "iteration": iteration}
+
+    events = [start("a", 0), start("b", 0), {"event": "failed"}, start("b", 0), start("b", 5)]
+    counts = [starts_without_progress(events, *which) for which in (("b", 0), ("b", 5), ("c", 0))]
+    assert counts == [2, 1, 0]
+    assert starts_without_progress([start("b", 0), {"event": "fault"}, start("b", 0)], "b", 0) == 1
+    log = MemberLog(tmp_path)
+    assert log.read() == []
+    log.write("started", iteration=1)
+    with log.path.open("a") as file:
+        file.write('{"event": "fini')
+    assert [event["event"] for event in log.read()] == ["started"]
+
+
+def test_a_trial_refuses_images_that_are_not_the_studys(trial: Trial) -> None:
+    trial.trainable.datasets = {}
+    trial.start(fingerprints={"dsprites": "another renderer's"})
+    with pytest.raises(InvalidInputError, match="must hold the study's images, another renderer's, got"):
+        trial.trainable._dataset("dsprites")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_prepared_file_reaches_a_node_that_lacks_it(
+    dataset: Dataset, cache_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only such a node: where the driver's file is, with these images, it is used as it is."""
+    path = cache_directory / "dsprites-rendered-2.h5"
+    content = ray.put(np.fromfile(path, np.uint8))
+    assert PreparedFile(path, content, dataset.fingerprint).on_this_node("dsprites") == path
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
+    sent = PreparedFile(tmp_path / "elsewhere.h5", content, dataset.fingerprint).on_this_node("dsprites")
+    assert sent == tmp_path / f"dsprites-{dataset.fingerprint[:12]}.h5"
+    assert datasets.open_dataset("dsprites", sent).fingerprint == dataset.fingerprint
