@@ -51,4 +51,5 @@ def parse(parser: Callable[[], Parsed]) -> Parsed:
 def _message(boxed: str) -> str:
     """The parser's message out of its box: the lines between its first two rules, drawn in any alphabet."""
     between = [*re.split(r"[─-]{3,}", boxed), "", ""][1]
-    return " ".join(between.translate(str.maketrans("│╮╰", "   ")).split()) or "see --help"
+    message = " ".join(between.translate(str.maketrans("│╮╰", "   ")).split())
+    return re.sub(r"^Error parsing \w+: (?=`)", "", message) or "see --help"  # a group's own rule names its option

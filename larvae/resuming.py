@@ -56,6 +56,8 @@ def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
             raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
     if missing := {"trainer", "history", "environments"} - state.keys():
         raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
+    if not isinstance(state["trainer"], dict) or not isinstance(state["trainer"].get("iteration"), int):
+        raise InvalidInputError(f"`{checkpoint}` must have a trainer at some iteration, got {state['trainer']!r:.80}")
     return state
 
 

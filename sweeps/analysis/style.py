@@ -181,7 +181,7 @@ def stopped_handle(label: str) -> Line2D:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file's content, `png` or `pdf`; the same figure gives the same bytes."""
+    """The figure as a file's content, `png` or `pdf`; a figure that is built anew gives the same bytes."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""What the tests of analysis share: a database of invented studies and searches, made once and only read."""
+"""Things that tests of analysis share: a database of invented studies and searches, made once and only read."""
 
 from __future__ import annotations
 

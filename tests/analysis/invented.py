@@ -56,7 +56,7 @@ def with_ends(members: list[Member], ends: dict[tuple[float, float, int], tuple[
 
 
 def frame(members: list[Member]) -> pd.DataFrame:
-    """What `load_members` gives for these members."""
+    """The frame that `load_members` gives for these members."""
     rows = [
         {
             "name": f"tau={m.config.tau:g} label_rate={m.config.label_rate:g} seed={m.config.seed}",

@@ -1,4 +1,4 @@
-"""What a script of analysis/ does, as a test sees it: files and words, or one line."""
+"""Outcomes of analysis/'s scripts: files and words, or one line."""
 
 from __future__ import annotations
 

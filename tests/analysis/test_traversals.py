@@ -220,7 +220,7 @@ def test_rows_are_the_data_the_baseline_and_larvae_with_the_factors_that_all_hav
 
 
 def test_the_caption_says_how_models_were_trained(models: Models, tmp_path: Path) -> None:
-    """What they share once, the rest with each; the study where a checkpoint lies in one's folder."""
+    """Facts that they share are told once, the rest with each; the study where a checkpoint lies in one's folder."""
     assert compared(models, "baseline", "larvae").training == "4 iterations, η = 20 %, seed 3"
     other = dataclasses.replace(CONFIG, seed=4)
     opened = datasets.open_dataset("dsprites", datasets.prepare("dsprites", models.source))

@@ -1,4 +1,4 @@
-"""What the tests of clusters share with those of sweeps."""
+"""Fixtures that tests of clusters share with those of sweeps."""
 
 from tests.sweeps.conftest import alone, empty_database, folder, folder_with_database
 

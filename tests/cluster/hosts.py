@@ -77,7 +77,7 @@ class Host:
         self._ray = self._left.enter_context(contextlib.ExitStack())
 
     def command(self, *words: str | Path, **environment: str) -> list[str]:
-        """What runs a command on this host, in the shared folder, with few variables but those given."""
+        """The words that run a command on this host, in the shared folder, with few variables but those given."""
         variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         variables |= {"LARVAE_CACHE_DIR": str(self.cache)} | RAY_ENVIRONMENT | environment
         settings = [f"{name}={value}" for name, value in variables.items()]

@@ -21,7 +21,7 @@ SERVE = Path(__file__).parents[2] / "cluster" / "mlflow" / "serve.sh"
 
 
 def program(name: str) -> str | None:
-    """Where a program of PostgreSQL is: on the path, or where Debian keeps those of each version."""
+    """The place of a program of PostgreSQL: on the path, or where Debian keeps those of each version."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(found[-1]) if found else None)
 

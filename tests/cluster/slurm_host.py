@@ -100,7 +100,7 @@ class SlurmHost:
         return ended.stdout
 
     def job(self, number: str) -> dict[str, str]:
-        """What Slurm tells of a job, by field."""
+        """Fields that Slurm tells of a job."""
         fields = self.command("scontrol", "show", "job", "--oneliner", number).split()
         return dict(field.partition("=")[::2] for field in fields)
 

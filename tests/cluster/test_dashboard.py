@@ -1,4 +1,4 @@
-"""What a user of a cluster sees: jobs that are submitted, trials by name, gauges, logs and the preflight."""
+"""The cluster that a user sees: jobs that are submitted, trials by name, gauges, logs and the preflight."""
 
 from __future__ import annotations
 

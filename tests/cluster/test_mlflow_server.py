@@ -84,7 +84,7 @@ def test_eight_sweeps_at_once_lose_nothing_though_the_server_is_killed_in_the_mi
 
 
 def write(uri: str, number: int, folder: Path, half_way: threading.Barrier, server_is_back: threading.Event) -> None:
-    """What a sweep's driver tells MLflow. The server dies when all are half way, and is back before the end."""
+    """Tell MLflow all that a driver would. The server dies when all are half way, and is back before the end."""
     study = study_of(number)
     names = [member.content_hash for member in study.members]
     tracker = Tracker(uri, study, StudyDirectory(folder / study.name), {"dsprites": "fingerprint"}, {})

@@ -171,7 +171,7 @@ def training(folder: Path, host: Host) -> list[Process]:
 
 
 def pid_within(pid: int) -> int:
-    """What a process is called on its host; 0 where it has ended."""
+    """The id of a process on its host; 0 where it has ended."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{pid}/status").read_text()
         return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
@@ -184,7 +184,7 @@ def thaw(pids: Sequence[int]) -> None:
 
 
 def logs(folder: Path) -> dict[str, list[Event]]:
-    """What has happened to each member."""
+    """Events of each member."""
     members = folder / "results" / STUDY / "members"
     return {path.name: MemberLog(path).read() for path in members.iterdir()} if members.exists() else {}
 

@@ -52,7 +52,7 @@ def run(script: str, *words: str, programs: Path, **environment: str) -> subproc
 
 
 def calls(programs: Path) -> list[list[str]]:
-    """What `ray` was called with."""
+    """The words that `ray` was called with."""
     lines = (programs.parent / "calls").read_text().splitlines()
     return [line.split("\0")[:-1] for line in lines]
 

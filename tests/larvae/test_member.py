@@ -360,6 +360,7 @@ TAMPERED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"config": OTHER | {"unknown": 1}}, "must have a member's configuration"),
     "text": ({"config": "text"}, "must have a member's configuration"),
     "no configuration": ({"config": None}, ""),
+    "no trainer": ({"trainer": None}, "must have a trainer at some iteration, got None"),
     "no state": ({"trainer": {"iteration": 1}}, "must fit 10 latents"),
     "half a state": ({"trainer": {"iteration": 1, "model": None}}, "must fit 10 latents"),
 }

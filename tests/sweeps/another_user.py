@@ -41,7 +41,7 @@ SECONDS = 5
 
 
 def answer_of(place: str) -> str:
-    """What a port says to HTTP, and to each of Ray's gRPC services."""
+    """The answer of a port to HTTP, and to each of Ray's gRPC services."""
     found = []
     with contextlib.suppress(requests.RequestException):
         for path in ("/", "/metrics"):
@@ -83,7 +83,7 @@ def open_routes(dashboard: str) -> dict[str, int]:
 
 
 def jobs(places: list[str], file: Path) -> dict[str, str]:
-    """What ports say to a job that would make a file."""
+    """The answers of ports to a job that would make a file."""
     answers = {}
     for place in places:
         for path in ("/api/jobs/", "/api/job_agent/jobs/"):
@@ -94,7 +94,7 @@ def jobs(places: list[str], file: Path) -> dict[str, str]:
 
 
 def join(control: str, file: Path, **environment: str) -> str:
-    """How it ends to join by Ray's own protocol and run a task that would make a file."""
+    """The end of an attempt to join by Ray's own protocol and run a task that would make a file."""
     command = [sys.executable, "-c", JOIN, control, str(file)]
     try:
         ended = subprocess.run(command, env=os.environ | environment, capture_output=True, timeout=25, check=False)

@@ -25,7 +25,7 @@ STUDY = "tiny"
 TINY = tuple(f"--preset quick --seeds 1 --study {STUDY} --batch-size 4 --evaluation-size 200 --no-compile".split())
 SCHEDULE = Schedule(iterations=20, log_every=5, evaluate_every=10, evaluation_size=200, final_metrics=("mig", "l2"))
 TIMES = {"seconds", "seconds_per_iteration", "timestamp"}
-"""What differs between equal runs."""
+"""They differ between equal runs."""
 
 
 def schedule_flags(schedule: Schedule) -> list[str]:
@@ -97,7 +97,7 @@ def count_points(folder: Path) -> int:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """What ended members left on disk, by the label that the study gives them."""
+    """The results of ended members on disk, by the label that the study gives them."""
     study = folder / "results" / STUDY
     results = {}
     for name, member in json.loads((study / "study.json").read_text())["members"].items():

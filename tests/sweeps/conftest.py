@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: one Ray session, tiny studies, and an MLflow database that is made once."""
+"""Shared by the tests of sweeps: one Ray session, tiny studies, and an MLflow database that is made once."""
 
 from __future__ import annotations
 

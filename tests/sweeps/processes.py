@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 
 
 class Process(NamedTuple):
-    """What /proc tells of a process."""
+    """A process as /proc tells of it."""
 
     pid: int
     parent: int

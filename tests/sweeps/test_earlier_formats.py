@@ -1,4 +1,4 @@
-"""What an earlier version wrote is refused in one line that names it: never read with today's meanings and defaults.
+"""Files of an earlier version are refused in one line that names them: never read with today's meanings and defaults.
 
 `tests/kept/b802cca` is a study that commit b802cca trained, for two iterations: τ ∈ {0, 1}, α = 64, a Gaussian around a
 sigmoid. Of its checkpoint the tensors are left out, its MLflow database is a dump.

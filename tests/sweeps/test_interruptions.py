@@ -33,7 +33,7 @@ LONG = replace(SCHEDULE, iterations=100, evaluate_every=50)
 
 
 def leave_checkpoint(folder: Path, config: MemberConfig, schedule: Schedule, dataset: Dataset) -> None:
-    """What a process that was killed earlier leaves of a member: a checkpoint within a row, and no result."""
+    """Leave of a member what a process that was killed earlier does: a checkpoint within a row, and no result."""
     member = MemberDirectory(folder / "results" / STUDY / "members" / config.content_hash)
     training = train_member(config, replace(schedule, checkpoint_seconds=0), dataset, member)
     assert len(list(itertools.islice(training, 2))) == 2

@@ -24,7 +24,7 @@ from tests.commands import ROOT
 SWEEPS = (tau_sweep, z_dim_sweep, label_rate_sweep)
 COMMANDS = (*SWEEPS, search)
 WORDS = {
-    "preset": "laptop",
+    "study": "another one",
     "iterations": "300",
     "log_every": "25",
     "evaluate_every": "1500",
@@ -84,10 +84,15 @@ def test_an_option_is_flat_replaces_its_default_and_no_other_whatever_its_group(
     assert len(set(names)) == len(names)  # flat on the command line: no two groups have a name in common
     for path, value in quick.items():
         name = path[-1].replace("_", "-")
-        is_any = isinstance(value, str | Path | None)
-        typed = WORDS.get(path[-1], "7" if not is_any or "gpus" in name or "gamma" in name else "some/text")
-        typed = "1" if "price" in name or "members" in name else "text" if name == "study" else typed
-        flags = [f"--{'no-' * value}{name}"] if isinstance(value, bool) else [f"--{name}", *typed.split()]
+        if name == "preset":
+            continue
+        default = "text/of/any/kind" if isinstance(value, str | Path) or name in ("data-file", "address") else "7"
+        typed = WORDS.get(path[-1], default)
+        flags = (
+            [f"--{'no-' * value}{name}"]
+            if isinstance(value, bool)
+            else [f"--{name}", *(typed.split() if isinstance(value, tuple) else [typed])]
+        )
         parsed = dict(fields(parse("--preset", "quick", *flags)))
         assert [other for other in parsed if parsed[other] != quick[other]] == [path]
         if not isinstance(value, bool | tuple):
@@ -207,11 +212,12 @@ def test_help_shows_all_options_and_the_numbers_of_the_preset(capsys: pytest.Cap
         assert printed.err == ""
         text = " ".join(printed.out.replace("│", " ").split())
         assert "A sweep." in text
-        defaults = dict(re.findall(r"(--[a-z-]+) [A-Z].*?\(default: (.*?)\)", text))
         for path, value in fields(expected):
-            assert f"--{path[-1].replace('_', '-')}" in text
-            if path[-1] in ("study", "seeds", "iterations", "log_every", "evaluate_every"):
-                assert defaults[f"--{path[-1].replace('_', '-')}"] == str(value)
+            flag = f"--{path[-1].replace('_', '-')}"
+            assert flag in text
+            if isinstance(value, int) and not isinstance(value, bool):
+                default = re.search(rf"{flag} INT .*?\(default: (.*?)\)", text)
+                assert (default or [""] * 2)[1] == str(value), flag
 
 
 # Bad input
@@ -273,7 +279,9 @@ UNREADABLE = ("--seeds abc", "--taus 0 much", "--iterations 1e3", "--tau 1", "--
 def test_bad_input_ends_the_command_with_one_line_that_states_rule_and_value(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runner, "run_study", lambda study, options: pytest.fail(f"accepted: {options}"))
+    monkeypatch.setattr(
+        runner, "run_study", lambda study, options: pytest.fail(f"accepted: {options}, {options.data_files}")
+    )
     monkeypatch.setattr(options, "default_preset", lambda address: "quick")
     cases = [(tau_sweep, words, f"error: {message}\n") for words, message in BROKEN.items()]
     cases += [(script, words, f"error: {message}") for script, words, message in BROKEN_ELSEWHERE]

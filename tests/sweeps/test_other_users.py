@@ -1,4 +1,4 @@
-"""What another user of the machine can do to a sweep, tried as one: nothing but see that it is there."""
+"""Another user of the machine can do nothing to a sweep, tried as one, but see that it is there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PUBLIC = {
     "GET /api/local_raylet_healthz",
     "GET /favicon.ico",
 }
-"""What Ray's dashboard tells everybody; docs/security.md has the list."""
+"""Pages of Ray's dashboard for everybody; docs/security.md has the list."""
 
 
 def as_nobody(*words: str) -> list[str]:
@@ -93,7 +93,7 @@ def test_no_port_answers_no_job_runs_and_no_file_opens(open_folder: Path, datase
 
 
 def ask(pid: int, dashboard: str, *places: str) -> dict[str, Any]:
-    """What `another_user` finds."""
+    """The findings of `another_user`."""
     (control,) = (
         f"{address}:{port}"
         for child in psutil.Process(pid).children(recursive=True)

@@ -109,7 +109,7 @@ def found_in(text: bytes) -> list[str]:
 
 
 def files_with_secrets(*folders: Path) -> dict[str, list[str]]:
-    """What is found in each file below some folders; they must hold some."""
+    """The secrets found in each file below some folders, which must hold some files."""
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) > 20
     found = {str(path): found_in(path.read_bytes()) for path in files}

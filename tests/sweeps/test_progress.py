@@ -1,4 +1,4 @@
-"""What is told of a study's progress: counted once, the time that is left, the best so far."""
+"""A study's progress, as it is told: counted once, the time that is left, the best so far."""
 
 from __future__ import annotations
 

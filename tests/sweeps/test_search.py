@@ -46,13 +46,13 @@ def suggested(folder: Path) -> list[Any]:
 
 
 def results_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """What all members left on disk, by hash."""
+    """The results of all members on disk, by hash."""
     members = (folder / "results" / STUDY / "members").iterdir()
     return {member.name: result for member in members if (result := MemberDirectory(member).read_result())}
 
 
 def story(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """How each member ended and, for those that trained to the end, what it came to."""
+    """The end of each member and, for those that trained to the end, what it came to."""
     return {
         name: (r["status"], r.get("stopped_at"), without_times(r["history"]) if r["status"] == "finished" else [])
         for name, r in results_of(folder).items()

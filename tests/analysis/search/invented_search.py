@@ -58,7 +58,7 @@ class Run(NamedTuple):
 
 
 class InventedSearch(NamedTuple):
-    """What a search's experiment holds."""
+    """Contents of a search's experiment."""
 
     description: dict[str, Any]
     runs: list[Run]
@@ -152,7 +152,7 @@ def realistic(objectives: Sequence[str] = ("mig",), configurations: int = 36) ->
 
 
 def record(invented: InventedSearch, study: str = "search-quick") -> SearchRecord:
-    """What `load_search` gives."""
+    """The record that `load_search` gives."""
     rows, evaluations = [], []
     for run in invented.runs:
         name = run.config.content_hash

@@ -48,7 +48,7 @@ Fails = Callable[[MemberConfig], int | None]
 
 @dataclass
 class Disk:
-    """What survives a killed process."""
+    """All that survives a killed process."""
 
     suggestions: list[Suggestion] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)

@@ -186,15 +186,6 @@ def test_a_failed_seed_does_not_hide_what_the_other_has_yet_to_reach() -> None:
     assert judge(configurations) == [(2, None), (1, SECOND)]
 
 
-def test_what_an_earlier_command_stopped_stays_stopped() -> None:
-    before, after = configurations = new_configurations(2)
-    after.stopped_at = FIRST
-    for rung in RULES.rungs:
-        observe(before.first[0], rung, 0.5)
-        observe(after.first[0], rung, 0.9)
-    assert judge(configurations) == [(2, None), (0, FIRST)]
-
-
 def test_verdicts_that_are_not_reproducible_wait_for_nobody_and_stand() -> None:
     """They know all that are there; what trained beyond a rung passed it, though better ones are found there later."""
     first, second, third = configurations = new_configurations(3)

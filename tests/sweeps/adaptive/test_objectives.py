@@ -1,4 +1,4 @@
-"""Which results are better, by one objective or two."""
+"""Better and worse results, by one objective or two."""
 
 from __future__ import annotations
 

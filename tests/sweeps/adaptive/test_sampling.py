@@ -95,18 +95,6 @@ def test_numbers_seeds_and_attempts_give_different_points(kind: str, objectives:
     assert len({tuple(suggestion.point.values()) for suggestion in suggestions}) == len(suggestions)
 
 
-def test_attempts_reach_all_of_a_small_space() -> None:
-    """However sure a sampler is of one point: the search tries until it has one that is not there yet."""
-    for kind in set(SAMPLERS) - {"cmaes"}:  # which has no small spaces
-        sampler = sampler_of(kind, space=parse_space(["z_dim=1:8", "tau=0,1"]))
-        known = [
-            Observation(number, {"z_dim": z_dim, "tau": tau}, {}, "finished", (float(z_dim == 3 and tau == 1),), 0)
-            for number, (z_dim, tau) in enumerate(3 * list(itertools.product(range(1, 9), (0.0, 1.0))))
-        ]
-        points = [sampler.suggest(len(known), known, attempt).point for attempt in range(100)]
-        assert len({(point["z_dim"], point["tau"]) for point in points}) == 16, kind
-
-
 # CMA-ES has a state, which it leaves with its suggestions
 
 

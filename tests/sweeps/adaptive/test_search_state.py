@@ -207,7 +207,7 @@ def more_seeds(rules: Rules) -> Rules:
 
 @pytest.mark.parametrize("raise_", [raised_iterations, more_configurations, more_seeds])
 def test_raised_limits_go_on_with_what_is_there(raise_: Callable[[Rules], Rules]) -> None:
-    """Whether it ended before or was killed; the same whatever the timing."""
+    """No matter whether it ended before or was killed; the same whatever the timing."""
     for parallel, kill_after in itertools.product((1, 5), (60, 10**9)):
         rules = with_(configurations=12, parallel=parallel)
         raised, disk = raise_(rules), Disk()
@@ -309,6 +309,39 @@ def test_a_suggestion_knows_what_had_ended_by_its_time_and_nothing_else() -> Non
     at_once.search.end(second, "finished")
     assert at_once.start()
     assert at_once.told() == [("running", ()), ("finished", (0.7,))]
+
+
+def test_a_verdict_is_not_known_before_its_time() -> None:
+    """The third starts at 10 and is stopped at 20; the fourth starts at 11, after a failure behind 10."""
+    script = Scripted(rungs=(10,))
+    [first], [second] = script.start(), script.start()
+    script.row(first, 10, 0.9)
+    script.search.end(first, "failed")
+    script.row(second, 10, 0.1)
+    [third] = script.start()
+    assert script.told() == [("running", ()), ("stopped", (0.1,))]
+    script.row(third, 10, 0.2)
+    assert script.search.configuration_of(third).stopped_at == 10
+    assert script.start()
+    assert script.told() == [("failed", ()), ("stopped", (0.1,)), ("running", ())]
+
+
+def test_the_best_is_confirmed_when_all_configurations_have_ended() -> None:
+    """The third runs from 21 to 111, so it is open who is the best when the second ends at 90."""
+    script = Scripted(configurations=3, seeds=2)
+    [first], [second] = script.start(), script.start()
+    script.row(first, 20)
+    script.row(second, 30)
+    script.search.end(first, "failed")
+    [third] = script.start()
+    script.row(third, 80)
+    script.row(second, 90, 0.5)
+    script.search.end(second, "finished")
+    assert script.start() == []
+    script.row(third, 90, 0.6)
+    script.search.end(third, "finished")
+    [again] = script.start()
+    assert script.search.configuration_of(again).number == 2
 
 
 def test_the_best_gets_another_seed_before_new_configurations_come() -> None:

@@ -1,4 +1,4 @@
-"""What a search varies: what the text of a space means, which texts are refused, and where its values lie."""
+"""The space that a search varies: what the text of a space means, which texts are refused, and where its values lie."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXTS = {
     "z_dim=2,5,10": {"z_dim": Choice(values=(2, 5, 10))},
     "tau=1,0,1,2": {"tau": Choice(values=(1, 0, 2))},
 }
-"""What is written, and what it means."""
+"""Texts, and what they mean."""
 SEVERAL = ["tau=0.1:10:log:zero", "z_dim=1:10", "gamma_tc=1:20:log", "label_rate=0.01,0.02", "alpha=0:64"]
 
 

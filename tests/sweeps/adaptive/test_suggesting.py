@@ -50,7 +50,7 @@ def run(directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**
 
 
 def story(directory: StudyDirectory) -> dict[str, tuple[Any, ...]]:
-    """How each member on disk ended."""
+    """The ends of all members on disk."""
     results = {
         path.name: directory.member(SimpleNamespace(content_hash=path.name)).read_result()
         for path in (directory.path / "members").iterdir()

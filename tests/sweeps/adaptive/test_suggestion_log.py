@@ -1,4 +1,4 @@
-"""What was suggested survives whatever happens to the process."""
+"""Suggestions survive whatever happens to the process."""
 
 from __future__ import annotations
 

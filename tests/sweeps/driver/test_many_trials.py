@@ -1,4 +1,4 @@
-"""What lets one driver serve many trials changes nothing about what they come to."""
+"""One driver serves many trials, which changes nothing about what they come to."""
 
 from __future__ import annotations
 

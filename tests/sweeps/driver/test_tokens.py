@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def file(home: Path) -> Path:
-    """Where Ray looks, with a token."""
+    """The file where Ray looks, with a token."""
     path = home / ".ray" / "auth_token"
     path.parent.mkdir()
     path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""What a study would cost: from invented rows, in arithmetic, and timed once on Ray."""
+"""The cost of a study: from invented rows, in arithmetic, and timed once on Ray."""
 
 from __future__ import annotations
 

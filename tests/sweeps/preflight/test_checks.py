@@ -1,4 +1,4 @@
-"""What a preflight finds wrong with invented nodes."""
+"""Findings of a preflight with invented nodes."""
 
 from __future__ import annotations
 

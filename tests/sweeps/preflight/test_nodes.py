@@ -1,4 +1,4 @@
-"""What a node tells of itself, asked of this process."""
+"""A node's answer about itself, asked of this process."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ DECLARED = [
     gpu_node("d", RTX_2080, 2, gpu_8GB=1000),
 ]
 LARGE = 1.9e9
-"""What a trial takes that fills a 16 GB card seven times, with the margin."""
+"""Bytes of a trial that fills a 16 GB card seven times, with the margin."""
 
 
 def gpu_kinds(nodes: list[Node]) -> list[GpuKind]:

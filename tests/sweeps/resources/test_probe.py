@@ -1,4 +1,4 @@
-"""What a probe tells apart: a GPU that is too small, one that is not free, none at all, and what else goes wrong."""
+"""A probe tells apart: a GPU that is too small, one that is not free, none at all, and what else goes wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses are of which kind; their passwords are never shown, and left where others cannot read them."""
+"""Kinds of addresses; their passwords are never shown, and left where others cannot read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be told to a server is told once, in order, by threads that hold up nobody."""
+"""A server is told everything once, in order, by threads that hold up nobody."""
 
 from __future__ import annotations
 
@@ -119,17 +119,22 @@ def test_news_come_before_members_that_are_only_planned(server: Server) -> None:
 def test_a_server_that_comes_back_is_told_without_being_asked_to_and_a_start_takes_back_an_end(
     server: Server, box: Outbox
 ) -> None:
+    """News that come while a request fails are told after what that had."""
     box._pause = 0.05
     server.is_away = True
+    server.is_open.clear()
     box.put("a", News(rows=rows(1), end=("failed", "killed")))
+    wait_until(lambda: server.calls, "a request")
+    box.put("a", News(rows=rows(2)))
+    server.is_open.set()
     assert not box.flush()
     assert isinstance(box.error, AwayError)
     box.put("a", News(has_started=True))
     server.is_away = False
-    wait_until(lambda: server.rows.get("a"), "the row to arrive")
+    wait_until(lambda: server.rows.get("a"), "the rows to arrive")
     assert box.flush()
     assert box.error is None
-    assert (server.rows["a"], server.told["a"]) == ([1], ["start"])
+    assert (server.rows["a"], server.told["a"]) == ([1, 2], ["start"])
 
 
 @pytest.mark.parametrize("num_threads", [1, 4])

@@ -140,14 +140,17 @@ def test_a_fault_of_the_machine_is_no_members_failure(
     trial: Trial, break_machine: Callable[[Trial, pytest.MonkeyPatch], str]
 ) -> None:
     """The process ends with the reason, for Tune to start it again; all goes on once there is room."""
-    for _ in range(MOST_STARTS + 1):  # it does not count as the members' own death
-        with pytest.MonkeyPatch.context() as patch:
-            fault = break_machine(trial, patch)
-            with pytest.raises(MachineFaultError, match=rf"^{platform.node()}: .*{fault}"):
-                trial.finish()
-        assert [trial.result(member) for member in MEMBERS] == [None, None]
-        assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
-        trial.start(*MEMBERS)
+    for member in MEMBERS:
+        for _ in range(MOST_STARTS):  # which do not count as the members' own deaths
+            MemberLog(trial.folder / member.content_hash).write("started", command="command", iteration=0)
+            MemberLog(trial.folder / member.content_hash).write("fault")
+    with pytest.MonkeyPatch.context() as patch:
+        fault = break_machine(trial, patch)
+        with pytest.raises(MachineFaultError, match=rf"^{platform.node()}: .*{fault}"):
+            trial.finish()
+    assert [trial.result(member) for member in MEMBERS] == [None, None]
+    assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
+    trial.start(*MEMBERS)
     assert {news["status"] for news in trial.finish().values()} == {"finished"}
 
 
