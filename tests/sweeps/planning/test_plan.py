@@ -262,18 +262,16 @@ def test_what_ended_members_tell_is_not_timed_again(
     monkeypatch.setattr(measuring, "_ask", in_this_process)
     monkeypatch.setattr(measuring, "TIMED_SECONDS", 0.1)
     settings, baseline = settings_of(tmp_path, dataset), dataclasses.replace(MEMBER, tau=0.0)
-    first = measuring.measure([MEMBER], 1, 1, settings, CPU)
-    assert (first.timed, first.ended) == (1, 0)
     here, slow = Execution(processor_name(), False, "float32"), Cost(*(1e4 * value for value in COST))
     for execution, config in ((here, MEMBER), (EXECUTION, baseline)):
         directory = MemberDirectory(settings.members_directory / config.content_hash)
         rows = history(slow, settings.schedule)
         directory.write_result(config, "finished", rows, environment=execution._asdict())
-    second = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
-    assert (second.timed, second.ended) == (1, 1)  # the baseline was trained elsewhere
-    assert second.costs[kind_of(MEMBER)][1:] == pytest.approx(slow[1:])
-    assert second.costs[kind_of(MEMBER)].start < slow.start  # it is timed, as the cache may be warm by now
-    assert second.costs[kind_of(baseline)].iteration < slow.iteration
+    measured = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
+    assert (measured.timed, measured.ended) == (1, 1)  # the baseline was trained elsewhere
+    assert measured.costs[kind_of(MEMBER)][1:] == pytest.approx(slow[1:])
+    assert measured.costs[kind_of(MEMBER)].start < slow.start  # it is timed, as the cache may be warm by now
+    assert measured.costs[kind_of(baseline)].iteration < slow.iteration
 
 
 def test_dci_is_timed_on_fewer_images_and_belongs_to_the_evaluations_that_have_it(

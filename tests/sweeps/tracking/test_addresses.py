@@ -33,6 +33,7 @@ SHOWN = {
     "mysql://user:se@cr/et@host/data?password=secret&x=1": "mysql://user@host/data?password=…&x=1",
     "sqlite:////home/user@host/mlflow.db": "sqlite:////home/user@host/mlflow.db",
     "user:secret@host:5000": "…@host:5000",
+    "postgresql://host/data?sslpassword=secret&x=1": "postgresql://host/data?sslpassword=…&x=1",
     "postgresql-psycopg2://user:sec?ret@host/db": "postgresql-psycopg2://user@host/db",
     "mssql+pyodbc:///?odbc_connect=UID%3Du%3BPWD%3Ds&x=1": "mssql+pyodbc:///?odbc_connect=…&x=1",
     "http://hub:8000/user/me@example.org/": "http://hub:8000/user/me@example.org/",
