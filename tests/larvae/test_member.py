@@ -185,7 +185,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
 
 @pytest.mark.parametrize(
     "change",
-    [{"regulariser": "factor_vae", "held_out": 0.1}, {"tau": 0, "alpha": 0}],
+    [{"regulariser": "factor_vae", "held_out": 0.1}, pytest.param({"tau": 0, "alpha": 0}, marks=pytest.mark.slow)],
     ids=str,
 )
 def test_other_kinds_of_members_are_resumed_bit_for_bit(

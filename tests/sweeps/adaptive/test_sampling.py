@@ -211,6 +211,7 @@ def found(kind: str, seed: int, count: int, objective: str = "mig") -> list[floa
     return [distance(observation.point) for observation in known]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "objective"), [("tpe", "mig"), ("cmaes", "l2")])
 def test_samplers_that_learn_find_the_optimum_better_than_chance(kind: str, objective: str) -> None:
     learned = [found(kind, seed, 30, objective) for seed in range(8)]

@@ -205,7 +205,9 @@ def more_seeds(rules: Rules) -> Rules:
     return dataclasses.replace(rules, seeds=rules.seeds + 2)
 
 
-@pytest.mark.parametrize("raise_", [raised_iterations, more_configurations, more_seeds])
+@pytest.mark.parametrize(
+    "raise_", [raised_iterations, pytest.param(more_configurations, marks=pytest.mark.slow), more_seeds]
+)
 def test_raised_limits_go_on_with_what_is_there(raise_: Callable[[Rules], Rules]) -> None:
     """No matter whether it ended before or was killed; the same whatever the timing."""
     for parallel, kill_after in itertools.product((1, 5), (60, 10**9)):
@@ -232,6 +234,7 @@ def test_raised_limits_go_on_with_what_is_there(raise_: Callable[[Rules], Rules]
 # Spaces that come to an end
 
 
+@pytest.mark.slow
 def test_a_small_space_is_tried_as_a_whole() -> None:
     sizes = {"tau=0,1": 2, "z_dim=1:3 tau=0,1": 6, "z_dim=1:5 gamma_tc=1,2,4": 15}
     stories = [*itertools.product(["tpe", "sobol", "random"], sizes), ("gp", "z_dim=1:3 tau=0,1")]
@@ -392,6 +395,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, rules: Rules, kind: str, seed: int
     return quality(search.configurations[best.number].first[0].config), disk
 
 
+@pytest.mark.slow
 def test_it_ends_nearer_to_the_optimum_than_chance_at_the_same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = with_(configurations=40)
     found, by_chance = [], []

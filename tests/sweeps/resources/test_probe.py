@@ -19,6 +19,7 @@ MEMBER = MemberConfig(batch_size=2)
 Step = Callable[[MemberConfig, int], Measurement]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_gpu_is_waited_for_and_probed_once_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """While others hold both: told once, and given up in time; of GPUs that do not exist PyTorch finds none."""
