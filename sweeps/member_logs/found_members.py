@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class FoundMember(NamedTuple):
 
 def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
     """All members of studies below a folder. Raises InvalidInputError where none is such a study, or one is damaged."""
-    records = sorted(storage.glob(f"{study or '*'}/study.json"))
+    records = sorted(storage.glob(f"{glob.escape(study) or '*'}/study.json"))
     if not records:
         known = ", ".join(sorted(file.parent.name for file in storage.glob("*/study.json"))) or "none"
         raise InvalidInputError(f"`storage_path` must hold the study, got `{storage}`, which holds {known}")

@@ -39,7 +39,7 @@ def test_a_failed_member_tells_why_and_where(storage: Path, capsys: pytest.Captu
     """It is found by its hash or its values; names are printed as they are."""
     assert show(storage, "seed=0 tau=1", "--study", "two") == 0
     assert capsys.readouterr().out.startswith("two: tau=1 seed=0  ccc333")
-    assert show(storage, "aab") == 1
+    assert show(storage, "aab", "--study", "50% [x] :bug:") == 1
     text = capsys.readouterr().out
     first = ("50% [x] :bug:: tau=1 seed=0  aab222", str(storage / "50% [x] :bug:" / "members" / "aab222"))
     assert text.startswith("\n".join(first))
