@@ -197,7 +197,7 @@ def test_what_is_missing_is_told_until_the_folder_has_made_up_for_it(
     for member in "ab":
         assert not box.flush()
         box.put(member, News(end=("finished", "")))
-    assert box.flush()
+    assert any(box.flush(again=True) for _ in range(2))  # as `Tracker.close`: a thread may still have found it away
 
 
 def test_threads_end_and_what_is_unsent_goes_on_with_the_next_news(
