@@ -196,12 +196,14 @@ def parse(
         known, _ = first.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise InvalidInputError(str(error)) from None
-    require_known("preset", known.preset or "quick", presets)
-    chosen = _parse_over(presets[known.preset or "quick"], arguments, description)
-    if not known.preset:  # asked last: it takes Ray, or PyTorch, seconds to tell
-        name = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
-        chosen = _parse_over(presets[name], arguments, description)
-    return chosen
+    name = known.preset or "quick"
+    require_known("preset", name, presets)
+    chosen = _parse_over(presets[name], arguments, description)
+    if known.preset:
+        return chosen
+    # Asked last: it takes Ray, or PyTorch, seconds to tell.
+    meant = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
+    return chosen if meant == name else _parse_over(presets[meant], arguments, description)
 
 
 def default_preset(address: str | None) -> str:

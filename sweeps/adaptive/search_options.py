@@ -78,9 +78,9 @@ class SearchOptions(OneModelOptions):
 
     def fixed_fields(self, preset: SearchOptions) -> dict[str, Any]:
         """The fields of a configuration that do not vary. InvalidInputError for one that is both searched and given."""
-        fields = self.shared_fields
+        fields, usual = self.shared_fields, preset.shared_fields
         for name, values in self.chosen_space.parameters.items():
-            if name in fields and fields[name] != preset.shared_fields.get(name):
+            if name in fields and fields[name] != usual.get(name):
                 option = name.replace("_", "-")
                 raise InvalidInputError(
                     f"`{name}` must be searched or fixed, not both, got --space {name}={values} "
