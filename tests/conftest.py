@@ -43,6 +43,14 @@ def ray_token(cache_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def equal_niceness() -> Iterator[None]:
+    """Workers of Ray as nice as the tests that wait for them: at Ray's 15 a busy machine gives them a hundredth."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     """Sums in one order, whatever machine the tests run on; tiny batches gain nothing from threads."""
     torch.set_num_threads(1)
