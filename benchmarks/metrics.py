@@ -20,10 +20,11 @@ import numpy as np
 import sklearn
 
 from larvae import datasets
-from larvae.config import METRICS
 from larvae.datasets.factors import FactorGrid
-from larvae.evaluation import Sample, metrics_of_sample
+from larvae.evaluation import metrics_of_sample
 from larvae.hardware import processor_name
+from larvae.metrics import METRICS
+from larvae.metrics.sample import Sample
 
 NUM_LATENTS = 10
 

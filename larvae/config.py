@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from larvae.datasets import SPECIFICATIONS
-from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError, require_known
+from larvae.metrics import DEFAULT_METRICS, METRICS
 
 DEFAULT_GAMMA_TC = {"beta_vae": 3.0, "beta_tcvae": 4.0, "factor_vae": 10.0}
 """γ_tc where none is given, by regulariser: β = 4 for β-VAE, β = 5 for β-TCVAE, γ = 10 for FactorVAE."""
@@ -25,25 +24,8 @@ DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 PIXEL_MEANS = ("linear", "sigmoid")
 """Meaning of the decoder's output for a Gaussian pixel: its mean, or the logit of its mean."""
-METRICS = ("mig", "l2", "factor_vae_score", "beta_vae_score", "sap", "modularity", "dci")
-"""All metrics, the quick ones first."""
-HELD_OUT_METRICS = ("mig", "l2")
-"""Those that are computed on held-out labelled images too, where there are any, as `held_out(metric)`."""
-FOR_ANY_FACTORS = ("l2",)
-"""Metrics that do not presuppose independent factors."""
 FORMAT = 2
 """Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
-
-
-def held_out(metric: str) -> str:
-    """The name of a metric of held-out labelled images: `held_out_mig` for mig."""
-    return f"held_out_{metric}"
-
-
-def applicable(metrics: Iterable[str], specification: Specification) -> tuple[str, ...]:
-    """The metrics that mean something on a data set: only some where its factors depend on each other."""
-    independent = specification.has_independent_factors
-    return tuple(name for name in metrics if independent or name in FOR_ANY_FACTORS)
 
 
 def require_format(found: object, what: str, remedy: str) -> None:
@@ -184,8 +166,8 @@ class Schedule:
     evaluation_size: int = 10_000
     """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
     metrics: tuple[str, ...] = ("mig", "l2")
-    """Metrics computed during training, of mig, l2, factor_vae_score, beta_vae_score, sap, modularity and dci."""
-    final_metrics: tuple[str, ...] = METRICS
+    """Metrics computed during training, of those that `larvae.metrics` lists."""
+    final_metrics: tuple[str, ...] = DEFAULT_METRICS
     """Metrics computed at the end, besides those: none is left as it was before the end."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints; no more than this is lost when a process is killed."""

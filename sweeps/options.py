@@ -13,15 +13,16 @@ from typing import Any, ClassVar, TypeVar
 import tyro
 
 from larvae import command_line
-from larvae.config import METRICS, MemberConfig, Schedule
+from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
+from larvae.metrics import DEFAULT_METRICS, METRICS
 from sweeps.study import StudyDirectory
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
-QUICK_METRICS = tuple(name for name in METRICS if name != "dci")
-"""Metrics that quick presets compute at the end: DCI's gradient boosting takes minutes a member."""
+QUICK_METRICS = tuple(name for name in DEFAULT_METRICS if not METRICS[name].is_slow)
+"""Metrics that quick presets compute at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from larvae.config import held_out
 from larvae.member_directory import Row
+from larvae.metrics import held_out
 
 PLAIN_LINE_SECONDS = 30.0
 MOST_BARS = 24

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from sklearn.ensemble import GradientBoostingClassifier
 
+from larvae.metrics.sample import Sample
 from larvae.metrics.validation import require_pools, varying_factors
 
 
@@ -21,6 +22,11 @@ class DCI(NamedTuple):
     """Degree to which one dimension only matters to each factor."""
     informativeness: float
     """Accuracy with which the factors are predicted on the test pool, mean over factors."""
+
+
+def scores(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    """DCI of all dimensions and all factors."""
+    return {f"dci_{name}": value for name, value in dci(*sample.pools, generator)._asdict().items()}
 
 
 def dci(

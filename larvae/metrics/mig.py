@@ -6,6 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae.metrics.information import NUM_BINS, mutual_information_matrix
+from larvae.metrics.sample import Sample
+
+
+def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    """MIG over all dimensions and all factors; over y alone, and aligned, for the factors that y stands for."""
+    return {
+        "mig": mutual_information_gap(sample.codes, sample.classes),
+        "mig_y": mutual_information_gap(sample.inferred, sample.label_classes),
+        "mig_aligned": aligned_mutual_information_gap(sample.codes, sample.label_classes),
+    }
 
 
 def mutual_information_gap(

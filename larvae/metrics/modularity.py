@@ -6,10 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae.metrics.information import NUM_BINS, mutual_information_matrix
+from larvae.metrics.sample import Sample
 from larvae.metrics.validation import varying_factors
 
 MIN_INFORMATION = 1e-12
 """Nats below which a dimension knows nothing: a constant one's come out as a few roundings."""
+
+
+def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    """The modularity of all dimensions in all factors."""
+    return {"modularity": modularity(sample.codes, sample.classes)}
 
 
 def modularity(codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int = NUM_BINS) -> float:

@@ -6,10 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
 
+from larvae.metrics.sample import Sample
 from larvae.metrics.validation import require_pools, varying_factors
 
 MIN_VARIANCE = 1e-12
 """A dimension of which the codes vary less predicts nothing."""
+
+
+def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
+    """SAP over all dimensions and all factors."""
+    return {"sap": sap_score(*sample.pools)}
 
 
 def sap_score(

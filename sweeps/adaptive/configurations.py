@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from larvae.config import MemberConfig, held_out
+from larvae.config import MemberConfig
 from larvae.member_directory import Row
+from larvae.metrics import held_out
 from sweeps.adaptive.objectives import Values
 from sweeps.adaptive.sampling import Suggestion
 

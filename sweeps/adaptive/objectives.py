@@ -7,7 +7,12 @@ from typing import Protocol, TypeVar
 
 from optuna.study import StudyDirection
 
-OBJECTIVES = {"mig": StudyDirection.MAXIMIZE, "l2": StudyDirection.MINIMIZE}
+from larvae.metrics import HELD_OUT_METRICS, SCORES
+
+OBJECTIVES = {
+    name: StudyDirection.MAXIMIZE if SCORES[name].higher_is_better else StudyDirection.MINIMIZE
+    for name in HELD_OUT_METRICS
+}
 """Objectives that a search can optimise, on held-out labels, with the direction that is better."""
 Values = tuple[float, ...]
 """A value an objective, in the order of a search's objectives."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC, applicable
+from larvae.config import DEFAULT_GAMMA_TC
 from larvae.errors import InvalidInputError, require_known
+from larvae.metrics import applicable
 from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import LEARNS_FROM_STOPPED, Sampler

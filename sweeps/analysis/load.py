@@ -20,23 +20,12 @@ import requests
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
+from larvae.metrics import SCORES
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
 from sweeps.tracking.database import require_database
 
-LOGGED_METRICS = (
-    "mig",
-    "mig_y",
-    "mig_aligned",
-    "l2",
-    "factor_vae_score",
-    "beta_vae_score",
-    "dci_disentanglement",
-    "dci_completeness",
-    "dci_informativeness",
-    "sap",
-    "modularity",
-)
+LOGGED_METRICS = tuple(SCORES)
 """Metrics that members log; not every data set and schedule has all of them."""
 REPEATED_OVER = ("label_rate", "seed")
 """Fields that a sweep of one parameter varies besides it: label rates become lines, seeds become intervals."""

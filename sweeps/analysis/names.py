@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-METRIC_NAMES = {"mig": "MIG", "l2": "ℓ2", "factor_vae_score": "FactorVAE score"}
+from larvae.metrics import SCORES
+
+METRIC_NAMES = {name: score.label for name, score in SCORES.items()}
 DATASET_NAMES = {
     "dsprites": "dSprites",
     "shapes3d": "3DShapes",

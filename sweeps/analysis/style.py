@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from larvae.metrics import SCORES
 from sweeps.analysis.estimates import CONFIDENCE, Estimate, MissingMember
 from sweeps.analysis.references import Reference
 from sweeps.tracking.mlflow_names import FAILED
@@ -49,6 +50,7 @@ TEXT_WIDTH = 5.5
 SMALLEST_RANGE = 0.02
 """Smallest range of an axis, or of colours, in the metric's units: smaller differences would look like effects."""
 
+_L2 = r"$\ell_2$"
 _NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
 
 
@@ -62,12 +64,8 @@ class Panel(NamedTuple):
 
 
 PANELS = {
-    panel.metric: panel
-    for panel in (
-        Panel("mig", "MIG (higher is better)", 0.0, 1.0),
-        Panel("l2", r"$\ell_2$ (lower is better)", 0.0, float("inf")),
-        Panel("factor_vae_score", "FactorVAE score (higher is better)", 0.0, 1.0),
-    )
+    name: Panel(name, f"{label.replace('ℓ2', _L2)} ({'higher' if is_upwards else 'lower'} is better)", 0.0, highest)
+    for name, label, is_upwards, highest in SCORES.values()
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 from ray.util.metrics import Gauge
 
-from larvae.config import held_out
+from larvae.metrics import held_out
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import StudyProgress
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from larvae import datasets
-from larvae.config import FORMAT, METRICS, MemberConfig, Schedule, applicable
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.group import Likeness, likeness
 from larvae.member_directory import MemberDirectory, Row
+from larvae.metrics import METRICS, applicable
 
 MOST_RESULTS = 100
 """Most results that are read: those of the study's latest ended members."""
@@ -138,8 +139,9 @@ def _spans(history: Sequence[Row]) -> list[_Span]:
 
 def _metric_of(column: str) -> str | None:
     """The metric that a value of a row belongs to, if it is one's: `mig` has `mig_y` too."""
-    names = (*METRICS, "held_out")
-    return next((name for name in names if column == name or column.startswith(f"{name}_")), None)
+    if column.startswith("held_out"):
+        return "held_out"
+    return next((name for name, metric in METRICS.items() if column in {score.name for score in metric.scores}), None)
 
 
 def _evaluated_during_training(config: MemberConfig, schedule: Schedule) -> frozenset[str]:

@@ -22,12 +22,12 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from larvae import datasets
-from larvae.config import MemberConfig, Schedule, applicable
-from larvae.datasets.specification import Specification
+from larvae.config import MemberConfig, Schedule
 from larvae.errors import one_line
 from larvae.group import Likeness
 from larvae.member_directory import MemberDirectory
-from larvae.metrics.dci import dci
+from larvae.metrics import METRICS, applicable, computation
+from larvae.metrics.sample import Sample
 from larvae.training import ENCODING_BATCH
 from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
 from sweeps.resources.gpu_memory import CONTEXT_BYTES
@@ -41,8 +41,8 @@ ALL_TIMED_SECONDS = 20.0
 TIMED_ROWS = 8
 MOST_KINDS = 6
 """Kinds of members that are timed."""
-DCI_SAMPLE = 500
-"""Images that DCI is timed on: 10,000 random codes of dSprites took 20 times as long, within 3%."""
+SLOW_SAMPLE = 500
+"""Images that slow metrics are timed on: DCI of 10,000 random codes of dSprites took 20 times as long, within 3%."""
 
 
 class Measured(NamedTuple):
@@ -127,8 +127,8 @@ class _Timing(NamedTuple):
     """Schedule by which members were timed."""
     results: list[Result]
     """Theirs; none where they are known."""
-    dci: float
-    """Seconds of DCI, where that is among the metrics."""
+    slow: dict[str, float]
+    """Seconds of slow metrics, by name."""
 
 
 class _Answer(NamedTuple):
@@ -148,10 +148,9 @@ def _question(config: MemberConfig, together: int, earlier: Results, schedule: S
 
 def _cost_of_timings(timings: Sequence[_Timing], schedule: Schedule, sharing: int) -> Cost | None:
     cost = cost_of([result for timing in timings for result in timing.results], timings[0].schedule, sharing)
-    dci = statistics.median(timing.dci for timing in timings)
-    if cost is not None and "dci" in schedule.metrics:
-        cost = cost._replace(evaluation=cost.evaluation + dci)
-    return cost and cost._replace(end=cost.end + dci)
+    slow = {name: statistics.median(timing.slow[name] for timing in timings) for name in timings[0].slow}
+    during = sum(seconds for name, seconds in slow.items() if name in schedule.metrics)
+    return cost and cost._replace(evaluation=cost.evaluation + during, end=cost.end + sum(slow.values()))
 
 
 def _ask(
@@ -188,8 +187,8 @@ def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Ans
     trial = MemberTrainable.__new__(MemberTrainable)  # without Ray Tune around it
     trial.setup({"members": []}, settings)
     timed_seconds = min(TIMED_SECONDS, ALL_TIMED_SECONDS / len(questions))
-    dci_seconds: dict[str, float] = {}
-    timings = [_time_kind(trial, question, settings, timed_seconds, dci_seconds) for question in questions]
+    slow: dict[tuple[str, str], float] = {}
+    timings = [_time_kind(trial, question, settings, timed_seconds, slow) for question in questions]
     has_gpu = settings.gpus > 0 and torch.cuda.is_available()
     gpu_bytes = torch.cuda.max_memory_reserved() + CONTEXT_BYTES if has_gpu else None
     return _Answer(entered, timings, _resident_bytes(), gpu_bytes)
@@ -200,9 +199,9 @@ def _time_kind(
     question: _Question,
     settings: TrialSettings,
     timed_seconds: float,
-    dci_seconds: dict[str, float],
+    slow: dict[tuple[str, str], float],
 ) -> _Timing:
-    """timed_seconds: for about so long iterations are timed. dci_seconds: of DCI by data set, completed here."""
+    """timed_seconds: for about so long iterations are timed. slow: metrics' seconds by data set, completed here."""
     warm_up = Schedule(
         iterations=2, log_every=1, evaluate_every=1, evaluation_size=ENCODING_BATCH, metrics=("l2",), final_metrics=()
     )
@@ -214,14 +213,17 @@ def _time_kind(
     schedule = _short(settings.schedule, iterations)  # where times are known it is for the memory that is taken
     results = _train(trial, question.members, schedule, settings)
     if is_known:
-        return _Timing(start, execution_of(first), schedule, [], 0.0)
+        return _Timing(start, execution_of(first), schedule, [], {})
     config = question.members[0]
     specification = datasets.specification(config.dataset)
-    metrics = settings.schedule.metrics + settings.schedule.final_metrics
-    if "dci" in applicable(metrics, specification) and config.dataset not in dci_seconds:
-        num_latents = len(config.labels) + config.z_dim
-        dci_seconds[config.dataset] = _time_dci(specification, num_latents, settings.schedule.evaluation_size)
-    return _Timing(start, execution_of(first), schedule, results, dci_seconds.get(config.dataset, 0.0))
+    metrics = dict.fromkeys(settings.schedule.metrics + settings.schedule.final_metrics)
+    slow_ones = [name for name in applicable(metrics, specification) if METRICS[name].is_slow]
+    for name in slow_ones:
+        if (name, config.dataset) not in slow:
+            slow[name, config.dataset] = _time_metric(name, config, settings.schedule.evaluation_size)
+    return _Timing(
+        start, execution_of(first), schedule, results, {name: slow[name, config.dataset] for name in slow_ones}
+    )
 
 
 def _train(
@@ -243,10 +245,11 @@ def _train(
 
 
 def _short(schedule: Schedule, iterations: float) -> Schedule:
-    """The schedule for about so many iterations, without DCI, and with an evaluation on the way."""
+    """The schedule for about so many iterations, without slow metrics, and with an evaluation on the way."""
     log_every = max(1, round(iterations / TIMED_ROWS))
     metrics, final_metrics = (
-        tuple(name for name in names if name != "dci") for names in (schedule.metrics, schedule.final_metrics)
+        tuple(name for name in names if not METRICS[name].is_slow)
+        for names in (schedule.metrics, schedule.final_metrics)
     )
     return dataclasses.replace(
         schedule,
@@ -258,16 +261,18 @@ def _short(schedule: Schedule, iterations: float) -> Schedule:
     )
 
 
-def _time_dci(specification: Specification, num_latents: int, evaluation_size: int) -> float:
-    """Seconds of DCI: gradient boosting takes minutes, so fewer images are timed, with codes of no meaning."""
+def _time_metric(name: str, config: MemberConfig, evaluation_size: int) -> float:
+    """Seconds of a slow metric, which takes minutes: fewer images are timed, with codes of no meaning."""
+    factors = datasets.specification(config.dataset).factors
+    labels = factors.select(config.labels)
     generator = np.random.default_rng(0)
-    size = min(DCI_SAMPLE, evaluation_size)
-    classes = generator.integers(
-        specification.factors.sizes, size=(size + (size // 2 or 1), specification.factors.num_factors)
-    )
-    codes = generator.standard_normal((len(classes), num_latents), np.float32)
+    size = min(SLOW_SAMPLE, evaluation_size)
+    classes = generator.integers(factors.sizes, size=(size + (size // 2 or 1), factors.num_factors))
+    codes = generator.standard_normal((len(classes), len(config.labels) + config.z_dim), np.float32)
+    columns = factors.columns(config.labels)
+    sample = Sample(codes[:size], classes[:size], columns, labels, codes[size:], classes[size:])
     started = time.perf_counter()
-    dci(codes[:size], classes[:size], codes[size:], classes[size:], generator)
+    computation(name)(sample, generator)
     return (time.perf_counter() - started) * evaluation_size / size
 
 

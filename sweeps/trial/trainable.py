@@ -15,13 +15,14 @@ import torch
 from ray import tune
 
 from larvae import datasets
-from larvae.config import HELD_OUT_METRICS, MemberConfig, Schedule, held_out
+from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError, one_line
 from larvae.functional import can_compile
 from larvae.group import NO_MEMBERS_OWN, train_together
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.study import label
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
@@ -31,7 +32,7 @@ REPORT_SECONDS = 5.0
 """Seconds between two reports of a trial, where few run."""
 LONG_ITERATIONS = 10_000
 """Iterations of trials that take minutes: each has its own process, by whose name people find it in Ray's dashboard."""
-_HELD_OUT = held_out(HELD_OUT_METRICS[-1])  # the one that all data sets have
+_HELD_OUT = frozenset(map(held_out, HELD_OUT_METRICS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class MemberTrainable(tune.Trainable):
             while time.monotonic() - started < self.settings.report_seconds:
                 name, news = next(self.news)
                 self._add(reports, name, news)
-                if any(_HELD_OUT in row for row in news.rows):  # a search may decide on it
+                if any(_HELD_OUT & row.keys() for row in news.rows):  # a search may decide on it
                     break
         except StopIteration:
             is_done = True

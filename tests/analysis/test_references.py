@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from larvae.datasets.factors import FactorGrid
-from larvae.metrics.label_distance import label_distance
+from larvae.metrics.l2 import label_distance
 from larvae.metrics.mig import mutual_information_gap
 from sweeps.analysis.references import reference
 from tests.analysis.invented import paired

@@ -11,15 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
-from larvae.config import (
-    DEFAULT_GAMMA_TC,
-    METRICS,
-    REGULARISERS,
-    MemberConfig,
-    Schedule,
-)
+from larvae.config import DEFAULT_GAMMA_TC, REGULARISERS, MemberConfig, Schedule
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
+from larvae.metrics import DEFAULT_METRICS, METRICS
 
 FACTORS = ("shape", "scale", "orientation", "position_x", "position_y")
 
@@ -158,7 +153,7 @@ def test_alpha_and_tau_say_what_labels_are_for() -> None:
 def test_quick_metrics_during_training_and_all_at_the_end() -> None:
     schedule = Schedule(iterations=1)
     assert schedule.metrics == ("mig", "l2")
-    assert schedule.final_metrics == METRICS
+    assert schedule.final_metrics == DEFAULT_METRICS
     assert Schedule(iterations=1, metrics=(), final_metrics=()).final_metrics == ()
 
 

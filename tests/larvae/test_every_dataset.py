@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from larvae import datasets
-from larvae.config import METRICS, MemberConfig, Schedule, applicable
+from larvae.config import MemberConfig, Schedule
 from larvae.datasets import SPECIFICATIONS, Dataset
 from larvae.datasets.factors import FactorGrid
 from larvae.errors import InvalidInputError
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.metrics import METRICS, applicable
 from larvae.resuming import restore
 from larvae.traversal import STEPS, reference_index, traverse, traverse_data, traversed_values, value_names
 from tests.larvae import tiny_files
@@ -106,7 +107,7 @@ def test_rows_are_finite_and_have_the_metrics_that_apply(trained: dict[str, Trai
     dataset, config, _, rows = trained[name]
     independent = isinstance(dataset.factors, FactorGrid)
     assert independent == (name != "celeba")
-    assert applicable(METRICS, dataset.specification) == (METRICS if independent else ("l2",))
+    assert applicable(METRICS, dataset.specification) == (tuple(METRICS) if independent else ("l2",))
     errors = {"l2", *(f"rmse_{label}" for label in config.labels)}
     of_factors = [{"mig", "mig_y", "mig_aligned"}, OF_FACTORS] if independent else [set(), set()]
     for row, expected in zip(rows, of_factors, strict=True):

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from larvae.config import HELD_OUT_METRICS, MemberConfig
+from larvae.config import MemberConfig
 from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.factors import Factors
 from larvae.errors import InvalidInputError
 from larvae.evaluation import evaluate
-from larvae.metrics.label_distance import label_distance
+from larvae.metrics import HELD_OUT_METRICS
+from larvae.metrics.l2 import label_distance
 from larvae.metrics.mig import mutual_information_gap
 from larvae.training import Trainer
 from tests.larvae.test_evaluation import SMALL, few_images

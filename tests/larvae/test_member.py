@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from larvae.checkpoint import load_checkpoint, save_checkpoint
-from larvae.config import FORMAT, HELD_OUT_METRICS, MemberConfig, Schedule
+from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.metrics import HELD_OUT_METRICS
 from larvae.resuming import checkpoint_config, restore
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from larvae.metrics.beta_vae import beta_vae_score
+from larvae.metrics.beta_vae_score import beta_vae_score
 from larvae.metrics.dci import dci
-from larvae.metrics.factor_vae import factor_vae_score
+from larvae.metrics.factor_vae_score import factor_vae_score
 from larvae.metrics.mig import mutual_information_gap
 from larvae.metrics.modularity import modularity
 from larvae.metrics.sap import sap_score

@@ -13,8 +13,9 @@ from types import ModuleType
 import pytest
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC, METRICS, REGULARISERS
+from larvae.config import DEFAULT_GAMMA_TC, REGULARISERS
 from larvae.files import save_json
+from larvae.metrics import METRICS
 from sweeps import label_rate_sweep, options, runner, search, tau_sweep, z_dim_sweep
 from sweeps.options import StudyOptions
 from sweeps.study import Study

@@ -22,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from larvae.config import held_out
+from larvae.metrics import held_out
 from sweeps.adaptive.sampling import Observation, Sampler
 from sweeps.analysis.search.load_search import SearchRecord
 from sweeps.analysis.search.ranking import ConfigurationResult, SearchResult

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from larvae.config import HELD_OUT_METRICS, held_out
 from larvae.errors import InvalidInputError
+from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.analysis import load
 from sweeps.tracking import mlflow_names
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from larvae.config import held_out
 from larvae.errors import InvalidInputError, require_known
+from larvae.metrics import held_out
 from sweeps.adaptive.objectives import OBJECTIVES, Values, front, signs
 from sweeps.adaptive.space import Space
 from sweeps.analysis.estimates import Interval, mean_interval

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from larvae.config import held_out
+from larvae.metrics import held_out
 from sweeps.analysis.estimates import DRAWN_METRICS
 from sweeps.analysis.load import LOGGED_METRICS
 from sweeps.analysis.names import written

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from larvae.config import MemberConfig, Schedule
-from larvae.datasets import Dataset, specification
+from larvae.datasets import Dataset
 from larvae.hardware import processor_name
 from larvae.member_directory import MemberDirectory, Row
 from sweeps.planning import measuring
@@ -274,16 +274,16 @@ def test_what_ended_members_tell_is_not_timed_again(
     assert measured.costs[kind_of(baseline)].iteration < slow.iteration
 
 
-def test_dci_is_timed_on_fewer_images_and_belongs_to_the_evaluations_that_have_it(
+def test_a_slow_metric_is_timed_on_fewer_images_and_belongs_to_the_evaluations_that_have_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(measuring, "dci", lambda codes, *_: taken.append(len(codes)))
+        patch.setattr(measuring, "computation", lambda name: lambda sample, _: taken.append(len(sample.codes)))
         patch.setattr(measuring.time, "perf_counter", iter((1.0, 4.0)).__next__)
-        assert measuring._time_dci(specification("dsprites"), 10, 10_000) == pytest.approx(20 * 3.0)
+        assert measuring._time_metric("dci", MEMBER, 10_000) == pytest.approx(20 * 3.0)
     assert taken == [10_000 // 20]
-    timing = measuring._Timing(1.0, EXECUTION, SCHEDULE, [result()], 60.0)
+    timing = measuring._Timing(1.0, EXECUTION, SCHEDULE, [result()], {"dci": 60.0})
     for metrics, evaluation in ((("mig",), COST.evaluation), (("mig", "dci"), COST.evaluation + 60)):
         cost = measuring._cost_of_timings([timing], dataclasses.replace(SCHEDULE, metrics=metrics), 1)
         assert cost is not None

@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae.metrics.pool import Pool
+from larvae.metrics.sample import Sample
 from larvae.metrics.validation import require_pools, varying_factors
 
 MIN_STANDARD_DEVIATION = 0.05
 """A dimension of which the codes spread less has collapsed to the prior and has no vote."""
 _CHUNK = 1000  # votes at a time: 64 images of 10 dimensions each are 5 MB
+
+
+def scores(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    """The FactorVAE score over all dimensions and all factors."""
+    return {"factor_vae_score": factor_vae_score(*sample.pools, generator)}
 
 
 def factor_vae_score(

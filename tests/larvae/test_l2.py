@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from larvae.datasets.dsprites import GRID
-from larvae.metrics.label_distance import label_distance, root_mean_square_errors
+from larvae.metrics.l2 import label_distance, root_mean_square_errors
 
 LABELS = np.array([[0.0, 0.0], [1.0, 1.0]])
 INFERRED = np.array([[0.3, 0.4], [1.0, 1.0]])

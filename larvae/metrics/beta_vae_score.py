@@ -7,9 +7,15 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from larvae.metrics.pool import Pool
+from larvae.metrics.sample import Sample
 from larvae.metrics.validation import require_pools, varying_factors
 
 _CHUNK = 1000  # points at a time: 64 pairs of images of 10 dimensions each are 10 MB
+
+
+def scores(sample: Sample, generator: np.random.Generator) -> dict[str, float]:
+    """The β-VAE score over all dimensions and all factors."""
+    return {"beta_vae_score": beta_vae_score(*sample.pools, generator)}
 
 
 def beta_vae_score(

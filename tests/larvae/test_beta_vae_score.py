@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from larvae.metrics.beta_vae import beta_vae_score
+from larvae.metrics.beta_vae_score import beta_vae_score
 from tests.larvae.representations import Pools, combinations, repeated
 
 FOUR = combinations(2, 2, 2, 2)

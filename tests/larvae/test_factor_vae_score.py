@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from larvae.metrics.factor_vae import factor_vae_score
+from larvae.metrics.factor_vae_score import factor_vae_score
 from tests.larvae.representations import Pools, combinations, repeated
 
 PAIRS = combinations(2, 2)
