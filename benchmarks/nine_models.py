@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
+from larvae.config import MemberConfig
 from larvae.functional import can_compile
 from larvae.hardware import device_name
 from larvae.training import Trainer
@@ -33,8 +33,8 @@ FIRST, LAST = 50, 50  # iterations over which the first and the last means are t
 def models() -> dict[str, MemberConfig]:
     """The nine by name."""
     return {
-        f"{regulariser} {variant}": MemberConfig(regulariser=regulariser, gamma_tc=gamma_tc, **weights)
-        for regulariser, gamma_tc in DEFAULT_GAMMA_TC.items()
+        f"{regulariser} {variant}": MemberConfig(regulariser=regulariser, **weights)
+        for regulariser in ("beta_vae", "beta_tcvae", "factor_vae")
         for variant, weights in VARIANTS.items()
     }
 

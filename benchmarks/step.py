@@ -85,7 +85,7 @@ def default_variants() -> list[str]:
 def work(name: str, fields: dict[str, Any]) -> None:
     """A variant's process: takes as many steps as a line asks for; answers with their seconds, in JSON."""
     torch.set_num_threads(1)
-    config = MemberConfig(**fields)
+    config = MemberConfig.from_dict(fields)
     dataset = datasets.open_dataset(config.dataset, datasets.prepare(config.dataset))
     started = time.perf_counter()
     step = VARIANTS[name].make(config, dataset)
@@ -183,7 +183,7 @@ def main() -> None:
         return
     fields: dict[str, Any] = {"regulariser": arguments.regulariser, "tau": arguments.tau}
     fields |= {"likelihood": "bernoulli", "alpha": 64.0}  # the objective that peers and textbook have
-    config = MemberConfig(**fields)
+    config = MemberConfig.from_dict(fields)
     dataset = datasets.open_dataset(config.dataset, datasets.prepare(config.dataset, progress=True))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {arguments.core})

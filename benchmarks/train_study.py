@@ -32,7 +32,7 @@ def train_one(task: tuple[Path, dict[str, Any], dict[str, Any], str, bool, float
     """Train one member, to its end or to a deadline (seconds since the epoch); what came of it."""
     folder, fields, schedule_fields, device, compiled, deadline = task
     torch.set_num_threads(1)
-    member, schedule = MemberConfig(**fields), _schedule(schedule_fields)
+    member, schedule = MemberConfig.from_dict(fields), _schedule(schedule_fields)
     directory = MemberDirectory(folder / "members" / member.content_hash)
     report: dict[str, Any] = {"member": member.content_hash, "iterations": 0, "seconds": 0.0}
     if directory.last_evaluation(schedule.iterations) or time.time() > deadline:

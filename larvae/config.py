@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
+from larvae.regularisers import REGULARISERS, SETTINGS
 
-DEFAULT_GAMMA_TC = {"beta_vae": 3.0, "beta_tcvae": 4.0, "factor_vae": 10.0}
-"""γ_tc where none is given, by regulariser: β = 4 for β-VAE, β = 5 for β-TCVAE, γ = 10 for FactorVAE."""
-REGULARISERS = tuple(DEFAULT_GAMMA_TC)
 DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 PIXEL_MEANS = ("linear", "sigmoid")
@@ -45,16 +44,15 @@ class MemberConfig:
     dataset: str = "dsprites"
     """Name of the data set."""
     regulariser: str = "beta_tcvae"
-    """R_u of Eq. 1: `beta_vae` (the KL once more), `beta_tcvae` (total correlation, estimated within the batch) or
-    `factor_vae` (total correlation, estimated by a discriminator)."""
+    """R_u of Eq. 1."""
     tau: float = 1.0
     """Strength of label replacement, τ of Eq. 7; 0 is the semi-supervised baseline."""
     label_rate: float = 0.01
     """Share of the images whose labels are known (the paper's η)."""
     z_dim: int = 5
     """Dimensions of the nuisance z beside the label y."""
-    gamma_tc: float = 4.0
-    """Weight of R_u, γ_tc of Eq. 1: β − 1 in the terms of β-TCVAE and β-VAE; 0 is the generic case of Section 4."""
+    gamma_tc: float = None  # type: ignore[assignment]  # of the regulariser, once it is known
+    """Weight of R_u, γ_tc of Eq. 1; 0 is the generic case of Section 4. Left out, the regulariser's default."""
     alpha: float = 1.0
     """Weight of the label loss, α of Eqs. 7 and 8; with τ = 0 as well, learning is unsupervised."""
     learning_rate: float = 1e-4
@@ -80,6 +78,8 @@ class MemberConfig:
     """Share of the labelled images whose labels training does not see, for tuning; 0 outside of searches."""
     seed: int = 0
     """Seed of the labelled set, the initialisation, the batches and the noise."""
+    regulariser_settings: tuple[tuple[str, float], ...] = ()
+    """Settings that the regulariser alone has, by name; those left out take its defaults."""
 
     def __post_init__(self) -> None:
         require_known("dataset", self.dataset, SPECIFICATIONS)
@@ -87,6 +87,9 @@ class MemberConfig:
         require_known("density_estimator", self.density_estimator, DENSITY_ESTIMATORS)
         self._canonicalise_likelihood()
         object.__setattr__(self, "observed_factors", self._canonical_factors())
+        object.__setattr__(self, "regulariser_settings", self._canonical_settings())
+        if self.gamma_tc is None:
+            object.__setattr__(self, "gamma_tc", REGULARISERS[self.regulariser].default_weight)
         for name in ("tau", "gamma_tc", "alpha"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
@@ -126,8 +129,19 @@ class MemberConfig:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON gives them back; `MemberConfig(**d)` is the configuration again."""
-        return asdict(self) | {"observed_factors": list(self.observed_factors)}
+        """The fields, the regulariser's own settings among them, as JSON gives them back; `from_dict`'s inverse."""
+        values = asdict(self) | {"observed_factors": list(self.observed_factors)}
+        del values["regulariser_settings"]
+        return values | dict(self.regulariser_settings)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MemberConfig:
+        """The configuration of some fields, a regulariser's own settings among them, the rest being default.
+
+        Raises InvalidInputError when a rule is broken, TypeError when there is no such field.
+        """
+        own = tuple((name, value) for name, value in values.items() if name in SETTINGS)
+        return cls(**{name: value for name, value in values.items() if name not in SETTINGS}, regulariser_settings=own)
 
     def _canonicalise_likelihood(self) -> None:
         """Check the likelihood's fields; those without effect take their defaults: one configuration has one hash."""
@@ -143,6 +157,19 @@ class MemberConfig:
         if "gaussian" not in pair:
             object.__setattr__(self, "pixel_mean", "sigmoid")
             object.__setattr__(self, "pixel_variance", 0.5)
+
+    def _canonical_settings(self) -> tuple[tuple[str, float], ...]:
+        """The regulariser's own settings in its order, none left out: one configuration has one hash."""
+        given, known = dict(self.regulariser_settings), REGULARISERS[self.regulariser].settings
+        for name in given:
+            if name not in {setting.name for setting in known}:
+                raise InvalidInputError(f"`{name}` must be left out with the regulariser {self.regulariser}")
+        values = [(setting, given.get(setting.name, setting.default)) for setting in known]
+        for setting, value in values:
+            rule = f"`{setting.name}` must be finite and {'> 0' if setting.is_positive else '>= 0'}"
+            is_allowed = value > 0 or (value == 0 and not setting.is_positive)
+            _require(is_allowed and math.isfinite(value), rule, value)
+        return tuple((setting.name, float(value)) for setting, value in values)
 
     def _canonical_factors(self) -> tuple[str, ...]:
         """The observed factors in the data set's order, none for all: one configuration has one hash."""

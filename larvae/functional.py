@@ -19,7 +19,7 @@ import torch._functorch.config
 from torch import Tensor
 from torch.func import functional_call
 
-from larvae import datasets
+from larvae import datasets, regularisers
 from larvae.config import MemberConfig
 from larvae.distributions import Gaussian, Likelihood
 from larvae.errors import InvalidInputError
@@ -29,6 +29,7 @@ from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
 from larvae.private_folder import make_private_folder
+from larvae.regularisers import REGULARISERS
 
 Parameters = Mapping[str, Tensor]
 
@@ -62,15 +63,16 @@ class Functions(NamedTuple):
 def structure_of(config: MemberConfig) -> Structure:
     """The structure of a member."""
     specification = datasets.specification(config.dataset)
-    regulariser = config.regulariser if config.gamma_tc > 0 else "none"
+    regulariser = REGULARISERS[config.regulariser] if config.gamma_tc > 0 else None
     architecture = Architecture(
         channels=specification.channels,
         num_latents=len(config.labels) + config.z_dim,
         instance_norm=config.instance_norm,
-        has_discriminator=regulariser == "factor_vae",
+        has_discriminator=regulariser is not None and regulariser.has_discriminator,
     )
     terms = Terms(
-        regulariser=regulariser,
+        penalise=regularisers.computation(regulariser.name) if regulariser else None,
+        replaces_kl=regulariser is not None and regulariser.replaces_kl,
         density_estimator=config.density_estimator,
         likelihood=Likelihood(config.likelihood, config.pixel_mean),
         replacement_likelihood=Likelihood(config.replacement_likelihood or config.likelihood, config.pixel_mean),

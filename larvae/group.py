@@ -8,11 +8,10 @@ failure are its own, as if it were trained alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
@@ -21,7 +20,7 @@ from larvae.member import Member
 from larvae.member_directory import Row
 from larvae.training import Trainer
 
-Tensors = TypeVar("Tensors", bound=tuple[Tensor | None, ...])
+Tensors = TypeVar("Tensors", bound=tuple[Any, ...])
 
 
 NO_MEMBERS_OWN = (torch.OutOfMemoryError, OSError)
@@ -77,6 +76,8 @@ class Group:
         for stacked in self.parameters.values():
             assert stacked.grad is not None
             stacked.grad.zero_()
+        if self.trainers[0].anneals:
+            self._weights = stack_members(trainer.weights for trainer in self.trainers)
         terms = self._objective(self.parameters, batch, noise, self._weights)
         (terms["loss"] + terms.get("discriminator_loss", 0)).sum().backward()
         for slot, trainer in enumerate(self.trainers):
@@ -140,7 +141,12 @@ def _finished(member: Member, rows: list[Row]) -> Report:
 
 
 def stack_members(rows: Iterable[Tensors]) -> Tensors:
-    """Named tuples of tensors as one of stacked tensors; None stays None."""
+    """Named tuples of tensors, or of tensors by name, as one of stacked tensors; None stays None."""
     rows = list(rows)
-    columns = (None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True))
-    return type(rows[0])(*columns)  # type: ignore[arg-type]
+    return type(rows[0])(*map(_stacked, zip(*rows, strict=True)))
+
+
+def _stacked(column: Sequence[Any]) -> Any:
+    if isinstance(column[0], Mapping):
+        return {name: torch.stack([tensors[name] for tensors in column]) for name in column[0]}
+    return None if column[0] is None else torch.stack(list(column))

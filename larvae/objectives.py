@@ -1,12 +1,13 @@
-"""The objective of Eq. 7 as a pure function of networks, batch, noise and weights, for all nine models.
+"""The objective of Eq. 7 as a pure function of networks, batch, noise and weights, for all models.
 
-β-VAE, β-TCVAE and FactorVAE differ in R_u alone; each is unsupervised (α = τ = 0), the semi-supervised
+They differ in R_u alone (`larvae.regularisers`); each is unsupervised (α = τ = 0), the semi-supervised
 baseline (τ = 0) or LaRVAE. Nothing here knows of devices, steps or logs, and every weight is a tensor,
 so that the same text serves one member, a compiled step, or many members at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -15,11 +16,8 @@ from torch import Tensor
 from larvae.distributions import (
     Gaussian,
     Likelihood,
-    density_ratio,
-    discriminator_loss,
     kl_to_standard_normal,
     negative_log_likelihood,
-    total_correlation,
 )
 
 
@@ -57,13 +55,17 @@ class Weights(NamedTuple):
     tau: Tensor
     pixel_variance: Tensor
     """σ² of a Gaussian likelihood."""
+    settings: Mapping[str, Tensor] = {}
+    """The regulariser's own, as they are in this iteration."""
 
 
 class Terms(NamedTuple):
     """The terms that the objective has, and their forms: what no tensor can say."""
 
-    regulariser: str
-    """beta_vae, beta_tcvae or factor_vae; `none` where γ_tc = 0."""
+    penalise: Penalise | None
+    """Computes R_u; None where γ_tc = 0."""
+    replaces_kl: bool
+    """True if R_u takes the place of the ELBO's KL."""
     density_estimator: str
     likelihood: Likelihood
     """Likelihood of the ELBO."""
@@ -72,6 +74,34 @@ class Terms(NamedTuple):
     dataset_size: int
     replaces_labels: bool
     """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
+
+
+class Encoded(NamedTuple):
+    """The batch of all data, encoded, and the rest that a regulariser may ask for."""
+
+    posterior: Gaussian
+    samples: Tensor
+    """One of each posterior, with the encoder's gradient, (B, D)."""
+    kl: Tensor
+    """KL of the posterior to the prior, 0-d."""
+    settings: Mapping[str, Tensor]
+    """The regulariser's own, 0-d each."""
+    terms: Terms
+    model: Model
+    batch: Batch
+    noise: Noise
+
+
+class Penalty(NamedTuple):
+    """A regulariser's value."""
+
+    value: Tensor
+    """R_u, which γ_tc weighs; 0-d."""
+    told: Mapping[str, Tensor] = {}
+    """Terms that rows have besides, by name, each 0-d. `discriminator_loss` is minimised, too."""
+
+
+Penalise = Callable[[Encoded], Penalty]
 
 
 class Model(Protocol):
@@ -90,7 +120,7 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     L = E[−log p(x|ỹ,z̃)] + KL + γ_tc·R_u + α·Σ(μ_y − y)² + τ·(E[−log p(x|y,z̃)] + KL(z)); Eq. 9 prints
     the last KL with a minus, which its derivation (B.19) contradicts.
 
-    With FactorVAE there is also `discriminator_loss`, no part of `loss`: the gradient of either vanishes
+    A regulariser may have a `discriminator_loss` beside it, no part of `loss`: the gradient of either vanishes
     for the other's parameters, so both are minimised by the gradient of their sum.
     """
     posterior, labelled_posterior = _posteriors(model, batch)
@@ -98,21 +128,17 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     output, variance = model.decode(samples), weights.pixel_variance
     kl = kl_to_standard_normal(posterior)
     values = {"reconstruction": negative_log_likelihood(output, batch.images, terms.likelihood, variance), "kl": kl}
-    loss = values["reconstruction"] + kl
+    loss = values["reconstruction"] if terms.replaces_kl else values["reconstruction"] + kl
 
     if labelled_posterior is not None and batch.labels is not None:
         num_labels = batch.labels.shape[1]
         values["label_loss"] = label_loss(labelled_posterior.mean[:, :num_labels], batch.labels)
         loss = loss + weights.alpha * values["label_loss"]
 
-    if terms.regulariser == "beta_vae":
-        loss = loss + weights.gamma_tc * kl
-    elif terms.regulariser == "beta_tcvae":
-        values["total_correlation"] = total_correlation(posterior, samples, terms.dataset_size, terms.density_estimator)
-        loss = loss + weights.gamma_tc * values["total_correlation"]
-    elif terms.regulariser == "factor_vae":
-        values |= adversarial_terms(model, samples, batch, noise)
-        loss = loss + weights.gamma_tc * values["total_correlation"]
+    if terms.penalise is not None:
+        penalty = terms.penalise(Encoded(posterior, samples, kl, weights.settings, terms, model, batch, noise))
+        values |= penalty.told
+        loss = loss + weights.gamma_tc * penalty.value
 
     if labelled_posterior is not None and terms.replaces_labels:
         likelihood = terms.replacement_likelihood
@@ -130,7 +156,7 @@ def label_replacement_terms(
     model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, likelihood: Likelihood, variance: Tensor
 ) -> dict[str, Tensor]:
     """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance. variance: σ²."""
-    labels, images, nuisance_noise = _given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
+    labels, images, nuisance_noise = given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
     nuisance = labelled_posterior.latents(labels.shape[1], labelled_posterior.mean.shape[1])
     output = model.decode(torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1))
     reconstruction = negative_log_likelihood(output, images, likelihood, variance)
@@ -139,23 +165,6 @@ def label_replacement_terms(
         "replacement_reconstruction": reconstruction,
         "replacement_kl": kl,
         "label_replacement_loss": reconstruction + kl,
-    }
-
-
-def adversarial_terms(model: Model, samples: Tensor, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-    """FactorVAE's R_u and its discriminator's loss (Kim & Mnih, 2018, Algorithm 2).
-
-    The product of the marginals is sampled by permuting each latent of a second batch.
-    samples: of q(y, z | x), with the encoder's gradient, (B, D).
-    """
-    images, latent_noise, permutations = _given(batch.second_images, noise.second_latents, noise.permutations)
-    with torch.no_grad():
-        permuted = model.encode(images).sample(latent_noise).gather(0, permutations)
-    return {
-        "total_correlation": density_ratio(model.discriminate(samples, frozen=True)),
-        "discriminator_loss": discriminator_loss(
-            model.discriminate(samples.detach(), frozen=False), model.discriminate(permuted, frozen=False)
-        ),
     }
 
 
@@ -168,8 +177,8 @@ def _posteriors(model: Model, batch: Batch) -> tuple[Gaussian, Gaussian | None]:
     return posteriors.images(0, size), posteriors.images(size, 2 * size)
 
 
-def _given(*tensors: Tensor | None) -> list[Tensor]:
-    """The tensors, of which this objective needs every one."""
+def given(*tensors: Tensor | None) -> list[Tensor]:
+    """The tensors, of which the objective needs every one."""
     given = [tensor for tensor in tensors if tensor is not None]
     assert len(given) == len(tensors), "the batch or its noise lacks what this objective needs"
     return given

@@ -29,8 +29,8 @@ def checkpoint_config(checkpoint: Path) -> MemberConfig:
     """The configuration of the member that wrote a checkpoint. InvalidInputError when it is not whole or of today."""
     config = _load_ours(checkpoint, "train the member again, or use the version that trained it").get("config") or {}
     try:
-        return MemberConfig(**config)
-    except TypeError as error:
+        return MemberConfig.from_dict(config)
+    except (TypeError, AttributeError) as error:
         raise InvalidInputError(f"`{checkpoint}` must have a member's configuration, but: {error}") from None
 
 

@@ -20,6 +20,7 @@ from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
 from larvae.networks import initialise
 from larvae.objectives import Batch, Noise, Weights
+from larvae.regularisers import REGULARISERS, annealing
 from larvae.streams import Stream
 
 ENCODING_BATCH = 250
@@ -50,8 +51,14 @@ class Trainer:
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.parameters, config.learning_rate)
         self._on_device = on_device(dataset.store, self.device)
-        weights = (float(getattr(config, name)) for name in Weights._fields)
-        self.weights = Weights(*(torch.tensor(weight, device=self.device) for weight in weights))
+        self._anneal = annealing(config.regulariser) if REGULARISERS[config.regulariser].anneals else None
+        self._weights = Weights(
+            gamma_tc=self._scalar(config.gamma_tc),
+            alpha=self._scalar(config.alpha),
+            tau=self._scalar(config.tau),
+            pixel_variance=self._scalar(config.pixel_variance),
+            settings={name: self._scalar(value) for name, value in config.regulariser_settings},
+        )
         self.compiled_in = fast_precision(self.device) if compiled else None
         self._functions = functions(self.structure, self.compiled_in, self.device.type)
 
@@ -64,6 +71,19 @@ class Trainer:
     def is_native(self) -> bool:
         """True if convolutions run in this project's own code, `larvae.native`; never in a group."""
         return self._functions.native
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the next iteration."""
+        if self._anneal is None:
+            return self._weights
+        now = self._anneal(dict(self.config.regulariser_settings), self.iteration)
+        return self._weights._replace(settings={name: self._scalar(value) for name, value in now.items()})
+
+    @property
+    def anneals(self) -> bool:
+        """True if weights change from iteration to iteration."""
+        return self._anneal is not None
 
     def train(self, num_iterations: int) -> dict[str, float]:
         """Take optimiser steps; return `take_means()` of them."""
@@ -176,6 +196,9 @@ class Trainer:
             return self._on_device.images(indices)
         images = self._tensor(self.dataset.images(indices)).float()
         return images if self.dataset.maximum == 1 else images / self.dataset.maximum
+
+    def _scalar(self, value: float) -> Tensor:
+        return torch.tensor(float(value), device=self.device)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

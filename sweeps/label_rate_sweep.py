@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from larvae.config import REGULARISERS, Schedule
+from larvae.config import Schedule
 from larvae.errors import InvalidInputError, require_known
 from sweeps import options
 from sweeps.options import StudyOptions
@@ -34,7 +34,7 @@ class LabelRateSweepOptions(StudyOptions):
     """Data sets to train on: `python -m larvae.datasets` lists them, and prepares those that are not rendered."""
     data_file: tuple[str, ...] = ()
     """Published files, or folders of files, as NAME=PATH. Left out: rendered, or as prepared before."""
-    regularisers: tuple[str, ...] = REGULARISERS
+    regularisers: tuple[str, ...] = ("beta_vae", "beta_tcvae", "factor_vae")
     """Regularisers, of beta_vae, beta_tcvae and factor_vae; each with its own γ_tc: 3, 4 and 10."""
     label_rates: tuple[float, ...] = (0.01, 0.015, 0.02, 0.025)
     """Shares of the images whose labels are known."""

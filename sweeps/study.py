@@ -13,10 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC, FORMAT, MemberConfig, Schedule, require_format
+from larvae.config import FORMAT, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from larvae.member_directory import MemberDirectory
+from larvae.regularisers import SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +39,30 @@ class Study:
 
 def label(member: MemberConfig, varied: Sequence[str]) -> str:
     """A member's name by the values of some fields."""
-    values = {name: getattr(member, name) for name in varied}
+    values = {name: member.to_dict()[name] for name in varied}
     return " ".join(value if isinstance(value, str) else f"{name}={value:g}" for name, value in values.items())
 
 
 def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:
     """The study of all combinations of the swept values; the last one varies fastest.
 
-    Where γ_tc is not among the fields, it is each regulariser's own default.
     Raises InvalidInputError when a value breaks its rule or a grid is empty.
     """
     for field, values in swept.items():
         if not values:
             raise InvalidInputError(f"`{field}` must have at least one value, got none")
-    fixed = _with_gamma_tc(fixed)
     combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
     members = tuple(
-        MemberConfig(**_with_gamma_tc({**fixed, **dict(zip(swept, values, strict=True))})) for values in combinations
+        MemberConfig.from_dict({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations
     )
     for dataset, label_rate in {(member.dataset, member.label_rate) for member in members}:
         num_images = datasets.specification(dataset).num_images
         datasets.labelled_indices(num_images, label_rate, seed=0)  # raises where it leaves no image
-    json_fixed = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
-    return Study(name, members, schedule, fixed=json_fixed, varied=tuple(reversed(list(swept))))
-
-
-def _with_gamma_tc(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with their regulariser's default γ_tc, where they name a known one and no γ_tc."""
-    default = DEFAULT_GAMMA_TC.get(fields.get("regulariser", ""))
-    return {"gamma_tc": default, **fields} if default is not None else dict(fields)
+    shared = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
+    if "regulariser" in fixed:
+        first = members[0].to_dict()
+        shared |= {name: first[name] for name in ("gamma_tc", *sorted(SETTINGS)) if name in first and name not in swept}
+    return Study(name, members, schedule, fixed=shared, varied=tuple(reversed(list(swept))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class SimulatedTrial:
     def _take_on(self, config: dict[str, Any]) -> None:
         with self.cluster.clock.simulating():
             self.config = {"members": config["members"]}
-            self.names = [MemberConfig(**fields).content_hash for fields in config["members"]]
+            self.names = [MemberConfig.from_dict(fields).content_hash for fields in config["members"]]
             self.pace = self.cluster.load.row_seconds * random.Random(f"{self.names[0]} pace").lognormvariate(0, 0.2)
             self.reported = dict.fromkeys(self.names, 0)
             self.reported_at, self.iteration = None, 0

@@ -34,12 +34,14 @@ class AdaptiveStudy:
             datasets.hold_out(labelled, member.held_out)
 
     def member(self, suggestion: Suggestion, seed: int) -> MemberConfig:
-        return MemberConfig(**self.fixed, **self.options.chosen_space.fields(suggestion.point), seed=seed)
+        return MemberConfig.from_dict(
+            {**self.fixed, **self.options.chosen_space.fields(suggestion.point), "seed": seed}
+        )
 
     def corners(self, seed: int) -> list[MemberConfig]:
         """The members of all parameters' lowest and of all parameters' highest values."""
         fields = self.options.chosen_space.corners()
-        return [MemberConfig(**self.fixed, **corner, seed=seed) for corner in fields]
+        return [MemberConfig.from_dict({**self.fixed, **corner, "seed": seed}) for corner in fields]
 
     @property
     def study(self) -> Study:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import applicable
+from larvae.regularisers import REGULARISERS
 from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import LEARNS_FROM_STOPPED, Sampler
@@ -89,7 +89,7 @@ class SearchOptions(OneModelOptions):
                 )
             fields.pop(name, None)
         if "gamma_tc" not in self.chosen_space.parameters:
-            fields.setdefault("gamma_tc", DEFAULT_GAMMA_TC.get(self.model.regulariser))
+            fields.setdefault("gamma_tc", REGULARISERS[self.model.regulariser].default_weight)
         return fields
 
     def rules(self, parallel: int) -> Rules:

@@ -150,7 +150,7 @@ def _require_number(name: str, number: Any) -> None:
     if name in INTEGERS and number != int(number):
         raise InvalidInputError(f"`{name}` must be of whole numbers, got {number}")
     field: dict[str, Any] = {name: number}
-    MemberConfig(**field)
+    MemberConfig.from_dict(field)
 
 
 def _require_sound(name: str, values: Range | Choice) -> None:

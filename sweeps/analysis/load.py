@@ -21,6 +21,7 @@ import requests
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
+from larvae.regularisers import SETTINGS
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
 from sweeps.tracking.database import require_database
@@ -48,7 +49,7 @@ def converter(kind: str) -> Callable[[str], object]:
     return known.get(kind, str)
 
 
-_CONVERTERS = {field.name: converter(str(field.type)) for field in fields(MemberConfig)}
+_CONVERTERS = {f.name: converter(str(f.type)) for f in fields(MemberConfig)} | dict.fromkeys(SETTINGS, float)
 
 
 def load_members(tracking_uri: str, study: str) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
 def _row(path: Path, iterations: int | None) -> dict[str, Any]:
     result = load_json(path)
     require_format(result.get("format"), f"`{path}` was written", "use the version that wrote it")
-    config, history = MemberConfig(**result["config"]), result["history"]
+    config, history = MemberConfig.from_dict(result["config"]), result["history"]
     evaluated = [row for row in history if "mig" in row or "l2" in row]
     if iterations is not None:
         evaluated = [row for row in evaluated if row["iteration"] == iterations]

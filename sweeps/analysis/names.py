@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from larvae.metrics import SCORES
+from larvae.regularisers import REGULARISERS
 
 METRIC_NAMES = {name: score.label for name, score in SCORES.items()}
 DATASET_NAMES = {
@@ -14,7 +15,7 @@ DATASET_NAMES = {
     "isaac3d": "Isaac3D",
     "celeba": "CelebA",
 }
-REGULARISER_NAMES = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
+REGULARISER_NAMES = {name: regulariser.label for name, regulariser in REGULARISERS.items()}
 
 
 def written(name: str) -> str:

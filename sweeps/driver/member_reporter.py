@@ -92,7 +92,7 @@ class MemberReporter(Unsaved, tune.Callback):
 
 def members_of(trial: Any) -> list[MemberConfig]:
     """The members that a trial trains."""
-    return [MemberConfig(**fields) for fields in trial.config["members"]]
+    return [MemberConfig.from_dict(fields) for fields in trial.config["members"]]
 
 
 def trial_name(trial: Any) -> str:

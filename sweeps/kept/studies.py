@@ -49,7 +49,8 @@ def curve() -> KeptStudy:
     variance = [{"pixel_variance": 0.125, "alpha": 4.0, "gamma_tc": 16.0}, {"pixel_variance": 0.125}]
     settings = [{**fields, "alpha": alpha} for fields, alpha in product(sigmoid, _ALPHAS)] + variance
     members = [
-        MemberConfig(**fields, seed=seed, tau=tau) for fields, seed, tau in product(settings, _SEEDS, (0.0, 1.0, 10.0))
+        MemberConfig.from_dict(fields | {"seed": seed, "tau": tau})
+        for fields, seed, tau in product(settings, _SEEDS, (0.0, 1.0, 10.0))
     ]
     return KeptStudy(tuple(members), _schedule(4_000))
 

@@ -68,7 +68,7 @@ def read_results(members_directory: Path) -> Results:
         if not result or result.get("format") != FORMAT:
             continue
         if result["status"] in ("finished", "stopped") and result["history"] and "environment" in result:
-            kind = kind_of(MemberConfig(**result["config"]))
+            kind = kind_of(MemberConfig.from_dict(result["config"]))
             found.setdefault(kind, {}).setdefault(execution_of(result), []).append(result)
     return found
 
@@ -83,7 +83,7 @@ def cost_of(results: Iterable[Result], schedule: Schedule, sharing: int = 1) -> 
     last: list[_Span] = []
     evaluated: frozenset[str] = frozenset()
     for result in results:
-        evaluated = _evaluated_during_training(MemberConfig(**result["config"]), schedule)
+        evaluated = _evaluated_during_training(MemberConfig.from_dict(result["config"]), schedule)
         own = _spans(result["history"])
         first += own[:1]
         spans += [span for span in own[:-1] if not span.begins]

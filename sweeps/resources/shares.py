@@ -12,6 +12,7 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.group import Likeness, likeness
+from larvae.regularisers import REGULARISERS
 from sweeps.resources.gpu_kinds import GpuKind
 from sweeps.resources.places import Place, living_nodes, misfit
 from sweeps.resources.probe import Measurement, Outcome, probe_gpu_memory
@@ -131,7 +132,8 @@ def trial_places(cpus: int, trial_bytes: float | None, kinds: Sequence[GpuKind])
 def size(member: MemberConfig) -> tuple[int, bool, bool, int]:
     """Orders members by the memory they take."""
     channels = datasets.specification(member.dataset).channels
-    return member.batch_size * channels, member.replaces_labels, member.regulariser == "factor_vae", member.z_dim
+    has_discriminator = REGULARISERS[member.regulariser].has_discriminator
+    return member.batch_size * channels, member.replaces_labels, has_discriminator, member.z_dim
 
 
 def gpu_fraction(trial_bytes: float | None, gpu_bytes: float | None) -> float:

@@ -110,7 +110,7 @@ class MemberTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on other members; the process, its data and its compiled step are kept."""
-        configs = [MemberConfig(**fields) for fields in new_config["members"]]
+        configs = [MemberConfig.from_dict(fields) for fields in new_config["members"]]
         self.open = {config.content_hash: config for config in configs}
         self.news = self._train()
         self.fault = ""

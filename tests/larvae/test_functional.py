@@ -29,6 +29,7 @@ from larvae.functional import (
     group_objective,
     structure_of,
 )
+from larvae.group import stack_members
 from larvae.networks import initialise
 from larvae.objectives import Batch, Noise, Weights
 from larvae.training import ENCODING_BATCH, Trainer
@@ -132,9 +133,7 @@ def test_the_objective_of_a_group_is_that_of_each_member(
     inputs = [example(seed) for seed in (0, 1)]
     weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0), torch.tensor(2.0))]
     stacked = {name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]}
-    batch, noise, stacked_weights = (
-        type(parts[0])(*map(torch.stack, zip(*parts, strict=True))) for parts in (*zip(*inputs, strict=True), weights)
-    )
+    batch, noise, stacked_weights = (stack_members(parts) for parts in (*zip(*inputs, strict=True), weights))
     objective = group_objective.__wrapped__(some, precision)
     terms, gradients = terms_and_gradients(objective, stacked, batch, noise, stacked_weights)
     plain = functions.__wrapped__(some, None).objective
@@ -174,7 +173,7 @@ def test_each_structure_and_precision_has_functions_of_its_own() -> None:
     assert len({structure_of(TINY), *structures}) == len(others) + 1
     assert [some.architecture.has_discriminator for some in structures] == [False, False, False, True, False]
     without = structure_of(dataclasses.replace(TINY, regulariser="factor_vae", gamma_tc=0.0))
-    assert (without.architecture.has_discriminator, without.terms.regulariser) == (False, "none")
+    assert (without.architecture.has_discriminator, without.terms.penalise) == (False, None)
     kinds = [(some, precision) for some in structures[:2] for precision in (None, torch.bfloat16)]
     first, again = ([functions(*kind) for kind in kinds] for _ in range(2))
     assert all(ours is same for ours, same in zip(first, again, strict=True))

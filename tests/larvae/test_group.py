@@ -35,6 +35,8 @@ KINDS = (
     {"regulariser": "factor_vae", "gamma_tc": 10.0},
     {"regulariser": "beta_vae", "gamma_tc": 3.0, "instance_norm": False, "likelihood": "bernoulli"},
     {"alpha": 0.0, "tau": 0.0, "density_estimator": "minibatch_stratified"},
+    {"regulariser": "dip_vae_ii", "gamma_tc": 10.0},
+    {"regulariser": "annealed_vae", "regulariser_settings": (("capacity", 8.0), ("capacity_iterations", 2.0))},
 )
 
 

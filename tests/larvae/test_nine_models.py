@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from larvae.config import DEFAULT_GAMMA_TC, MemberConfig
+from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.evaluation import evaluate
 from larvae.training import Trainer
@@ -29,10 +29,10 @@ SUPERVISION = {
 
 MODELS = {
     f"{regulariser} {supervision}": (
-        MemberConfig(regulariser=regulariser, gamma_tc=DEFAULT_GAMMA_TC[regulariser], **weights),
+        MemberConfig(regulariser=regulariser, **weights),
         {"loss", "reconstruction", "kl"} | REGULARISER_TERMS[regulariser] | terms,
     )
-    for regulariser, (supervision, (weights, terms)) in itertools.product(DEFAULT_GAMMA_TC, SUPERVISION.items())
+    for regulariser, (supervision, (weights, terms)) in itertools.product(REGULARISER_TERMS, SUPERVISION.items())
 }
 """Configuration and terms of each, by name."""
 each_model = pytest.mark.parametrize(("config", "terms"), MODELS.values(), ids=MODELS.keys())

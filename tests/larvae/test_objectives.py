@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from larvae.config import REGULARISERS
 from larvae.distributions import Likelihood
 from larvae.networks import Architecture, VariationalAutoencoder, initialise
 from larvae.objectives import (
@@ -19,6 +18,7 @@ from larvae.objectives import (
     Weights,
     larvae_objective,
 )
+from larvae.regularisers import REGULARISERS, computation
 
 NUM_FACTORS = 5
 BATCH_SIZE = 3
@@ -26,11 +26,16 @@ ELBO_TERMS = {"loss", "reconstruction", "kl"}
 BASELINE_TERMS = ELBO_TERMS | {"label_loss"}
 REPLACEMENT_TERMS = {"label_replacement_loss", "replacement_reconstruction", "replacement_kl"}
 REGULARISER_TERMS = {
-    "none": set(),
-    "beta_vae": set(),
-    "beta_tcvae": {"total_correlation"},
-    "factor_vae": {"total_correlation", "discriminator_loss"},
+    "none": [],
+    "beta_vae": ["kl"],
+    "beta_tcvae": ["total_correlation"],
+    "factor_vae": ["total_correlation", "discriminator_loss"],
+    "dip_vae_i": ["covariance_deviation"],
+    "dip_vae_ii": ["covariance_deviation"],
+    "annealed_vae": ["capacity_gap", "capacity"],
 }
+"""The terms of each regulariser, R_u first."""
+SETTINGS = {"diagonal_weight": 2.0, "capacity": 3.0}
 BERNOULLI, LINEAR = Likelihood("bernoulli", "sigmoid"), Likelihood("gaussian", "linear")
 
 
@@ -58,7 +63,8 @@ def make_noise(z_dim: int = 2) -> Noise:
 
 
 def make_weights(gamma_tc: float = 3.0, alpha: float = 7.0, tau: float = 0.5, pixel_variance: float = 0.5) -> Weights:
-    return Weights(*(torch.tensor(value, dtype=torch.float64) for value in (gamma_tc, alpha, tau, pixel_variance)))
+    weights = (torch.tensor(value, dtype=torch.float64) for value in (gamma_tc, alpha, tau, pixel_variance))
+    return Weights(*weights, settings={name: torch.tensor(value) for name, value in SETTINGS.items()})
 
 
 def terms_of(
@@ -80,7 +86,8 @@ def terms_of(
         noise or make_noise(z_dim),
         weights or make_weights(),
         Terms(
-            regulariser=regulariser,
+            penalise=computation(regulariser) if regulariser in REGULARISERS else None,
+            replaces_kl=regulariser in REGULARISERS and REGULARISERS[regulariser].replaces_kl,
             density_estimator=density_estimator,
             likelihood=likelihood,
             replacement_likelihood=replacement_likelihood or likelihood,
@@ -96,20 +103,20 @@ ALL_REGULARISERS = (*REGULARISERS, "none")
 
 @pytest.mark.parametrize("regulariser", ALL_REGULARISERS)
 def test_loss_is_the_sum_of_weighted_terms(regulariser: str) -> None:
-    """The discriminator's loss is no part of it; β-VAE weighs the KL once more."""
+    """The discriminator's loss is no part of it; β-VAE weighs the KL once more, AnnealedVAE has its own instead."""
     for z_dim, replaces_labels in ((0, True), (2, True), (2, False)):
-        weights = Weights(*(weight.requires_grad_() for weight in make_weights()))
+        weights = make_weights()
         terms = terms_of(z_dim=z_dim, weights=weights, regulariser=regulariser, replaces_labels=replaces_labels)
         replacement = REPLACEMENT_TERMS if replaces_labels else set()
-        assert set(terms) == BASELINE_TERMS | replacement | REGULARISER_TERMS[regulariser]
+        assert set(terms) == BASELINE_TERMS | replacement | set(REGULARISER_TERMS[regulariser])
         assert all(term.shape == () for term in terms.values())
         zero = torch.zeros(())
         of_weights = {
-            "gamma_tc": {"none": zero, "beta_vae": terms["kl"]}.get(regulariser, terms.get("total_correlation")),
+            "gamma_tc": terms.get(next(iter(REGULARISER_TERMS[regulariser]), ""), zero),
             "alpha": terms["label_loss"],
             "tau": terms.get("replacement_reconstruction", zero) + terms.get("replacement_kl", zero),
         }
-        expected = terms["reconstruction"] + terms["kl"]
+        expected = terms["reconstruction"] + (0 if regulariser == "annealed_vae" else terms["kl"])
         expected = expected + sum(getattr(weights, name) * term for name, term in of_weights.items())
         assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-12)
         assert terms["replacement_kl"].item() >= 0 if replaces_labels else True

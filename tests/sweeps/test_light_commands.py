@@ -69,4 +69,5 @@ def test_help_and_errors_load_neither_torch_nor_ray_nor_scikit_learn(folder: Pat
 def test_what_is_looked_for_is_what_training_loads() -> None:
     """Else the test above would tell nothing."""
     pytest.importorskip("sweeps.runner")
+    pytest.importorskip("larvae.metrics.sap")
     assert [name for name in HEAVY if name not in sys.modules] == []

@@ -13,15 +13,17 @@ from types import ModuleType
 import pytest
 
 from larvae import datasets
-from larvae.config import DEFAULT_GAMMA_TC, REGULARISERS
 from larvae.files import save_json
 from larvae.metrics import METRICS
+from larvae.regularisers import REGULARISERS
 from sweeps import label_rate_sweep, options, runner, search, tau_sweep, z_dim_sweep
 from sweeps.options import StudyOptions
 from sweeps.study import Study
 from sweeps.tau_sweep import PRESETS, TauSweepOptions
 from tests.commands import ROOT
 
+PAPERS = ("beta_vae", "beta_tcvae", "factor_vae")
+"""Regularisers of the paper."""
 SWEEPS = (tau_sweep, z_dim_sweep, label_rate_sweep)
 COMMANDS = (*SWEEPS, search)
 WORDS = {
@@ -122,7 +124,7 @@ def test_paper_presets_are_the_papers_grids(monkeypatch: pytest.MonkeyPatch) -> 
     rates = study_of(label_rate_sweep, monkeypatch, "--preset", "paper").members
     assert {m.dataset for m in rates} == {"dsprites", "shapes3d", "isaac3d"}
     assert {m.label_rate for m in rates} == {0.01, 0.015, 0.02, 0.025}
-    assert {(m.regulariser, m.tau) for m in rates} == {(r, tau) for r in REGULARISERS for tau in (0, 1)}
+    assert {(m.regulariser, m.tau) for m in rates} == {(r, tau) for r in PAPERS for tau in (0, 1)}
     assert len(rates) == 3 * 4 * 3 * 2 * 6
 
 
@@ -132,8 +134,8 @@ def test_options_reach_the_members_and_the_schedule(monkeypatch: pytest.MonkeyPa
     assert (study.schedule.iterations, study.schedule.log_every, study.schedule.evaluate_every) == (30, 5, 10)
     assert {(m.z_dim, m.batch_size, m.alpha) for m in study.members} == {(3, 8, 2.0)}
     gammas = {(m.regulariser, m.gamma_tc) for m in study_of(label_rate_sweep, monkeypatch).members}
-    assert gammas == set(DEFAULT_GAMMA_TC.items())
-    for regulariser, gamma_tc in DEFAULT_GAMMA_TC.items():
+    assert gammas == {(name, REGULARISERS[name].default_weight) for name in PAPERS}
+    for regulariser, gamma_tc in gammas:
         for more, expected in (((), gamma_tc), (("--gamma-tc", "0"), 0)):
             members = study_of(tau_sweep, monkeypatch, "--regulariser", regulariser, *more).members
             assert {member.gamma_tc for member in members} == {expected}
