@@ -1,7 +1,8 @@
-"""Sensitivity to τ or to z_dim (Figs. 3a and 3b of the paper) from what a sweep has logged to MLflow.
+"""Sensitivity to a swept field, such as τ or z_dim (Figs. 3a and 3b of the paper), from what a sweep has logged.
 
 python analysis/sensitivity.py --tracking-uri sqlite:///mlflow.db --output figures
 python analysis/sensitivity.py --parameter z_dim
+python analysis/sensitivity.py --parameter tau --where alpha=64
 python analysis/sensitivity.py --kept docs/results/curve          results that the repository keeps
 """
 
@@ -12,19 +13,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
 from larvae.errors import InvalidInputError, require_known
 from sweeps.analysis import script
-from sweeps.analysis.parameters import PARAMETERS, TAU
+from sweeps.grid import SWEPT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """Draw MIG and ℓ2 against τ or the dimension of z, a line a label rate, with intervals over seeds.
+    """Draw MIG and ℓ2 against a swept field, a line a label rate, with intervals over seeds.
 
-    A study with several α, γ_tc or likelihoods gets a row of panels for each."""
+    A study that varies other fields besides gets a row of panels for each combination of their values."""
 
-    parameter: str = TAU.name
-    """tau, or z_dim."""
+    parameter: str = "tau"
+    """Field that the sweep varies, such as tau, z_dim or alpha."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Draw only members with this value of a field, NAME=VALUE. Give it again for another field."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
@@ -37,7 +42,7 @@ class Arguments:
     """Iteration at which to draw results, with --kept. Left out: the end."""
 
     def __post_init__(self) -> None:
-        require_known("parameter", self.parameter, PARAMETERS)
+        require_known("parameter", self.parameter, SWEPT)
         if self.iterations is not None and self.kept is None:
             raise InvalidInputError(f"`iterations` must be left out without --kept, got {self.iterations}")
 
@@ -49,15 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, estimate, draw, write, and print the means. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis import load, load_kept, sensitivity_report  # late: `--help` needs no pandas
+    from sweeps.analysis import (  # late: `--help` needs no pandas
+        load,
+        load_kept,
+        parameters,
+        sensitivity_report,
+        settings,
+    )
 
-    parameter = PARAMETERS[arguments.parameter]
+    parameter = parameters.parameter(arguments.parameter)
     if arguments.kept is not None:
         study = arguments.kept.resolve().name
         members = load_kept.load_kept(arguments.kept, arguments.iterations)
     else:
         study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
         members = load.load_members(arguments.tracking_uri, study)
+    members = settings.where(members, arguments.where)
     sensitivity_report.write_report(study, members, parameter, arguments.output)
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from larvae.config import MemberConfig
 from larvae.hardware import processor_name
-from sweeps import runner, search
+from sweeps import options, runner, search
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.search_runner import run_search
@@ -80,27 +80,19 @@ def run_method(method: str, repetition: int, arguments: argparse.Namespace) -> P
     """Run one study, or go on with it; its folder."""
     name = f"pays-{('tpe', 'random', 'grid')[METHODS.index(method)]}-{repetition}"
     offset = 100 * repetition
-    options = dataclasses.replace(
-        search.PRESETS["quick"],
-        study=name,
-        space=("tau=0.1:10:log:zero", "gamma_tc=1:20:log", "alpha=8:512:log"),  # of one structure or, at τ = 0, two
-        seeds=1,
-        iterations=arguments.iterations,
-        storage_path=arguments.folder,
-        tracking_uri=f"sqlite:///{(arguments.folder / 'mlflow.db').absolute()}",
-        search_seed=repetition,
-        configurations=arguments.configurations,
-    )
+    words = f"""--preset quick --study {name} --seeds 1 --iterations {arguments.iterations} --search-seed {repetition}
+        --space tau=0.1:10:log:zero gamma_tc=1:20:log alpha=8:512:log --configurations {arguments.configurations}"""
+    places = ["--storage-path", str(arguments.folder)]
+    places += ["--tracking-uri", f"sqlite:///{(arguments.folder / 'mlflow.db').absolute()}"]
+    chosen = options.parse([*words.split(), *places], search.PRESETS, options.default_preset, "")
     if method == "grid of τ":
-        fixed = {n: v for n, v in options.shared_fields.items() if n not in ("tau", "seed")}
-        seeds = range(offset, offset + SEEDS_OF_THE_GRID)
-        swept = {"seed": seeds, "tau": TAUS}
-        code = runner.run_study(grid(name, {**fixed, "gamma_tc": 4.0}, swept, options.schedule), options)
+        swept = {"seed": range(offset, offset + SEEDS_OF_THE_GRID), "tau": TAUS}
+        code = runner.run_study(grid(name, chosen.model | {"gamma_tc": 4.0}, swept, chosen.schedule), chosen)
     else:
         if method == "random search":
             number = len(TAUS) * SEEDS_OF_THE_GRID  # trains as long as the grid
-            options = dataclasses.replace(options, sampler="random", stopper="none", configurations=number)
-        code = run_search(Repetition(options, options.fixed_fields(options), offset))
+            chosen = dataclasses.replace(chosen, sampler="random", stopper="none", configurations=number)
+        code = run_search(Repetition(chosen, chosen.fixed_fields(chosen), offset))
     if code:
         raise SystemExit(code)
     return arguments.folder / name

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -23,6 +23,17 @@ DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 PIXEL_MEANS = ("linear", "sigmoid")
 """Meaning of the decoder's output for a Gaussian pixel: its mean, or the logit of its mean."""
+CHOICES: Mapping[str, Collection[str]] = {
+    "dataset": SPECIFICATIONS,
+    "regulariser": REGULARISERS,
+    "density_estimator": DENSITY_ESTIMATORS,
+    "likelihood": LIKELIHOODS,
+    "replacement_likelihood": LIKELIHOODS,
+    "pixel_mean": PIXEL_MEANS,
+    "metrics": METRICS,
+    "final_metrics": METRICS,
+}
+"""Names that fields may have."""
 FORMAT = 2
 """Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
 
@@ -42,38 +53,38 @@ class MemberConfig:
     """One model: hyperparameters and seed. Raises InvalidInputError when a rule is broken."""
 
     dataset: str = "dsprites"
-    """Name of the data set."""
+    """Data set to train on: `python -m larvae.datasets` tells more, and prepares those that are not rendered."""
     regulariser: str = "beta_tcvae"
-    """R_u of Eq. 1."""
+    """Regulariser, R_u of Eq. 1."""
     tau: float = 1.0
     """Strength of label replacement, τ of Eq. 7; 0 is the semi-supervised baseline."""
     label_rate: float = 0.01
-    """Share of the images whose labels are known (the paper's η)."""
+    """Share of the images whose labels are known, the paper's η."""
     z_dim: int = 5
     """Dimensions of the nuisance z beside the label y."""
     gamma_tc: float = None  # type: ignore[assignment]  # of the regulariser, once it is known
-    """Weight of R_u, γ_tc of Eq. 1; 0 is the generic case of Section 4. Left out, the regulariser's default."""
+    """Weight of the regulariser, γ_tc of Eq. 1; 0 is the generic case of Section 4. Left out, the regulariser's own."""
     alpha: float = 1.0
-    """Weight of the label loss, α of Eqs. 7 and 8; with τ = 0 as well, learning is unsupervised."""
+    """Weight of the label loss, α of Eqs. 7 and 8; with α = τ = 0 learning is unsupervised."""
     learning_rate: float = 1e-4
     """Adam's constant learning rate."""
     batch_size: int = 64
     """Images drawn from all data, and again from the labelled set, in each iteration."""
     density_estimator: str = "minibatch_weighted"
-    """β-TCVAE's estimator of log q(z) within a batch: `minibatch_weighted` or `minibatch_stratified`."""
+    """β-TCVAE's estimator of log q(z) within a batch."""
     likelihood: str = "gaussian"
-    """p(x | y, z) of the ELBO: `gaussian` as in Section 3.3, or `bernoulli`, the decoder's output being logits."""
+    """Likelihood p(x | y, z) of the pixels: gaussian, as Section 3.3 says, or bernoulli, the output being logits."""
     pixel_mean: str = "linear"
-    """The Gaussian's mean: the decoder's output, `linear`, as Table D.2 ends; or the output's `sigmoid`."""
+    """A Gaussian pixel's mean: linear, the decoder's output itself, as Table D.2 ends; or its sigmoid."""
     pixel_variance: float = 0.5
-    """The Gaussian's variance, σ²."""
+    """A Gaussian pixel's variance σ². It moves every other weight: 2σ²·L = squared error + 2σ²·(KL + γ_tc·R_u +
+    α·label loss) + τ·(squared error + 2σ²·KL of z), so a smaller σ² weakens the labels at the same α."""
     replacement_likelihood: str = ""
-    """p(x | y, z) of L_rep, where it is another one than the ELBO's: one output serves both, so a Gaussian's mean must
-    be its sigmoid then."""
+    """Likelihood of label replacement's L_rep; empty for the ELBO's. Another one needs the pixel mean sigmoid."""
     instance_norm: bool = True
-    """Normalise instances after each convolution, as in Table D.2; False is an ablation."""
+    """Normalise instances after each convolution, as Table D.2 does."""
     observed_factors: tuple[str, ...] = ()
-    """Factors whose labels are known, the others being left to z; none named means all."""
+    """Factors whose labels are known, the others being left to z; none for all."""
     held_out: float = 0.0
     """Share of the labelled images whose labels training does not see, for tuning; 0 outside of searches."""
     seed: int = 0
@@ -82,9 +93,8 @@ class MemberConfig:
     """Settings that the regulariser alone has, by name; those left out take its defaults."""
 
     def __post_init__(self) -> None:
-        require_known("dataset", self.dataset, SPECIFICATIONS)
-        require_known("regulariser", self.regulariser, REGULARISERS)
-        require_known("density_estimator", self.density_estimator, DENSITY_ESTIMATORS)
+        for name in ("dataset", "regulariser", "density_estimator", "likelihood", "pixel_mean"):
+            require_known(name, getattr(self, name), CHOICES[name])
         self._canonicalise_likelihood()
         object.__setattr__(self, "observed_factors", self._canonical_factors())
         object.__setattr__(self, "regulariser_settings", self._canonical_settings())
@@ -145,9 +155,7 @@ class MemberConfig:
 
     def _canonicalise_likelihood(self) -> None:
         """Check the likelihood's fields; those without effect take their defaults: one configuration has one hash."""
-        require_known("likelihood", self.likelihood, LIKELIHOODS)
         require_known("replacement_likelihood", self.replacement_likelihood or self.likelihood, LIKELIHOODS)
-        require_known("pixel_mean", self.pixel_mean, PIXEL_MEANS)
         if self.tau == 0 or self.replacement_likelihood == self.likelihood:
             object.__setattr__(self, "replacement_likelihood", "")
         pair = {self.likelihood, self.replacement_likelihood or self.likelihood}
@@ -193,7 +201,7 @@ class Schedule:
     evaluation_size: int = 10_000
     """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
     metrics: tuple[str, ...] = ("mig", "l2")
-    """Metrics computed during training, of those that `larvae.metrics` lists."""
+    """Metrics computed during training."""
     final_metrics: tuple[str, ...] = DEFAULT_METRICS
     """Metrics computed at the end, besides those: none is left as it was before the end."""
     checkpoint_seconds: float = 30.0
@@ -210,7 +218,7 @@ class Schedule:
         )
         for field in ("metrics", "final_metrics"):
             for name in getattr(self, field):
-                require_known(field, name, METRICS)
+                require_known(field, name, CHOICES[field])
 
 
 def _require(rule_holds: bool, rule: str, value: object) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
 
@@ -16,9 +17,15 @@ from larvae import command_line
 from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
+from sweeps.flags import flags_of, flags_of_model, given
 from sweeps.study import StudyDirectory
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
+Anything = TypeVar("Anything")
+Unseen = Annotated[Anything, tyro.conf.Suppress, tyro.conf.Fixed]
+"""Values of a preset that are no options."""
+Values = Mapping[str, tuple[Any, ...]]
+"""Values by field, the field first that is first in a member's name."""
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
 QUICK_METRICS = tuple(name for name in DEFAULT_METRICS if not METRICS[name].is_slow)
@@ -26,49 +33,8 @@ QUICK_METRICS = tuple(name for name in DEFAULT_METRICS if not METRICS[name].is_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingOptions:
-    """Settings that all members of a study have in common."""
-
-    alpha: float = 1.0
-    """Weight α of the label loss; with α = 0 and τ = 0 learning is unsupervised."""
-    density_estimator: str = "minibatch_weighted"
-    """β-TCVAE's estimator of densities within a batch: minibatch_weighted or minibatch_stratified."""
-    likelihood: str = "gaussian"
-    """Likelihood p(x | y, z) of the pixels: gaussian, as the paper says, or bernoulli."""
-    pixel_mean: str = "linear"
-    """A Gaussian pixel's mean: linear, the decoder's output itself, as the paper's Table D.2 ends; or its sigmoid."""
-    pixel_variance: float = 0.5
-    """A Gaussian pixel's variance σ². It moves every other weight: 2σ²·L = squared error + 2σ²·(KL + γ_tc·R_u +
-    α·label loss) + τ·(squared error + 2σ²·KL of z), so a smaller σ² weakens the labels at the same α."""
-    replacement_likelihood: str | None = None
-    """Likelihood of label replacement's L_rep. Left out: --likelihood. Another one needs --pixel-mean sigmoid."""
-    instance_norm: bool = True
-    """Normalise instances after each convolution, as the paper does."""
-    learning_rate: float = 1e-4
-    """Adam's learning rate."""
-    batch_size: int = 64
-    """Images of each of the two batches of an iteration: all data, and labelled."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelOptions(TrainingOptions):
-    """The same, with the data set and the regulariser."""
-
-    dataset: str = "dsprites"
-    """Data set to train on: `python -m larvae.datasets` lists them."""
-    data_file: Path | None = None
-    """Published file, or folder of files, of the data set. Left out: rendered, or as prepared before."""
-    observed_factors: tuple[str, ...] = ()
-    """Factors whose labels are known, the others being left to z. Left out: all."""
-    regulariser: str = "beta_tcvae"
-    """beta_vae, beta_tcvae or factor_vae."""
-    gamma_tc: float | None = None
-    """Weight γ_tc of the regulariser. Left out: 3 for beta_vae (β = 4), 4 for beta_tcvae (β = 5), 10 for factor_vae."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class WhereOptions:
-    """Machines that run trials, what each trial takes there, and places for results."""
+    """Machines that run trials, what each trial takes there, and places of data and results."""
 
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
@@ -77,6 +43,9 @@ class WhereOptions:
     MLFLOW_TRACKING_PASSWORD for one that asks for a login; a password in the address others could read."""
     storage_path: Path = Path("results")
     """Folder of checkpoints and results; on a cluster, one that all nodes share."""
+    data_file: tuple[str, ...] = ()
+    """Published file, or folder of files, of the data set; NAME=PATH for each of several. Left out: rendered, or as
+    prepared before."""
     cpus_per_trial: int = 1
     """CPUs, and PyTorch threads, of each trial."""
     gpus_per_trial: float | None = None
@@ -105,9 +74,11 @@ class WhereOptions:
 class StudyOptions:
     """Options of every sweep. The defaults shown are those of the chosen preset."""
 
-    figure_command: ClassVar[str]
-    """The script, with its arguments, that draws the study's figure."""
+    hidden: ClassVar[frozenset[str]] = frozenset({"seed", "held_out"})
+    """Fields of MemberConfig that the command line leaves out."""
 
+    figure_command: Unseen[str]
+    """The script, with its arguments, that draws the study's figure."""
     preset: str
     """quick (minutes on two cores), laptop (a night on 2 to 8 cores) or paper (needs GPUs). Left out: paper where
     Ray has GPUs, quick elsewhere, but the other one where only its study lies unfinished. Give it before --help to
@@ -122,22 +93,44 @@ class StudyOptions:
     """Price of an hour, for --plan: of one GPU or, where trials hold none, of one CPU core."""
     schedule: Schedule
     """Length of training, and intervals of logging, evaluation and checkpoints."""
-    model: TrainingOptions = TrainingOptions()
-    """Model to train."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Data set and model to train: fields of MemberConfig that all members share."""
     where: WhereOptions = WhereOptions()
-    """Machines that run trials, what each trial takes there, and places for results."""
+    """Machines that run trials, what each trial takes there, and places of data and results."""
 
     @property
-    def shared_fields(self) -> dict[str, Any]:
-        """The fields of a member's configuration that are given once and for all."""
-        names = [field.name for field in fields(MemberConfig)]
-        values = {name: getattr(self, name, getattr(self.model, name, None)) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+    def varied(self) -> Values:
+        """Fields that vary between members, seed apart, with their values."""
+        return {}
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets that members train on."""
+        return tuple(self.varied.get("dataset", ())) or (self.model["dataset"],)
 
     @property
     def data_files(self) -> dict[str, Path]:
-        """Published files to use, by data set."""
-        return {}
+        """Published files to use, by data set. Raises InvalidInputError for what names none."""
+        files: dict[str, Path] = {}
+        for text in self.where.data_file:
+            name, equals, path = text.rpartition("=")
+            if not equals and len(self.datasets) == 1:
+                name = self.datasets[0]
+            require_known("data_file", name, self.datasets)
+            files[name] = Path(path)
+        return files
+
+    def flags(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """The groups of flags that are made of other classes' fields, by name."""
+        usual = [self.model.get("regulariser", MemberConfig().regulariser)]
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--regulariser", dest="chosen", nargs="*", default=self.varied.get("regulariser", usual))
+        first.add_argument("--regularisers", dest="chosen", nargs="*")
+        regularisers = first.parse_known_args(list(arguments))[0].chosen
+        return {
+            "schedule": flags_of(Schedule, dataclasses.asdict(self.schedule)),
+            "model": flags_of_model(self.model, self.hidden | self.varied.keys(), regularisers),
+        }
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
@@ -148,18 +141,6 @@ class StudyOptions:
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
         if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
             raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OneModelOptions(StudyOptions):
-    """Options of sweeps of one data set and one regulariser."""
-
-    model: ModelOptions = ModelOptions()
-    """Data set, and model to train on it."""
-
-    @property
-    def data_files(self) -> dict[str, Path]:
-        return {} if self.model.data_file is None else {self.model.dataset: self.model.data_file}
 
 
 def require_gpus(gpus: float) -> None:
@@ -223,15 +204,23 @@ def default_preset(address: str | None) -> str:
 
 def _parse_over(preset: Options, arguments: Sequence[str], description: str) -> Options:
     """Parse a command line, a preset being its defaults. Raises InvalidInputError."""
-    chosen = command_line.parse(
+    made = preset.flags(arguments)
+    values = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)} | made
+    flags = dataclasses.make_dataclass(
+        "Flags", [(name, type(group)) for name, group in made.items()], bases=(type(preset),), kw_only=True, frozen=True
+    )
+    parsed = command_line.parse(
         lambda: tyro.cli(
-            type(preset),
+            flags,
             args=list(arguments),
-            default=preset,
+            default=flags(**values),
             description=description,
             config=(tyro.conf.OmitArgPrefixes,),
         )
     )
+    values = {name: getattr(parsed, name) for name in values}
+    values |= {name: given(getattr(parsed, name)) for name in made}
+    chosen = type(preset)(**values | {"schedule": Schedule(**values["schedule"])})
     chosen.require_valid()
     return chosen
 

@@ -17,7 +17,7 @@ from larvae.config import FORMAT, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from larvae.member_directory import MemberDirectory
-from larvae.regularisers import SETTINGS
+from larvae.regularisers import REGULARISERS, SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,14 @@ class Study:
 
 def label(member: MemberConfig, varied: Sequence[str]) -> str:
     """A member's name by the values of some fields."""
-    values = {name: member.to_dict()[name] for name in varied}
-    return " ".join(value if isinstance(value, str) else f"{name}={value:g}" for name, value in values.items())
+    values = member.to_dict()
+    return " ".join(_written(name, values[name]) for name in varied if name in values)
+
+
+def _written(name: str, value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    return f"{name}={value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"{name}={value}"
 
 
 def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:
@@ -52,17 +58,27 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
         if not values:
             raise InvalidInputError(f"`{field}` must have at least one value, got none")
     combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
-    members = tuple(
-        MemberConfig.from_dict({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations
-    )
+    configs = (_of_its_regulariser({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations)
+    members = tuple(dict.fromkeys(map(MemberConfig.from_dict, configs)))
+    for setting in {*fixed, *swept}.intersection(SETTINGS):
+        if not any(setting in member.to_dict() for member in members):
+            regularisers = ", ".join(sorted({member.regulariser for member in members}))
+            raise InvalidInputError(f"`{setting}` must be left out with the regulariser {regularisers}")
     for dataset, label_rate in {(member.dataset, member.label_rate) for member in members}:
         num_images = datasets.specification(dataset).num_images
         datasets.labelled_indices(num_images, label_rate, seed=0)  # raises where it leaves no image
     shared = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
     if "regulariser" in fixed:
         first = members[0].to_dict()
-        shared |= {name: first[name] for name in ("gamma_tc", *sorted(SETTINGS)) if name in first and name not in swept}
+        shared |= {name: first[name] for name in ("gamma_tc", *SETTINGS) if name in first and name not in swept}
     return Study(name, members, schedule, fixed=shared, varied=tuple(reversed(list(swept))))
+
+
+def _of_its_regulariser(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without settings of other regularisers, which its own members do not have."""
+    known = REGULARISERS.get(fields.get("regulariser", MemberConfig().regulariser))
+    others = set(SETTINGS) - {setting.name for setting in (known.settings if known else ())}
+    return {name: value for name, value in fields.items() if name not in others}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +126,12 @@ class StudyDirectory:
             return
         require_format(record.get("format"), f"`{self.path}` was written", "give another --study")
         now = {"space": None} | dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
-        then = _images(fingerprints) | record["fixed"] | _images(record["fingerprints"]) | _measured(record["schedule"])
+        members = record["members"].values()  # an earlier version left fields out that had their defaults
+        then = {"space": None} | next(iter(members), {"config": {}})["config"] | _images(fingerprints) | record["fixed"]
+        then |= _images(record["fingerprints"]) | _measured(record["schedule"])
         for name, value in now.items():
-            if then.get(name) != value:
-                rule = f"a study keeps its {name}, but `{self.path}` has {then.get(name)}"
+            if then.get(name, value) != value:
+                rule = f"a study keeps its {name}, but `{self.path}` has {then[name]}"
                 raise InvalidInputError(f"{rule}, got {value}: give another --study")
         if record["schedule"]["iterations"] > study.schedule.iterations:
             raise InvalidInputError(

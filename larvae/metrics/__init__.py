@@ -84,6 +84,20 @@ METRICS = {
             learns=True,
             is_slow=True,
         ),
+        Metric(
+            name="explicitness",
+            scores=(Score("explicitness", "explicitness"),),
+            stream=7,
+            learns=True,
+            is_default=False,
+        ),
+        Metric(
+            name="infomec",
+            scores=(Score("infom", "InfoM"), Score("infoe", "InfoE"), Score("infoc", "InfoC")),
+            stream=8,
+            is_default=False,
+        ),
+        Metric(name="irs", scores=(Score("irs", "IRS"),), stream=9, is_default=False),
     )
 }
 """All metrics by name, the usual ones first."""

@@ -107,7 +107,7 @@ REGULARISERS = {
     )
 }
 """All regularisers by name, the paper's first; weights and settings that disentanglement_lib has studied."""
-SETTINGS = frozenset(setting.name for regulariser in REGULARISERS.values() for setting in regulariser.settings)
+SETTINGS = tuple(dict.fromkeys(setting.name for known in REGULARISERS.values() for setting in known.settings))
 """Names of all settings of regularisers' own."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from larvae import datasets
+from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import applicable
 from larvae.regularisers import REGULARISERS
@@ -14,17 +16,20 @@ from sweeps.adaptive import halving
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import LEARNS_FROM_STOPPED, Sampler
 from sweeps.adaptive.space import Space, parse_space
-from sweeps.options import OneModelOptions
+from sweeps.options import StudyOptions, Unseen
 
 STOPPERS = ("asha", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchOptions(OneModelOptions):
+class SearchOptions(StudyOptions):
     """The search's command line."""
 
-    figure_command: ClassVar[str] = "analysis/search_report.py"
+    hidden: ClassVar[frozenset[str]] = frozenset({"seed"})
 
+    figure_command: Unseen[str] = "analysis/search_report.py"
+    model: Mapping[str, Any] = field(default_factory=lambda: {"held_out": 0.1})
+    """Data set and model to train: fields of MemberConfig that are not searched."""
     space: tuple[str, ...] = ()
     """Parameters to search: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:log:zero (0 is a choice, too) or
     NAME=A,B,C for tau, z_dim, gamma_tc, label_rate, alpha and learning_rate. All else is fixed by its own option.
@@ -37,8 +42,6 @@ class SearchOptions(OneModelOptions):
     """Configurations to try. Raise it later and the search goes on."""
     objectives: tuple[str, ...] = ("mig",)
     """mig (up), l2 (down), or both: a Pareto front. Computed on held-out labelled images only."""
-    held_out: float = 0.1
-    """Share of the labelled images whose labels training does not see; the objectives are computed on them."""
     sampler: str = "tpe"
     """tpe, gp (Gaussian process), cmaes (ranges only), sobol (quasi-random) or random."""
     stopper: str | None = None
@@ -57,12 +60,6 @@ class SearchOptions(OneModelOptions):
     clusters whose devices differ much in speed."""
     search_seed: int = 0
     """Seed of the sampler."""
-    tau: float = 1.0
-    """Strength τ of label replacement, where it is not searched."""
-    label_rate: float = 0.01
-    """Share of the images whose labels are known, where it is not searched."""
-    z_dim: int = 5
-    """Dimensions of the nuisance z, where it is not searched."""
 
     @property
     def chosen_space(self) -> Space:
@@ -79,7 +76,8 @@ class SearchOptions(OneModelOptions):
 
     def fixed_fields(self, preset: SearchOptions) -> dict[str, Any]:
         """The fields of a configuration that do not vary. InvalidInputError for one that is both searched and given."""
-        fields, usual = self.shared_fields, preset.shared_fields
+        fields, usual = dict(self.model), {**MemberConfig().to_dict(), **preset.model}
+        usual |= {"gamma_tc": REGULARISERS[fields["regulariser"]].default_weight}
         for name, values in self.chosen_space.parameters.items():
             if name in fields and fields[name] != usual.get(name):
                 option = name.replace("_", "-")
@@ -88,8 +86,6 @@ class SearchOptions(OneModelOptions):
                     f"and --{option} {fields[name]:g}"
                 )
             fields.pop(name, None)
-        if "gamma_tc" not in self.chosen_space.parameters:
-            fields.setdefault("gamma_tc", REGULARISERS[self.model.regulariser].default_weight)
         return fields
 
     def rules(self, parallel: int) -> Rules:
@@ -117,7 +113,7 @@ class SearchOptions(OneModelOptions):
         return Sampler(kind=self.sampler, space=self.chosen_space, objectives=self.objectives, seed=self.search_seed)
 
     def require_valid(self) -> None:
-        OneModelOptions.require_valid(self)  # `super()` does not know classes with slots
+        StudyOptions.require_valid(self)  # `super()` does not know classes with slots
         for name in ("configurations", "first_rung", "first_seeds"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
@@ -127,10 +123,9 @@ class SearchOptions(OneModelOptions):
             raise InvalidInputError(f"`parallel` must be > 0, got {self.parallel}")
         if self.first_seeds > self.seeds:
             raise InvalidInputError(f"`first_seeds` must be <= seeds ({self.seeds}), got {self.first_seeds}")
-        if self.held_out <= 0:
-            raise InvalidInputError(
-                f"`held_out` must be > 0: a search is judged on held-out labels, got {self.held_out:g}"
-            )
+        held_out = self.model["held_out"]
+        if held_out <= 0:
+            raise InvalidInputError(f"`held_out` must be > 0: a search is judged on held-out labels, got {held_out:g}")
         self._require_objectives_that_fit()
 
     def _require_objectives_that_fit(self) -> None:
@@ -147,9 +142,9 @@ class SearchOptions(OneModelOptions):
                 f"`stopper` asha must go with {', '.join(LEARNS_FROM_STOPPED)}, got {chosen.kind}, which learns from "
                 "finished configurations only: give --stopper none, or --sampler tpe"
             )
-        known = datasets.specification(self.model.dataset)
+        known = datasets.specification(self.model["dataset"])
         for name in self.objectives:
             if name not in applicable([name], known):
                 raise InvalidInputError(
-                    f"`objectives` must be l2 with {self.model.dataset}, whose factors depend on each other"
+                    f"`objectives` must be l2 with {known.name}, whose factors depend on each other"
                 )

@@ -20,7 +20,7 @@ def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFra
         _difference(cell, parameter, value, lowest, metric)
         for metric in COMPARED_METRICS
         if has_result(members, metric).any()
-        for _, cell in members.groupby("label_rate")
+        for _, cell in members.groupby("dataset" if parameter.name == "label_rate" else "label_rate")
         for lowest, *others in [sorted(set(cell[parameter.name]))]
         for value in others
     ]

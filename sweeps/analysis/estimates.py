@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from larvae.errors import InvalidInputError
-from sweeps.analysis.load import LOGGED_METRICS, varied_parameters
-from sweeps.analysis.names import written
-from sweeps.analysis.parameters import Parameter
+from sweeps.analysis.load import LOGGED_METRICS, other_parameters, varied_parameters
+from sweeps.analysis.names import in_order, written
+from sweeps.analysis.parameters import Parameter, value_text
 from sweeps.analysis.references import Reference, reference
 from sweeps.tracking.mlflow_names import FINISHED
 
@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
     """One metric at one value of the parameter and one label rate."""
 
     label_rate: float
-    value: float
+    value: float | str
     metric: str
     num_planned: int
     seed_results: tuple[float, ...]
@@ -87,12 +87,16 @@ class Sensitivity(NamedTuple):
     missing: tuple[MissingMember, ...]
 
     @property
-    def values(self) -> list[float]:
-        """Categories of the x axis, in numerical order."""
-        return sorted({estimate.value for estimate in self.estimates})
+    def values(self) -> list[Any]:
+        """Categories of the x axis: numbers in their order, names in the paper's."""
+        values: list[Any] = list(dict.fromkeys(estimate.value for estimate in self.estimates))
+        return in_order(values) if any(isinstance(value, str) for value in values) else sorted(values)
 
     @property
     def label_rates(self) -> list[float]:
+        """Label rates, a line each; none where they are the parameter."""
+        if self.parameter.name == "label_rate":
+            return []
         return sorted({estimate.label_rate for estimate in self.estimates})
 
     @property
@@ -133,10 +137,11 @@ def measured(study: str, members: pd.DataFrame, metrics: Iterable[str]) -> tuple
     return found
 
 
-def estimate(cell: pd.DataFrame, label_rate: float, value: float, metric: str) -> Estimate:
+def estimate(cell: pd.DataFrame, label_rate: float, value: Any, metric: str) -> Estimate:
     """Summarise the members at one label rate and value of the parameter, a row a seed."""
     seed_results = tuple(float(result) for result in cell.loc[has_result(cell, metric), metric])
-    return Estimate(float(label_rate), float(value), metric, len(cell), seed_results, mean_interval(seed_results))
+    value = value if isinstance(value, str) else float(value)
+    return Estimate(float(label_rate), value, metric, len(cell), seed_results, mean_interval(seed_results))
 
 
 def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter, setting: str = "") -> Sensitivity:
@@ -147,12 +152,13 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     Raises InvalidInputError unless members vary the parameter, nothing else beside label rate and seed
     (a mean would mix configurations), and one of them has finished.
     """
-    varied = varied_parameters(members)
-    if varied != [parameter.name]:
+    others = other_parameters(members, parameter.name)
+    if others or parameter.name not in members or members[parameter.name].nunique() < 2:
         rule = f"members of `study` must vary {parameter.name} and, beside label rate and seed, nothing else"
-        raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied) or 'nothing'}")
+        raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied_parameters(members)) or 'nothing'}")
     metrics = measured(study, members, DRAWN_METRICS)
-    cells = [cell for _, cell in members.groupby(["label_rate", parameter.name])]
+    rates = [] if parameter.name == "label_rate" else ["label_rate"]
+    cells = [cell for _, cell in members.groupby([*rates, parameter.name])]
     return Sensitivity(
         study=study,
         setting=setting,
@@ -167,7 +173,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
             for cell in cells
             for metric in measured(study, members, LOGGED_METRICS)
         ),
-        missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={row[parameter.name]:g}"),
+        missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={value_text(row[parameter.name])}"),
     )
 
 
@@ -210,24 +216,26 @@ def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:
 
 def members_frame(members: pd.DataFrame, parameters: Sequence[str]) -> pd.DataFrame:
     """The columns of `load_members` that a members' CSV keeps, every member whatever its status."""
-    configuration = ["name", "hash", *parameters, "label_rate", "seed"]
+    configuration = ["name", "hash", *(name for name in parameters if name != "label_rate"), "label_rate", "seed"]
     logged = [metric for metric in LOGGED_METRICS if members[metric].notna().any()]
     return members[[*configuration, "status", "iterations", *logged, "reason"]]
 
 
 def means_table(sensitivity: Sensitivity) -> str:
     """A table for the terminal: a line for each label rate and value, mean and interval of MIG and ℓ2."""
+    texts = [sensitivity.parameter.symbol, *map(value_text, sensitivity.values)]
+    width = max(7, *(len(text) + 2 for text in texts))
     contents = f"mean [{100 * CONFIDENCE:g} % t-interval]" if sensitivity.num_seeds > 1 else "one seed"
     names = "   ".join(f"{written(metric):<22}" for metric in sensitivity.metrics).rstrip()
     lines = [
         f"{sensitivity.heading}; {contents}",
-        f"{'η':>7}{sensitivity.parameter.symbol:>7}{'seeds':>8}   {names}",
+        f"{'η':>7}{sensitivity.parameter.symbol:>{width}}{'seeds':>8}   {names}",
     ]
     columns = [[e for e in sensitivity.estimates if e.metric == metric] for metric in sensitivity.metrics]
     for first, *others in zip(*columns, strict=True):
         seeds = f"{first.num_seeds}/{first.num_planned}"
         cells = "   ".join(f"{interval_text(e.interval):<22}" for e in (first, *others)).rstrip()
-        lines.append(f"{100 * first.label_rate:>5g} %{first.value:>7g}{seeds:>8}   {cells}")
+        lines.append(f"{100 * first.label_rate:>5g} %{value_text(first.value):>{width}}{seeds:>8}   {cells}")
     return "\n".join(lines)
 
 

@@ -71,17 +71,18 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
 def find_study(tracking_uri: str, parameter: str) -> str:
     """Name of the most recently created study that sweeps the parameter.
 
-    Its members vary the parameter and, beside label rate, seed and α, nothing else: searches are passed over.
+    Its members vary the parameter at each setting, of one data set and one regulariser; searches are passed over.
     Raises InvalidInputError when there is none.
     """
     return _newest_sweep(tracking_uri, lambda members: _varies(members, parameter), f"a study that varies {parameter}")
 
 
 def _varies(members: pd.DataFrame, parameter: str) -> bool:
-    varied = varied_parameters(members)
-    if sorted(varied) == sorted([parameter, "alpha"]):
-        return int(members.groupby("alpha")[parameter].nunique().min()) > 1
-    return varied == [parameter]
+    if parameter not in members or members[parameter].nunique() < 2:
+        return False
+    others = other_parameters(members, parameter)
+    settings = [some for _, some in members.groupby(others, dropna=False)] if others else [members]
+    return not set(_PANEL) & set(others) and all(some[parameter].nunique() > 1 for some in settings)
 
 
 def find_label_rate_study(tracking_uri: str) -> str:
@@ -120,10 +121,24 @@ def member_directory(tracking_uri: str, run_id: str) -> str:
     return str(tags[mlflow_names.DIRECTORY])
 
 
+def parameters_of(members: pd.DataFrame) -> list[str]:
+    """Columns of `load_members` that are parameters."""
+    return [str(name) for name in members if name not in _COLUMNS]
+
+
 def varied_parameters(members: pd.DataFrame) -> list[str]:
     """Parameters, label rate and seed apart, in which members differ."""
-    names = [name for name in members if name not in (*_COLUMNS, *REPEATED_OVER)]
-    return [str(name) for name in names if members[name].nunique() > 1]
+    names = [name for name in parameters_of(members) if name not in REPEATED_OVER]
+    return [name for name in names if members[name].nunique() > 1]
+
+
+def other_parameters(members: pd.DataFrame, parameter: str) -> list[str]:
+    """Parameters beside one in which members differ, but those that follow from their regulariser."""
+    others = [name for name in varied_parameters(members) if name != parameter]
+    if parameter == "regulariser" or "regulariser" in others:
+        most = members.groupby("regulariser").nunique().max()
+        others = [name for name in others if name not in ("gamma_tc", *SETTINGS) or most[name] > 1]
+    return others
 
 
 def varied_within_panels(members: pd.DataFrame) -> list[str]:

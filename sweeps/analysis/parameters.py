@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
+from sweeps.analysis.names import written
+
+SYMBOLS = {
+    "tau": "τ",
+    "z_dim": "dim z",
+    "alpha": "α",
+    "gamma_tc": "γ_tc",
+    "label_rate": "η",
+    "pixel_variance": "σ²",
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "instance_norm": "instance norm",
+}
+"""Names of fields for people; others are written as they are."""
+
 
 class Parameter(NamedTuple):
     """A swept field of MemberConfig: its name and how people write it."""
@@ -12,6 +29,15 @@ class Parameter(NamedTuple):
     symbol: str
 
 
-TAU = Parameter("tau", "τ")
-Z_DIM = Parameter("z_dim", "dim z")
-PARAMETERS = {parameter.name: parameter for parameter in (TAU, Z_DIM)}
+def parameter(name: str) -> Parameter:
+    """A field as a figure's parameter."""
+    return Parameter(name, SYMBOLS.get(name, name))
+
+
+def value_text(value: object) -> str:
+    """A value of a field as people write it: numbers short, names by their names."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else written(str(value))
+
+
+TAU, Z_DIM = parameter("tau"), parameter("z_dim")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sweeps.analysis.load import varied_parameters
-from sweeps.analysis.parameters import Parameter
+from larvae.errors import InvalidInputError, require_known
+from sweeps.analysis.load import other_parameters, parameters_of
+from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text
 from sweeps.tracking.mlflow_names import FINISHED
 
-SETTINGS = ("likelihood", "pixel_mean", "pixel_variance", "alpha", "gamma_tc")
-"""Fields of which a study may have several values; members that differ in others do not belong into one figure."""
-_SYMBOLS = {"pixel_variance": "σ²", "alpha": "α", "gamma_tc": "γ_tc"}
+MOST_SETTINGS = 8
+"""Rows of panels that a figure has at most."""
 _LIKELIHOODS = {("gaussian", "linear"): "Gaussian", ("gaussian", "sigmoid"): "Gaussian around a sigmoid"}
 
 
@@ -23,24 +23,43 @@ class Setting(NamedTuple):
     name: str
     """Name that tells it from the study's others, such as `Bernoulli, α = 64`; empty where there is one setting."""
     values: dict[str, Any]
-    """The fields of SETTINGS in which the study's members differ."""
+    """The fields beside the parameter in which the study's members differ."""
     members: pd.DataFrame
+
+
+def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Members with given values of fields, each NAME=VALUE. Raises InvalidInputError where there are none."""
+    for condition in conditions:
+        name, _, wanted = condition.partition("=")
+        name = name.strip().replace("-", "_")
+        require_known("where", name, parameters_of(members))
+        texts = members[name].map(value_text)
+        chosen = members[(texts == wanted.strip()) | (members[name].map(str) == wanted.strip())]
+        if chosen.empty:
+            known = ", ".join(dict.fromkeys(texts))
+            raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
+        members = chosen
+    return members
 
 
 def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
     """Members apart by setting, those settings that have a result.
 
     All of them as one where they differ in no setting, or where one setting has one value of the parameter only: then
-    it is no sweep of it.
+    it is no sweep of it. Raises InvalidInputError where there are too many settings for a figure.
     """
     whole = [Setting("", {}, members)]
-    varied = varied_parameters(members)
-    names = [name for name in SETTINGS if name in varied and name != parameter.name]
+    names = other_parameters(members, parameter.name)
     if not names:
         return whole
-    groups = [some for _, some in members.groupby(names, sort=True)]
+    groups = [some for _, some in members.groupby(names, sort=True, dropna=False)]
     if any(some[parameter.name].nunique() < 2 for some in groups):
         return whole
+    if len(groups) > MOST_SETTINGS:
+        raise InvalidInputError(
+            f"`where` must leave {MOST_SETTINGS} settings of {', '.join(names)} or fewer, got {len(groups)}: "
+            f"give --where {names[0]}={value_text(members[names[0]].iloc[0])}, say"
+        )
     apart = []
     for some in groups:
         values = {name: some[name].iloc[0] for name in names}
@@ -50,8 +69,13 @@ def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
 
 
 def _name(values: Mapping[str, object], member: pd.Series) -> str:
-    parts = [f"{_SYMBOLS[name]} = {value:g}" for name, value in values.items() if name in _SYMBOLS]
+    parts = []
     if {"likelihood", "pixel_mean"} & values.keys():
         kind = (member["likelihood"], member["pixel_mean"])
-        parts.insert(0, _LIKELIHOODS.get(kind, str(member["likelihood"]).capitalize()))
+        parts.append(_LIKELIHOODS.get(kind, str(member["likelihood"]).capitalize()))
+    for name, value in values.items():
+        if name in ("dataset", "regulariser"):
+            parts.append(value_text(value))
+        elif name not in ("likelihood", "pixel_mean"):
+            parts.append(f"{SYMBOLS.get(name, name)} = {value_text(value)}")
     return ", ".join(parts)

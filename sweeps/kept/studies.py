@@ -27,9 +27,9 @@ def _schedule(iterations: int) -> Schedule:
 
 def section_5_2() -> KeptStudy:
     """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once."""
-    taus, z_dims = tau_sweep.PRESETS["laptop"].taus, z_dim_sweep.PRESETS["laptop"].z_dims
+    taus, z_dims = tau_sweep.PRESETS["laptop"].values["tau"], z_dim_sweep.PRESETS["laptop"].values["z_dim"]
     members = []
-    for label_rate in tau_sweep.PRESETS["laptop"].label_rates:
+    for label_rate in tau_sweep.PRESETS["laptop"].values["label_rate"]:
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau)
             for seed, alpha, tau in product(_SEEDS, _ALPHAS, taus)

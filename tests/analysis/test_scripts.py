@@ -99,7 +99,9 @@ def test_bad_input_is_one_line_and_writes_nothing(sensitivities: Script, rates: 
     without_results = "`study` must have a finished member with results, got unfinished with 2 FAILED"
     sensitivities.refuse(
         {
-            "--parameter alpha": "`parameter` must be one of tau, z_dim, got alpha$",
+            "--parameter colour": "`parameter` must be one of dataset, .*, got colour$",
+            "--parameter alpha": "must hold a study that varies alpha",
+            "--where tau=7": "`where` must name one of 0, .* for tau, got 7$",
             "--iterations 5": "`iterations` must be left out without --kept, got 5$",
             "--parametre tau": "--parametre",
             "--study unknown": "`study` must be one of ",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from sweeps.analysis.parameters import TAU, Z_DIM
-from sweeps.analysis.settings import by_setting
+import pytest
+
+from larvae.errors import InvalidInputError
+from sweeps.analysis.parameters import TAU, Z_DIM, parameter
+from sweeps.analysis.settings import by_setting, where
 from tests.analysis.invented import Member, frame, grid, with_ends
 
 
@@ -20,19 +23,43 @@ def test_each_setting_has_its_members_and_its_name() -> None:
     assert [(some.name, some.values) for some in settings] == [("α = 1", {"alpha": 1}), ("α = 64", {"alpha": 64})]
     for setting in settings:
         assert (len(setting.members), set(setting.members["alpha"])) == (4, set(setting.values.values()))
+    assert names([*sweep(batch_size=32), *sweep(batch_size=64)]) == ["batch size = 32", "batch size = 64"]
+    assert names([*sweep(regulariser="beta_vae", gamma_tc=3.0), *sweep()]) == ["β-TCVAE", "β-VAE"]  # γ_tc follows
     likelihoods = [*sweep(), *sweep(pixel_mean="sigmoid"), *sweep(likelihood="bernoulli")]
     assert names(likelihoods) == ["Bernoulli", "Gaussian", "Gaussian around a sigmoid"]
-    assert names([*sweep(), *sweep(pixel_variance=0.1, gamma_tc=20.0)]) == ["σ² = 0.1, γ_tc = 20", "σ² = 0.5, γ_tc = 4"]
+    assert names([*sweep(), *sweep(pixel_variance=0.1, gamma_tc=20.0)]) == ["γ_tc = 4, σ² = 0.5", "γ_tc = 20, σ² = 0.1"]
 
 
 def test_what_is_no_sweep_at_several_settings_stays_together() -> None:
     [whole] = by_setting(frame(sweep()), TAU)
     assert (whole.name, whole.values, len(whole.members)) == ("", {}, 4)
     assert names([member for tau in (0.3, 4.0) for member in grid((tau,), (0.01,), (0,), alpha=10 * tau)]) == [""]
-    assert names([*sweep(batch_size=32), *sweep(batch_size=64)]) == [""]
+    assert [setting.name for setting in by_setting(frame(sweep(alpha=2.0)), parameter("alpha"))] == [""]
     assert [setting.name for setting in by_setting(frame(grid((1,), (0.01,), (0,), z_dim=5)), Z_DIM)] == [""]
 
 
 def test_a_setting_without_a_result_is_left_out() -> None:
     unfinished = {(tau, 0.01, seed): ("SCHEDULED", "") for tau in (0, 1) for seed in (0, 1)}
     assert names([*sweep(), *with_ends(sweep(alpha=64.0), unfinished)]) == ["α = 1"]
+
+
+def test_a_sweep_of_regularisers_has_one_setting_though_weights_follow() -> None:
+    members = [*sweep(regulariser="beta_vae", gamma_tc=3.0), *sweep(regulariser="beta_tcvae", gamma_tc=4.0)]
+    settings = by_setting(frame(members), parameter("regulariser"))
+    assert [setting.name for setting in settings] == ["τ = 0", "τ = 1"]
+
+
+def test_members_can_be_chosen_by_values_and_what_names_none_is_refused() -> None:
+    members = frame([*sweep(alpha=64.0), *sweep(alpha=1.0)])
+    assert set(where(members, ["alpha=64", "tau=1"])["tau"]) == {1}
+    assert set(where(members, ["regulariser=beta_tcvae", "alpha=1.0"])["alpha"]) == {1}
+    with pytest.raises(InvalidInputError, match="`where` must name one of 1, 64 for alpha, got 2"):
+        where(members, ["alpha=2"])
+    with pytest.raises(InvalidInputError, match=r"`where` must be one of .*alpha.*, got hash"):
+        where(members, ["hash=2"])
+
+
+def test_more_settings_than_a_figure_holds_are_refused_with_a_remedy() -> None:
+    members = [member for alpha in range(1, 11) for member in sweep(alpha=float(alpha))]
+    with pytest.raises(InvalidInputError, match="8 settings of alpha or fewer, got 10: give --where alpha=1, say"):
+        by_setting(frame(members), TAU)

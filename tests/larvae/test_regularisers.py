@@ -89,7 +89,7 @@ def test_capacity_rises_from_zero_and_stays_and_the_loss_has_it_in_place_of_the_
 
 
 def test_own_settings_name_a_member_where_they_are_used_and_nowhere_else() -> None:
-    assert SETTINGS.isdisjoint(field.name for field in dataclasses.fields(MemberConfig))
+    assert set(SETTINGS).isdisjoint(field.name for field in dataclasses.fields(MemberConfig))
     for name, regulariser in REGULARISERS.items():
         config = MemberConfig(regulariser=name)
         own = {setting.name: setting.default for setting in regulariser.settings}

@@ -16,10 +16,11 @@ from larvae import datasets
 from larvae.files import save_json
 from larvae.metrics import METRICS
 from larvae.regularisers import REGULARISERS
-from sweeps import label_rate_sweep, options, runner, search, tau_sweep, z_dim_sweep
+from sweeps import grid, label_rate_sweep, options, runner, search, tau_sweep, z_dim_sweep
+from sweeps.grid import GridOptions
 from sweeps.options import StudyOptions
 from sweeps.study import Study
-from sweeps.tau_sweep import PRESETS, TauSweepOptions
+from sweeps.tau_sweep import PRESETS
 from tests.commands import ROOT
 
 PAPERS = ("beta_vae", "beta_tcvae", "factor_vae")
@@ -40,27 +41,33 @@ WORDS = {
     "replacement_likelihood": "gaussian",
     "metrics": "mig",
     "final_metrics": "l2 sap",
-    "taus": "0 2.5 1e2",
-    "label_rates": "0.5 1",
+    "tau": "0 2.5 1e2",
+    "label_rate": "0.5 1",
+    "grid": "alpha=1,2",
 }
 """Values other than the quick preset's, as typed, of options that do not take any word or number."""
 
 
 def fields(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
     """Places of all options within their groups, and their values."""
-    for field in dataclasses.fields(value):  # type: ignore[arg-type]
-        within = getattr(value, field.name)
-        if dataclasses.is_dataclass(within):
-            yield from fields(within, (*path, field.name))
-        else:
-            yield (*path, field.name), within
+    groups = value if isinstance(value, dict) else {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+    for name, within in groups.items():
+        if dataclasses.is_dataclass(within) or isinstance(within, dict):
+            yield from fields(within, (*path, name))
+        elif name not in ("preset", "figure_command"):
+            yield (*path, name), within
+
+
+def flag_of(path: tuple[str, ...]) -> str:
+    """The flag of an option by its place: several values of a field have the field's name in the plural."""
+    return "--" + path[-1].replace("_", "-") + "s" * (path[0] == "values")
 
 
 def no_preset(address: str | None) -> str:
     raise AssertionError("the preset was given: it must not be looked for")
 
 
-def parse(*arguments: str) -> TauSweepOptions:
+def parse(*arguments: str) -> GridOptions:
     return options.parse(arguments, PRESETS, no_preset, "A sweep.")
 
 
@@ -82,22 +89,20 @@ def study_of(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *flags: str) -
 
 
 def test_an_option_is_flat_replaces_its_default_and_no_other_whatever_its_group() -> None:
-    quick = dict(fields(PRESETS["quick"]))
-    names = [path[-1] for path in quick]
-    assert len(set(names)) == len(names)  # flat on the command line: no two groups have a name in common
+    quick = dict(fields(parse("--preset", "quick")))
+    assert len(set(map(flag_of, quick))) == len(quick)  # no two groups have a name in common
     for path, value in quick.items():
-        name = path[-1].replace("_", "-")
-        if name == "preset":
-            continue
-        default = "text/of/any/kind" if isinstance(value, str | Path) or name in ("data-file", "address") else "7"
+        flag = flag_of(path)
+        default = "text/of/any/kind" if isinstance(value, str | Path) or flag in ("--data-file", "--address") else "7"
         typed = WORDS.get(path[-1], default)
         flags = (
-            [f"--{'no-' * value}{name}"]
+            [flag.replace("--", "--no-") if value else flag]
             if isinstance(value, bool)
-            else [f"--{name}", *(typed.split() if isinstance(value, tuple) else [typed])]
+            else [flag, *(typed.split() if isinstance(value, tuple) else [typed])]
         )
         parsed = dict(fields(parse("--preset", "quick", *flags)))
-        assert [other for other in parsed if parsed[other] != quick[other]] == [path]
+        changed = [other for other in parsed if parsed[other] != quick[other]]
+        assert changed == [path] or (path[-1], changed[1:]) == ("regulariser", [("model", "gamma_tc")])
         if not isinstance(value, bool | tuple):
             assert str(parsed[path]) in (typed, f"{typed}.0")
 
@@ -108,7 +113,9 @@ def test_presets_are_studies_of_their_own_that_every_command_names_alike(monkeyp
         assert list(script.PRESETS) == ["quick", "laptop", "paper"]
         for name, preset in script.PRESETS.items():
             assert preset.preset == name
-            assert options.parse([f"--preset={name}"], script.PRESETS, no_preset, "") == preset
+            parsed = options.parse([f"--preset={name}"], script.PRESETS, no_preset, "")
+            assert dataclasses.replace(parsed, model=preset.model) == preset
+            assert parsed.model.items() >= preset.model.items()
             assert (ROOT / shlex.split(preset.figure_command)[0]).is_file()
             assert ("dci" in preset.schedule.final_metrics) == (name != "quick") or script is search
             if script is not search:
@@ -151,7 +158,12 @@ def test_without_preset_it_is_looked_for_where_the_study_will_run() -> None:
             asked: list[str | None] = []
             arguments = ["--z-dim", "3", *(["--address", address] if address else [])]
             parsed = options.parse(arguments, PRESETS, lambda given, a=asked, p=preset: a.append(given) or p, "")
-            assert (asked, parsed.where.address, parsed.z_dim, parsed.preset) == ([address], address, 3, preset)
+            assert (asked, parsed.where.address, parsed.model["z_dim"], parsed.preset) == (
+                [address],
+                address,
+                3,
+                preset,
+            )
             assert parsed.schedule == PRESETS[preset].schedule
 
 
@@ -207,7 +219,7 @@ def test_preset_where_there_are_gpus(ray_session: None, monkeypatch: pytest.Monk
 
 
 def test_help_shows_all_options_and_the_numbers_of_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    for preset, expected in PRESETS.items():
+    for preset in PRESETS:
         with pytest.raises(SystemExit) as stopped:
             parse("--preset", preset, "--help")
         assert stopped.value.code in (0, None)
@@ -215,8 +227,8 @@ def test_help_shows_all_options_and_the_numbers_of_the_preset(capsys: pytest.Cap
         assert printed.err == ""
         text = " ".join(printed.out.replace("│", " ").split())
         assert "A sweep." in text
-        for path, value in fields(expected):
-            flag = f"--{path[-1].replace('_', '-')}"
+        for path, value in fields(parse("--preset", preset)):
+            flag = flag_of(path)
             assert flag in text
             if isinstance(value, int) and not isinstance(value, bool):
                 default = re.search(rf"{flag} INT .*?\(default: (.*?)\)", text)
@@ -233,7 +245,7 @@ BROKEN: dict[str, str] = {
     "--label-rates 0.01 1.5": "`label_rate` must lie in (0, 1], got 1.5",
     "--label-rates 1e-9": "`label_rate` must leave a labelled image: at least 1.4e-06, got 1e-09",
     "--batch-size 0": "`batch_size` must be > 0, got 0",
-    "--regulariser dip": "`regulariser` must be one of beta_vae, beta_tcvae, factor_vae, got dip",
+    "--regulariser dip": f"`regulariser` must be one of {', '.join(REGULARISERS)}, got dip",
     "--dataset mnist": f"`dataset` must be one of {', '.join(datasets.SPECIFICATIONS)}, got mnist",
     "--observed-factors shape colour": "`observed_factors` must be one of shape, scale, orientation, position_x, "
     "position_y, got colour",
@@ -256,7 +268,24 @@ BROKEN_ELSEWHERE = [
     (z_dim_sweep, "--z-dims -1", "`z_dim` must be >= 0, got -1"),
     (label_rate_sweep, "--tau 0", "`tau` must be > 0, to be compared with τ = 0, got 0"),
     (label_rate_sweep, "--data-file mnist=x.h5", "`data_file` must be one of dsprites, got mnist"),
-    (label_rate_sweep, "--data-file dsprites", "`data_file` must be NAME=PATH, got dsprites"),
+    (
+        label_rate_sweep,
+        "--datasets dsprites celeba --data-file x.h5",
+        "`data_file` must be one of dsprites, celeba, got",
+    ),
+    (grid, "", "`grid` must name a field and its values, as in --grid tau=0,1,5"),
+    (grid, "--grid tau", "`grid` must be NAME=A,B,C, got tau"),
+    (grid, "--grid taux=1", "`grid` must be one of dataset, regulariser, tau,"),
+    (grid, "--grid seed=1,2", "`grid` must be one of dataset, regulariser, tau,"),
+    (grid, "--grid tau=1,x", "`tau` must be of numbers, got x"),
+    (grid, "--grid z_dim=1.5", "`z_dim` must be of whole numbers, got 1.5"),
+    (grid, "--grid instance_norm=maybe", "`instance_norm` must be one of true, false, got maybe"),
+    (grid, "--grid tau=", "`tau` must have at least one value, got none"),
+    (grid, "--grid tau=0,1 --grid tau=5", "`grid` must name each field once, got tau twice"),
+    (grid, "--grid capacity=1,2", "`capacity` must be left out with the regulariser beta_tcvae"),
+    (grid, "--grid tau=0,1 --tau 3", "Unrecognized options: --tau"),
+    (grid, "--regulariser annealed_vae --grid tau=0,1 --capacity -1", "`capacity` must be finite and >= 0, got -1.0"),
+    (tau_sweep, "--grid tau=0,1", "`grid` must name another field than tau, which --taus varies"),
     (search, "--space tau=10:0.1:log", "`tau` must have low < high, got low 10 and high 0.1"),
     (search, "--space alpha=1:10 --alpha 3", "`alpha` must be searched or fixed, not both"),
     (search, "--space label_rate=1e-7,0.01", "`label_rate` must leave a labelled image"),

@@ -55,6 +55,11 @@ def test_study_goes_on_with_more_and_refuses_what_would_not_belong_into_one_figu
         with pytest.raises(InvalidInputError, match=f"{change}.*got .*give another --study") as error:
             study_directory.require_going_on(*arguments)
         assert "\n" not in str(error.value)
+    record = study_directory.read_record() or {}
+    save_json(study_directory.path / "study.json", record | {"fixed": {}})  # as if it had been left out
+    study_directory.require_going_on(study, images)
+    with pytest.raises(InvalidInputError, match="keeps its batch_size"):
+        study_directory.require_going_on(dataclasses.replace(study, fixed={"batch_size": 8}), images)
     save_json(study_directory.path / "study.json", {"format": FORMAT + 1})
     rule = rf"was written in format {FORMAT + 1}, whose settings mean something else in {FORMAT}: give another --study$"
     with pytest.raises(InvalidInputError, match=rule):

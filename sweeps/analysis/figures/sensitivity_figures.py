@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeps.analysis.estimates import Sensitivity, caution
+from sweeps.analysis.parameters import value_text
 from sweeps.analysis.style import (
     PANELS,
     STYLE,
@@ -42,20 +43,21 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
             row[0].set_title(sensitivity.setting, loc="left")
         label_rates = sorted({rate for sensitivity in sensitivities for rate in sensitivity.label_rates})
         handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        if handles:
+            figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
 def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
     positions = {value: float(position) for position, value in enumerate(sensitivity.values)}
-    rates = sensitivity.label_rates
+    rates: Sequence[float | None] = sensitivity.label_rates or [None]
     dodge = min(0.2, 0.6 / len(rates)) if sensitivity.num_seeds > 1 else 0.0
     for index, rate in enumerate(rates):
         shift = dodge * (index - (len(rates) - 1) / 2)
-        curve = [e for e in sensitivity.estimates if e.metric == panel.metric and e.label_rate == rate]
+        curve = [e for e in sensitivity.estimates if e.metric == panel.metric and rate in (None, e.label_rate)]
         draw_curve(ax, curve, np.array([positions[e.value] + shift for e in curve]), index, 0.4 * dodge)
-    ax.set_xticks(list(positions.values()), [f"{value:g}" for value in positions])
+    ax.set_xticks(list(positions.values()), list(map(value_text, positions)))
     ax.set_xlim(-0.4, len(positions) - 0.6)
     ax.set_xlabel(sensitivity.parameter.symbol)
     ax.set_ylabel(panel.label)

@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 
 from sweeps.adaptive.space import INTEGERS, Choice, Range, Space
-
-SYMBOLS = {
-    "tau": "τ",
-    "gamma_tc": "γ_tc",
-    "alpha": "α",
-    "learning_rate": "learning rate",
-    "label_rate": "η",
-    "z_dim": "dim z",
-}
+from sweeps.analysis.parameters import SYMBOLS
 
 _MOST_TICKS = 10
 _TEXT_WIDTH, _TEXT_HEIGHT, _GAP = 0.065, 0.11, 0.045  # inches: of a figure, of a line, between ticks' texts

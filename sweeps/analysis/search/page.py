@@ -10,7 +10,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sweeps.analysis.names import written
-from sweeps.analysis.parameters import PARAMETERS
+from sweeps.analysis.parameters import TAU, Z_DIM
 from sweeps.analysis.search import charts, contours, importances, landscapes, surrogate
 from sweeps.analysis.search.history import history
 from sweeps.analysis.search.load_search import SearchRecord
@@ -115,7 +115,7 @@ def _of_objective(search: SearchResult, place: int) -> Iterator[Picture]:
     name = f"held-out {written(objective)}"
     model = surrogate.surrogate(search, place)
     has_finished = bool(search.finished)
-    for parameter in (p for p in PARAMETERS.values() if p.name in search.space.parameters):
+    for parameter in (p for p in (TAU, Z_DIM) if p.name in search.space.parameters):
         figure = landscapes.sensitivity_figure(search, parameter.name, place, model) if has_finished else None
         title = f"Sensitivity to {parameter.symbol}: {name}"
         file = f"search_{parameter.name}_sensitivity_{objective}"

@@ -1,0 +1,165 @@
+"""A grid over any fields of a member's configuration, such as τ × α, scheduled by Ray Tune and logged to MLflow.
+
+Trains all combinations of the values × seeds. The same command again goes on from where it stopped.
+
+    python sweeps/grid.py --grid tau=0,1,5 --grid alpha=8,64
+    python sweeps/grid.py --grid regulariser=dip_vae_i,dip_vae_ii --grid gamma_tc=1,10 --preset laptop
+    python sweeps/grid.py --grid z_dim=1,5,10 --plan          what it would cost, training nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tyro
+
+from larvae.config import MemberConfig, Schedule
+from larvae.errors import InvalidInputError, require_known
+from larvae.regularisers import SETTINGS
+from sweeps import options, study
+from sweeps.flags import flags_of_values
+from sweeps.options import StudyOptions, Unseen, Values
+
+UNSWEPT = ("seed", "held_out", "regulariser_settings")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridOptions(StudyOptions):
+    """The command line of a grid."""
+
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Vary a field, or one more: NAME=A,B,C with any field below, which is no option then. Words of one value are
+    joined by +, as in observed_factors=shape,shape+scale."""
+    values: Values = field(default_factory=dict)
+    """Values that the sweep tries."""
+    more: Unseen[Values] = field(default_factory=dict)
+    """Values that --grid adds."""
+
+    @property
+    def varied(self) -> Values:
+        return {**self.values, **self.more}
+
+    def flags(self, arguments: Sequence[str]) -> dict[str, Any]:
+        made = StudyOptions.flags(self, arguments)  # `super()` does not know classes with slots
+        return made | {"values": flags_of_values(self.values)}
+
+
+def presets(name: str, figure_command: str, values: Values, quick: Values | None = None) -> dict[str, GridOptions]:
+    """The presets of a sweep. values: of laptop and paper. quick: of quick, where they are others."""
+    return {
+        "quick": GridOptions(
+            preset="quick",
+            study=f"{name}-quick",
+            figure_command=figure_command,
+            values={**values, **(quick or {})},
+            seeds=3,
+            schedule=Schedule(iterations=500, log_every=50, evaluate_every=250, final_metrics=options.QUICK_METRICS),
+        ),
+        "laptop": GridOptions(
+            preset="laptop",
+            study=f"{name}-laptop",
+            figure_command=figure_command,
+            values=values,
+            seeds=2,
+            schedule=Schedule(iterations=10_000, log_every=100, evaluate_every=1_000),
+        ),
+        "paper": GridOptions(
+            preset="paper",
+            study=f"{name}-paper",
+            figure_command=figure_command,
+            values=values,
+            seeds=6,
+            schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000),
+        ),
+    }
+
+
+SWEPT = (*(f.name for f in dataclasses.fields(MemberConfig) if f.name not in UNSWEPT), *SETTINGS)
+"""Fields that a grid can vary."""
+PRESETS = presets("grid", "analysis/sensitivity.py", {})
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse a command line and run the grid; the exit code."""
+    return run_grid(arguments, PRESETS, __doc__ or "")
+
+
+def run_grid(
+    arguments: Sequence[str],
+    presets: Mapping[str, GridOptions],
+    description: str,
+    complete: Callable[[GridOptions], GridOptions] = lambda chosen: chosen,
+) -> int:
+    """Parse the command line of a sweep and run it; the exit code. complete: adds what follows from what is chosen."""
+    more = _given_values(arguments)
+    presets = {name: _with_more(preset, more) for name, preset in presets.items()}
+    chosen = complete(options.parse(arguments, presets, options.default_preset, description))
+    if not chosen.varied:
+        raise InvalidInputError("`grid` must name a field and its values, as in --grid tau=0,1,5")
+    fixed = {name: value for name, value in chosen.model.items() if name not in chosen.varied}
+    swept = {"seed": range(chosen.seeds), **dict(reversed(list(chosen.varied.items())))}
+    members = study.grid(chosen.study, fixed, swept, chosen.schedule)
+    from sweeps import runner  # late: it loads PyTorch and Ray, which `--help` and errors above need not
+
+    return runner.run_study(members, chosen)
+
+
+def _with_more(preset: GridOptions, more: Values) -> GridOptions:
+    """A preset with more values, named after their fields: another grid is another study."""
+    if not more:
+        return preset
+    for name in more.keys() & preset.values.keys():
+        raise InvalidInputError(f"`grid` must name another field than {name}, which --{name.replace('_', '-')}s varies")
+    names = "-".join(name.replace("_", "-") for name in more)
+    command = preset.figure_command if preset.values else f"{preset.figure_command} --parameter {next(iter(more))}"
+    return dataclasses.replace(preset, study=f"{names}-{preset.study}", figure_command=command, more=more)
+
+
+def _given_values(arguments: Sequence[str]) -> Values:
+    """The values of all --grid. Raises InvalidInputError."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    known.add_argument("--grid", action="append", default=[])
+    try:
+        texts = known.parse_known_args(list(arguments))[0].grid
+    except argparse.ArgumentError as error:
+        raise InvalidInputError(str(error)) from None
+    values: dict[str, tuple[Any, ...]] = {}
+    for name, several in map(parse_values, texts):
+        if name in values:
+            raise InvalidInputError(f"`grid` must name each field once, got {name} twice")
+        values[name] = several
+    return values
+
+
+def parse_values(text: str) -> tuple[str, tuple[Any, ...]]:
+    """A field and its values from NAME=A,B,C. Raises InvalidInputError, naming what is wrong."""
+    name, equals, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals:
+        raise InvalidInputError(f"`grid` must be NAME=A,B,C, got {text}")
+    require_known("grid", name, SWEPT)
+    kind = typing.get_type_hints(MemberConfig).get(name, float)  # settings of regularisers are numbers
+    return name, tuple(_value(name, kind, word.strip()) for word in values.split(",") if word.strip())
+
+
+def _value(name: str, kind: Any, word: str) -> Any:
+    if kind is bool:
+        require_known(name, word.lower(), ("true", "false"))
+        return word.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            numbers = "whole numbers" if kind is int else "numbers"
+            raise InvalidInputError(f"`{name}` must be of {numbers}, got {word}") from None
+    return word if kind is str else tuple(word.split("+"))
+
+
+if __name__ == "__main__":
+    sys.exit(options.main(run))
