@@ -36,7 +36,7 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         texts = members[name].map(value_text)
         chosen = members[(texts == wanted.strip()) | (members[name].map(str) == wanted.strip())]
         if chosen.empty:
-            known = ", ".join(dict.fromkeys(texts))
+            known = ", ".join(dict.fromkeys(members.sort_values(name)[name].map(value_text)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
         members = chosen
     return members

@@ -108,21 +108,30 @@ def missing_note(missing: Sequence[MissingMember], num_members: int, most_named:
     return [f"{len(ordered)} of {num_members} members missing: {', '.join(named)}{more}"]
 
 
-def draw_curve(ax: Axes, curve: Sequence[Estimate], positions: NDArray[np.float64], index: int, dots: float) -> None:
-    """Line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
+def draw_curve(
+    ax: Axes,
+    curve: Sequence[Estimate],
+    positions: NDArray[np.float64],
+    index: int,
+    dots: float,
+    joined: bool = True,
+) -> None:
+    """Draw a line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
 
     positions: where on the x axis the estimates lie, (len(curve),). dots: how far from there the seeds lie.
+    joined: False leaves out the line.
     """
     colour = PALETTE[index % len(PALETTE)]
     means = np.array([estimate.interval.mean for estimate in curve])
     if any(estimate.num_seeds > 1 for estimate in curve):
         half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
-        ax.errorbar(positions, means, half_widths, color=colour, linewidth=1.1, elinewidth=0.9, capsize=2)
+        width = 1.1 if joined else 0
+        ax.errorbar(positions, means, half_widths, color=colour, linewidth=width, elinewidth=0.9, capsize=2)
         seeds = np.array(
             [(x + dots, result) for x, e in zip(positions, curve, strict=True) for result in e.seed_results]
         )
         ax.scatter(seeds[:, 0], seeds[:, 1], s=6, color=colour, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False)
-    else:
+    elif joined:
         ax.plot(positions, means, color=colour, linewidth=0.7)
     complete = np.array([estimate.is_complete for estimate in curve], bool)
     for chosen, face in ((complete, colour), (~complete, "white")):

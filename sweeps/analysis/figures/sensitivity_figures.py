@@ -39,8 +39,11 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
         axes = figure.subplots(*shape, sharey="col", squeeze=False)
         for row, sensitivity in zip(axes, sensitivities, strict=True):
             for ax, metric in zip(row, first.metrics, strict=True):
-                draw_sensitivity(ax, sensitivity, PANELS[metric])
+                draw_curves(ax, sensitivity, PANELS[metric])
             row[0].set_title(sensitivity.setting, loc="left")
+        for row, sensitivity in zip(axes, sensitivities, strict=True):  # when all rows have set the common scale
+            for ax, metric in zip(row, first.metrics, strict=True):
+                draw_limits(ax, sensitivity, PANELS[metric])
         label_rates = sorted({rate for sensitivity in sensitivities for rate in sensitivity.label_rates})
         handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
         if handles:
@@ -50,22 +53,34 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
 
 def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
+    draw_curves(ax, sensitivity, panel)
+    draw_limits(ax, sensitivity, panel)
+    return ax
+
+
+def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> None:
+    """Draw intervals and the seeds' dots, joined by lines where the parameter's values are numbers."""
     positions = {value: float(position) for position, value in enumerate(sensitivity.values)}
     rates: Sequence[float | None] = sensitivity.label_rates or [None]
     dodge = min(0.2, 0.6 / len(rates)) if sensitivity.num_seeds > 1 else 0.0
     for index, rate in enumerate(rates):
         shift = dodge * (index - (len(rates) - 1) / 2)
         curve = [e for e in sensitivity.estimates if e.metric == panel.metric and rate in (None, e.label_rate)]
-        draw_curve(ax, curve, np.array([positions[e.value] + shift for e in curve]), index, 0.4 * dodge)
+        curve.sort(key=lambda e: positions[e.value])
+        places = np.array([positions[e.value] + shift for e in curve])
+        draw_curve(ax, curve, places, index, 0.4 * dodge, joined=not any(isinstance(e.value, str) for e in curve))
     ax.set_xticks(list(positions.values()), list(map(value_text, positions)))
     ax.set_xlim(-0.4, len(positions) - 0.6)
     ax.set_xlabel(sensitivity.parameter.symbol)
     ax.set_ylabel(panel.label)
+
+
+def draw_limits(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> None:
+    """Limit the axis of drawn curves, and draw the metric's reference."""
     limit_axis(ax, panel)
     if panel.metric in sensitivity.references:
         results = [e.seed_results for e in sensitivity.estimates if e.metric == panel.metric]
         draw_reference([ax], sensitivity.references[panel.metric], np.ptp(np.concatenate(results)))
-    return ax
 
 
 def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
