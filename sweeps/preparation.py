@@ -25,7 +25,7 @@ from sweeps.resources.shares import TrialResources, trial_resources
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking.addresses import sqlite_path
 from sweeps.tracking.tracker import require_reachable
-from sweeps.trial.trainable import PreparedFile, TrialSettings
+from sweeps.trial.worker import PreparedFile, TrialSettings
 
 
 class Prepared(NamedTuple):

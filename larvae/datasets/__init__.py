@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from larvae.errors import InvalidInputError, require_known
 from larvae.streams import Stream
 
 
-class Publication(Protocol):
+class Reader(Protocol):
     """The common interface of this package's modules that read published files."""
 
     def verify(self, specification: Specification, path: Path) -> str:
@@ -30,25 +30,33 @@ class Publication(Protocol):
         """Write the prepared file `target`; InvalidInputError where what was verified cannot be read."""
 
 
-SPECIFICATIONS = {
-    specification.name: specification
-    for specification in (
-        dsprites.SPECIFICATION,
-        shapes3d.SPECIFICATION,
-        shapes3d.RENDERED_SPECIFICATION,
-        isaac3d.SPECIFICATION,
-        celeba.SPECIFICATION,
+class Renderer(Protocol):
+    """The common interface of this package's modules that draw images."""
+
+    def write_rendered(self, specification: Specification, path: Path, *, progress: bool = False) -> None:
+        """Write the prepared file `path`."""
+
+
+class Source(NamedTuple):
+    """A data set, and what its images come from: one of both modules at least."""
+
+    specification: Specification
+    reader: Reader | None = None
+    renderer: Renderer | None = None
+
+
+SOURCES = {
+    source.specification.name: source
+    for source in (
+        Source(dsprites.SPECIFICATION, reader=dsprites_published, renderer=dsprites),
+        Source(shapes3d.SPECIFICATION, reader=shapes3d),
+        Source(shapes3d.RENDERED_SPECIFICATION, renderer=shapes3d),
+        Source(isaac3d.SPECIFICATION, reader=isaac3d),
+        Source(celeba.SPECIFICATION, reader=celeba),
     )
 }
-"""All data sets by name."""
-
-_PUBLICATIONS: dict[str, Publication] = {
-    "dsprites": dsprites_published,
-    "shapes3d": shapes3d,
-    "isaac3d": isaac3d,
-    "celeba": celeba,
-}
-_RENDERERS = {"dsprites": dsprites.write_rendered, "shapes3d-rendered": shapes3d.write_rendered}
+"""All data sets by name, in the paper's order."""
+SPECIFICATIONS = {name: source.specification for name, source in SOURCES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +123,10 @@ def verify(name: str, data_file: Path | None = None) -> str | None:
         return None
     if store.is_prepared(data_file):
         return layouts.open_images(data_file, known).fingerprint
-    if name not in _PUBLICATIONS:
+    reader = SOURCES[name].reader
+    if reader is None:
         raise InvalidInputError(f"`data_file` must be left out with {name}, which is rendered, got `{data_file}`")
-    return _PUBLICATIONS[name].verify(known, data_file)
+    return reader.verify(known, data_file)
 
 
 def prepare(
@@ -136,20 +145,21 @@ def prepare(
     crop: what to cut out of photographs, where it is not to be the usual.
     Raises InvalidInputError where nothing tells where images are to come from, or what is there is not whole.
     """
-    known = _cropped(specification(name), crop)
+    known, reader, renderer = _cropped(specification(name), crop), SOURCES[name].reader, SOURCES[name].renderer
     if data_file is not None and store.is_prepared(data_file):
         verify(name, data_file)
         return data_file
-    if data_file is None and known.is_rendered:
+    if data_file is None and renderer is not None:
         path = _cached(known)
-        return store.made_once(path, lambda: _RENDERERS[name](known, path, progress=progress))
+        return store.made_once(path, lambda: renderer.write_rendered(known, path, progress=progress))
     downloads = download and data_file is None
     digest = None if downloads else verify(name, data_file)
     path = _cached(known, digest)
 
     def make() -> None:
         source = data_file or fetch(known, url, progress=progress)
-        _PUBLICATIONS[name].convert(known, source, path, progress=progress)
+        assert reader is not None, "verified above"
+        reader.convert(known, source, path, progress=progress)
 
     return store.made_once(path, make)
 

@@ -73,6 +73,7 @@ CROP = Crop(size=128, x=89, y=121)
 
 SPECIFICATION = Specification(
     name="celeba",
+    label="CelebA",
     title="photographs of faces (Liu et al., 2015), cropped and brought to 64×64",
     factors=FACTORS,
     num_images=202_599,

@@ -34,6 +34,7 @@ GRID = FactorGrid(
 
 SPECIFICATION = Specification(
     name="dsprites",
+    label="dSprites",
     title="white shapes on black (Matthey et al., 2017), rendered to the pixel",
     factors=GRID,
     num_images=GRID.num_images,

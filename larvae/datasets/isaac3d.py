@@ -33,6 +33,7 @@ GRID = FactorGrid(
 
 SPECIFICATION = Specification(
     name="isaac3d",
+    label="Isaac3D",
     title="a robot arm in a kitchen (Nie et al., 2020), 128×128 brought to 64×64",
     factors=GRID,
     num_images=GRID.num_images,

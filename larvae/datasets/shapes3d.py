@@ -35,6 +35,7 @@ GRID = replace(
 
 SPECIFICATION = Specification(
     name="shapes3d",
+    label="3DShapes",
     title="a shape in a coloured room (Burgess and Kim, 2018)",
     factors=GRID,
     num_images=GRID.num_images,
@@ -48,6 +49,7 @@ SPECIFICATION = Specification(
 
 RENDERED_SPECIFICATION = Specification(
     name="shapes3d-rendered",
+    label="3DShapes (rendered)",
     title="a look-alike of shapes3d, ray-cast here; not 3D Shapes itself",
     factors=GRID,
     num_images=GRID.num_images,

@@ -29,6 +29,8 @@ class Specification:
 
     name: str
     """Name on the command line."""
+    label: str
+    """Name for people."""
     title: str
     """One line for people: what it shows and who made it."""
     factors: Factors

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from larvae.datasets import SPECIFICATIONS
 from larvae.metrics import SCORES
 from larvae.regularisers import REGULARISERS
 
 METRIC_NAMES = {name: score.label for name, score in SCORES.items()}
-DATASET_NAMES = {
-    "dsprites": "dSprites",
-    "shapes3d": "3DShapes",
-    "shapes3d-rendered": "3DShapes (rendered)",
-    "isaac3d": "Isaac3D",
-    "celeba": "CelebA",
-}
+DATASET_NAMES = {name: known.label for name, known in SPECIFICATIONS.items()}
 REGULARISER_NAMES = {name: regulariser.label for name, regulariser in REGULARISERS.items()}
 
 

@@ -23,7 +23,8 @@ from sweeps.driver.waiting import NodeWatch
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups
 from sweeps.study import StudyDirectory
-from sweeps.trial.trainable import MemberTrainable, TrialSettings
+from sweeps.trial.trainable import MemberTrainable
+from sweeps.trial.worker import TrialSettings
 
 MOST_DEATHS = 50
 """Deaths of a trial's process; spot nodes go many times in a long training. One that dies always at the same iteration

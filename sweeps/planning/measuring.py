@@ -33,7 +33,7 @@ from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, exec
 from sweeps.resources.gpu_memory import CONTEXT_BYTES
 from sweeps.resources.probe import PROBE_SECONDS
 from sweeps.resources.shares import TrialResources
-from sweeps.trial.trainable import MemberTrainable, TrialSettings
+from sweeps.trial.worker import TrialSettings, Worker
 
 TIMED_SECONDS = 7.0
 """Approximate seconds that members of a kind train to time their iterations; less where there are many kinds."""
@@ -184,18 +184,17 @@ def roomiest_node(resources: TrialResources) -> tuple[str, int]:
 def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Answer:
     """Runs in a process of its own, as a trial does."""
     entered = time.time()
-    trial = MemberTrainable.__new__(MemberTrainable)  # without Ray Tune around it
-    trial.setup({"members": []}, settings)
+    worker = Worker(settings)
     timed_seconds = min(TIMED_SECONDS, ALL_TIMED_SECONDS / len(questions))
     slow: dict[tuple[str, str], float] = {}
-    timings = [_time_kind(trial, question, settings, timed_seconds, slow) for question in questions]
+    timings = [_time_kind(worker, question, settings, timed_seconds, slow) for question in questions]
     has_gpu = settings.gpus > 0 and torch.cuda.is_available()
     gpu_bytes = torch.cuda.max_memory_reserved() + CONTEXT_BYTES if has_gpu else None
     return _Answer(entered, timings, _resident_bytes(), gpu_bytes)
 
 
 def _time_kind(
-    trial: MemberTrainable,
+    worker: Worker,
     question: _Question,
     settings: TrialSettings,
     timed_seconds: float,
@@ -206,12 +205,12 @@ def _time_kind(
         iterations=2, log_every=1, evaluate_every=1, evaluation_size=ENCODING_BATCH, metrics=("l2",), final_metrics=()
     )
     started = time.perf_counter()
-    first = _train(trial, question.members, warm_up, settings)[0]
+    first = _train(worker, question.members, warm_up, settings)[0]
     start = time.perf_counter() - started
     is_known = execution_of(first) in question.known
     iterations = TIMED_ROWS if is_known else timed_seconds / first["history"][-1]["seconds_per_iteration"]
     schedule = _short(settings.schedule, iterations)  # where times are known it is for the memory that is taken
-    results = _train(trial, question.members, schedule, settings)
+    results = _train(worker, question.members, schedule, settings)
     if is_known:
         return _Timing(start, execution_of(first), schedule, [], {})
     config = question.members[0]
@@ -227,15 +226,15 @@ def _time_kind(
 
 
 def _train(
-    trial: MemberTrainable, members: Sequence[MemberConfig], schedule: Schedule, settings: TrialSettings
+    worker: Worker, members: Sequence[MemberConfig], schedule: Schedule, settings: TrialSettings
 ) -> list[Result]:
-    """Results of members that a trial trains from the start; RuntimeError where one fails."""
+    """Results of members that a worker trains from the start; RuntimeError where one fails."""
     with tempfile.TemporaryDirectory() as folder:
-        trial.settings = dataclasses.replace(settings, schedule=schedule, members_directory=Path(folder))
-        trial.reset_config({"members": [config.to_dict() for config in members]})
+        worker.settings = dataclasses.replace(settings, schedule=schedule, members_directory=Path(folder))
+        worker.take_on(members)
         is_done = False
         while not is_done:
-            report = trial.step()
+            report = worker.step()
             is_done = report["done"]
             for news in report["members"].values():
                 if news["status"] not in ("running", "finished"):

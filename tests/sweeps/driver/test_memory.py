@@ -15,7 +15,7 @@ from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter, trial_name
 from sweeps.resources.shares import TrialResources
 from sweeps.study import StudyDirectory
-from sweeps.trial.trainable import TrialSettings
+from sweeps.trial.worker import TrialSettings
 from tests.sweeps.commands import SCHEDULE
 
 MEMBERS = [MemberConfig(batch_size=4, seed=seed) for seed in range(3)]

@@ -21,9 +21,9 @@ from larvae.errors import InvalidInputError
 from larvae.group import Report
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
-from sweeps.trial import trainable
+from sweeps.trial import worker
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
-from sweeps.trial.trainable import MachineFaultError, MemberTrainable, PreparedFile, TrialSettings
+from sweeps.trial.worker import MachineFaultError, PreparedFile, TrialSettings, Worker
 from tests.sweeps.commands import SCHEDULE, without_times
 
 MEMBERS = [MemberConfig(batch_size=4, tau=0.0, z_dim=2, seed=seed) for seed in (0, 1)]
@@ -35,22 +35,22 @@ class Trial:
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         self.folder = folder
-        self.trainable = MemberTrainable.__new__(MemberTrainable)
-        self.trainable.settings = TrialSettings(
-            SHORT, folder, {}, {"dsprites": dataset.fingerprint}, cpus=1, gpus=0, compile=False, command="command"
+        fingerprints = {"dsprites": dataset.fingerprint}
+        self.worker = Worker(
+            TrialSettings(SHORT, folder, {}, fingerprints, cpus=1, gpus=0, compile=False, command="command")
         )
-        self.trainable.datasets = {"dsprites": dataset}
+        self.worker.datasets = {"dsprites": dataset}
         self.start(*MEMBERS)
 
     def start(self, *members: MemberConfig, **settings: object) -> None:
-        self.trainable.settings = dataclasses.replace(self.trainable.settings, **settings)  # type: ignore[arg-type]
-        self.trainable.reset_config({"members": [member.to_dict() for member in members]})
+        self.worker.settings = dataclasses.replace(self.worker.settings, **settings)  # type: ignore[arg-type]
+        self.worker.take_on(members)
 
     def finish(self) -> dict[str, Any]:
         """Train to the end; the last news of each member."""
         ends: dict[str, Any] = {}
         while True:
-            answer = self.trainable.step()
+            answer = self.worker.step()
             ends |= answer["members"]
             if answer["done"]:
                 return ends
@@ -65,7 +65,7 @@ class Trial:
 @pytest.fixture
 def trial(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
     """A trial of two members, whose faults wait for nothing."""
-    monkeypatch.setattr(trainable, "FAULT_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "FAULT_SECONDS", 0.0)
     return Trial(tmp_path / "members", dataset)
 
 
@@ -100,8 +100,8 @@ def test_out_of_memory_hands_back_the_members_that_have_not_ended(
         yield Report(members[0], [{"iteration": 20}], "finished")
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
-    monkeypatch.setattr(trainable, "train_together", run_out)
-    answer = trial.trainable.step()
+    monkeypatch.setattr(worker, "train_together", run_out)
+    answer = trial.worker.step()
     first, second = (answer["members"][member.content_hash] for member in MEMBERS)
     assert answer["done"]
     assert first == {"rows": [{"iteration": 20}], "status": "finished", "reason": ""}
@@ -114,8 +114,8 @@ def test_error_of_the_common_step_fails_all_members_and_is_told(trial: Trial, mo
         raise RuntimeError("a kernel is broken")
         yield
 
-    monkeypatch.setattr(trainable, "train_together", break_down)
-    answer = trial.trainable.step()
+    monkeypatch.setattr(worker, "train_together", break_down)
+    answer = trial.worker.step()
     for member in MEMBERS:
         assert answer["members"][member.content_hash]["reason"] == "RuntimeError: a kernel is broken"
         assert (trial.result(member)["status"], "Traceback" in trial.result(member)["traceback"]) == ("failed", True)
@@ -130,7 +130,7 @@ def _full_disk(trial: Trial, patch: pytest.MonkeyPatch) -> str:
 
 
 def _cache_out_of_reach(trial: Trial, patch: pytest.MonkeyPatch) -> str:
-    trial.trainable.datasets = {}
+    trial.worker.datasets = {}
     patch.setenv("LARVAE_CACHE_DIR", "/dev/null/cache")
     return "/dev/null/cache"
 
@@ -187,10 +187,10 @@ def test_starts_are_counted_at_one_iteration_of_one_command_and_cut_lines_left_o
 
 
 def test_a_trial_refuses_images_that_are_not_the_studys(trial: Trial) -> None:
-    trial.trainable.datasets = {}
+    trial.worker.datasets = {}
     trial.start(fingerprints={"dsprites": "another renderer's"})
     with pytest.raises(InvalidInputError, match="must hold the study's images, another renderer's, got"):
-        trial.trainable._dataset("dsprites")
+        trial.worker._dataset("dsprites")
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -1,0 +1,215 @@
+"""A trial's work, without Tune: trains one member or several and reports their rows. Plans time it, trials do it."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+import torch
+
+from larvae import datasets
+from larvae.config import MemberConfig, Schedule
+from larvae.datasets import Dataset, store
+from larvae.errors import InvalidInputError, one_line
+from larvae.functional import can_compile
+from larvae.group import NO_MEMBERS_OWN, train_together
+from larvae.member import Member
+from larvae.member_directory import MemberDirectory, Row
+from larvae.metrics import HELD_OUT_METRICS, held_out
+from sweeps.resources.gpu_memory import cap_gpu_memory
+from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
+from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
+
+REPORT_SECONDS = 5.0
+"""Seconds between two reports of a trial, where few run."""
+LONG_ITERATIONS = 10_000
+"""Iterations of trials that take minutes: each has its own process, by whose name people find it in Ray's dashboard."""
+_HELD_OUT = frozenset(map(held_out, HELD_OUT_METRICS))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFile:
+    """A data set's prepared file, for nodes that cannot render its images themselves."""
+
+    path: Path
+    """Path on the driver's node."""
+    content: ray.ObjectRef | None
+    """Its bytes in Ray's object store, for other nodes; None where there are none."""
+    fingerprint: str
+    """Names it in their caches: whatever else lies there, they train on these images."""
+
+    def on_this_node(self, dataset: str) -> Path:
+        """The path of the file on this node, fetched by the first trial that needs it."""
+        if self.content is None or (self.path.exists() and store.read_header(self.path).sha256 == self.fingerprint):
+            return self.path
+        return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSettings:
+    """The settings that all trials of a study share."""
+
+    schedule: Schedule
+    members_directory: Path
+    """Folder of the members; on a cluster, in a folder that all nodes share."""
+    prepared_files: Mapping[str, PreparedFile]
+    """Prepared files by data set; those that nodes render themselves have none."""
+    fingerprints: Mapping[str, str]
+    """Fingerprints of the study's images, by data set."""
+    cpus: int
+    gpus: float
+    compile: bool
+    report_seconds: float = REPORT_SECONDS
+    """Rows are gathered for about so long before they are reported, up to those with metrics of held-out labels."""
+    command: str = ""
+    """Names the command that trains the study now."""
+    varied: tuple[str, ...] = ()
+    """Fields that differ between members, by which people know them."""
+
+    @property
+    def reuses_processes(self) -> bool:
+        """True if trials follow each other in one process, which saves each two seconds, but they share its name."""
+        return self.schedule.iterations < LONG_ITERATIONS
+
+
+class MemberNews(NamedTuple):
+    """The news of one member that a trial reports."""
+
+    rows: list[Row]
+    status: str
+    """running, finished, failed, or out_of_memory."""
+    reason: str
+    """Reason of its end or, running, of that of its process: what is wrong with the machine."""
+
+
+class Worker:
+    """Trains members. A failure ends its member and is reported, not raised.
+
+    What is the machine's fault is raised, after a rest: the work can be done again, elsewhere. A member's folder has
+    its checkpoint: whoever takes the member on again goes on from there.
+    """
+
+    def __init__(self, settings: TrialSettings, gpus: float | None = None) -> None:
+        """gpus: those that this process holds, where they are others than all trials'."""
+        self.settings = settings
+        self.datasets: dict[str, Dataset] = {}
+        torch.set_num_threads(settings.cpus)
+        share = settings.gpus if gpus is None else gpus
+        if 0 < share < 1 and torch.cuda.is_available():
+            cap_gpu_memory(share)
+        self.take_on([])
+
+    def take_on(self, members: Sequence[MemberConfig]) -> None:
+        """Take on other members; the data and the compiled step are kept."""
+        self.open = {config.content_hash: config for config in members}
+        self.news = self._train()
+        self.fault = ""
+
+    def step(self) -> dict[str, Any]:
+        """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
+
+        status: running, finished, failed, or out_of_memory: to be tried again with a larger share.
+        """
+        if self.fault:
+            time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
+            raise MachineFaultError(self.fault)
+        started = time.monotonic()
+        reports: dict[str, MemberNews] = {}
+        is_done = False
+        try:
+            while time.monotonic() - started < self.settings.report_seconds:
+                name, news = next(self.news)
+                self._add(reports, name, news)
+                if any(_HELD_OUT & row.keys() for row in news.rows):  # a search may decide on it
+                    break
+        except StopIteration:
+            is_done = True
+        except torch.OutOfMemoryError as error:
+            self._end_open(reports, "out_of_memory", error)
+            is_done = True
+        except OSError as error:
+            self._leave(reports, error)
+        except Exception as error:  # of the step that the members share
+            self._end_open(reports, "failed", error)
+            is_done = True
+        return {"members": {name: news._asdict() for name, news in reports.items()}, "done": is_done}
+
+    def _add(self, reports: dict[str, MemberNews], name: str, news: MemberNews) -> None:
+        """Put a member's news after what it has reported in this call."""
+        earlier = reports[name].rows if name in reports else []
+        reports[name] = news._replace(rows=earlier + news.rows)
+        if news.status != "running":
+            self._log(name).write(news.status, reason=news.reason)
+            self.open.pop(name, None)
+
+    def _end_open(self, reports: dict[str, MemberNews], status: str, error: Exception) -> None:
+        """End all members that have not ended yet."""
+        for name, config in list(self.open.items()):
+            if status == "failed":
+                self._directory(config).write_failure(config, error)
+            self._add(reports, name, MemberNews([], status, one_line(error)))
+
+    def _leave(self, reports: dict[str, MemberNews], error: OSError) -> None:
+        """Tell what is wrong with the machine, before the next step ends the process."""
+        self.fault = f"{platform.node()}: {one_line(error)}"
+        for name in self.open:
+            self._add(reports, name, MemberNews([], "running", self.fault))
+            with contextlib.suppress(OSError):
+                self._log(name).write("fault", reason=self.fault)
+
+    def _train(self) -> Iterator[tuple[str, MemberNews]]:
+        """News of the members by name; a generator, so that failures to open the data are the members' too."""
+        on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
+        members = []
+        for config in list(self.open.values()):
+            try:
+                members.append(self._open(config, on_gpu))
+            except NO_MEMBERS_OWN:
+                raise
+            except Exception as error:  # its checkpoint, or its data
+                reason = self._directory(config).write_failure(config, error)
+                yield config.content_hash, MemberNews([], "failed", reason)
+        for report in train_together(members, fused=on_gpu):
+            yield report.member.name, MemberNews(report.rows, report.status, report.reason)
+
+    def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
+        """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""
+        member = Member(
+            config,
+            self.settings.schedule,
+            self._dataset(config.dataset),
+            self._directory(config),
+            device="cuda" if on_gpu else "cpu",
+            compiled=self.settings.compile and can_compile(),
+        )
+        log, iteration = self._log(config.content_hash), member.trainer.iteration
+        starts = starts_without_progress(log.read(), self.settings.command, iteration)
+        if starts >= MOST_STARTS and not member.is_at_the_end:
+            cause = "killed, out of memory, or its node lost"
+            raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
+        log.write("started", command=self.settings.command, iteration=iteration, device=member.environment["device"])
+        return member
+
+    def _log(self, member: str) -> MemberLog:
+        return MemberLog(self.settings.members_directory / member)
+
+    def _directory(self, config: MemberConfig) -> MemberDirectory:
+        return MemberDirectory(self.settings.members_directory / config.content_hash)
+
+    def _dataset(self, name: str) -> Dataset:
+        """A data set, opened once: rendered on this node or fetched by the first trial that needs it."""
+        if name not in self.datasets:
+            file = self.settings.prepared_files.get(name)
+            path = datasets.prepare(name) if file is None else file.on_this_node(name)
+            dataset = datasets.open_dataset(name, path)
+            if dataset.fingerprint != self.settings.fingerprints[name]:
+                rule = f"`{path}` must hold the study's images, {self.settings.fingerprints[name]}"
+                raise InvalidInputError(f"{rule}, got {dataset.fingerprint}: delete it on {platform.node()}")
+            self.datasets[name] = dataset
+        return self.datasets[name]
