@@ -34,9 +34,9 @@ OPTIONS = {
 
 
 def code(page: str) -> Iterator[str]:
-    """Yield the text of each code block of a page, fenced or indented, and of each code span."""
+    """Yield the text of each code block of a page, but of files that it shows by name, and of each code span."""
     for token in _tokens(page):
-        if token.type in ("fence", "code_block", "code_inline"):
+        if token.type in ("fence", "code_block", "code_inline") and " " not in token.info:
             yield token.content.replace("\\\n", " ")
 
 

@@ -148,11 +148,12 @@ class Host:
         self.ray_folder.mkdir()
         names = self.folder / "hosts"
         names.write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
-        private = [Path("/tmp"), Path("/dev/shm"), self.folder.parent, *hidden]
+        private = [Path("/tmp"), Path("/dev/shm"), self.folder.parent]
         kept = [self.folder, self.shared, PROJECT, Path(sys.prefix), Path(sys.base_prefix)]
         script = ["set -e", f"hostname {self.name}", f"mount --bind {shlex.quote(str(names))} /etc/hosts"]
         script += [
             *mounts(private, kept),
+            *(f"mount -t tmpfs none {shlex.quote(str(path))}" for path in hidden),  # of what is kept, too
             "mkdir /tmp/ray",
             f"mount --bind {shlex.quote(str(self.ray_folder))} /tmp/ray",
         ]

@@ -127,7 +127,7 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
 def test_none_is_written_anywhere(place: str, server: Server, folder: Path, dataset: Dataset) -> None:
     variables = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD} if place == "variables" else {}
     address = server.with_login if place == "address" else server.address
-    log, sessions = folder / "log.txt", set(ray_folders()[0].glob("session_2*"))
+    log = folder / "log.txt"
     command = script(folder, "--taus", "0", "--tracking-uri", address, schedule=SHORT)
     with running(command, folder, log, RAY_AUTH_TOKEN=TOKEN, **variables) as process:
         wait_until(lambda: trials_below(process.pid) or process.poll() is not None, "a trial")
@@ -139,7 +139,7 @@ def test_none_is_written_anywhere(place: str, server: Server, folder: Path, data
         assert "tau_sweep.py" in jobs.text
         assert found_in(jobs.content + command_lines()) == []
         assert process.wait(timeout=240) == 0, log.read_text()
-        (session,) = set(ray_folders()[0].glob("session_2*")) - sessions
+        (session,) = ray_folders()[0].glob(f"session_2*_{process.pid}")
         assert files_with_secrets(folder, server.folder, session) == {}
     printed = log.read_text()
     assert f"MLflow: {server.address}/#/experiments/" in printed
