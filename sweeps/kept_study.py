@@ -41,7 +41,7 @@ class Arguments:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Parse a command line and train; the exit code: 1 where a member has failed."""
+    """Parse a command line and train, at the lowest priority; the exit code: 1 where a member has failed."""
     chosen = command_line.parse(lambda: tyro.cli(Arguments, args=list(arguments), description=__doc__))
     require_known("study", chosen.study, STUDIES)
     for name, value in (("members", chosen.members), ("threads", chosen.threads)):
@@ -49,6 +49,7 @@ def run(arguments: Sequence[str]) -> int:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
     from sweeps.kept.keeping import kept_file, train_missing  # late: it loads PyTorch
 
+    take_lowest_priority()  # not before: a look at `--help` changes nothing
     study, kept = STUDIES[chosen.study](), chosen.results / chosen.study
     statuses = train_missing(study, kept, chosen.storage_path, chosen.members, chosen.threads)
     ended = sum(kept_file(member, kept).exists() for member in study.members)
@@ -57,8 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> int:
-    """Run on this process's command line, at the lowest priority; whoever ends it with SIGTERM loses no more."""
-    take_lowest_priority()
+    """Run on this process's command line; whoever ends it with SIGTERM loses no more."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")
 

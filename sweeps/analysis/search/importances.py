@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import tempfile
 import warnings
@@ -66,7 +65,7 @@ def importances(search: SearchResult) -> Importances:
     if len(finished) >= FEWEST:
         for objective in range(len(search.objectives)):
             found += _of_method(search, finished, objective, FANOVA, FanovaImportanceEvaluator(seed=0))
-            evaluator = _ped_anova(num_best / len(finished))
+            evaluator = PedAnovaImportanceEvaluator(target_quantile=num_best / len(finished))
             found += _of_method(search, finished, objective, PED_ANOVA, evaluator)
     return Importances(len(finished), num_best, tuple(found))
 
@@ -106,7 +105,7 @@ def _shares(
     study = _sampler(search).study([_observation(c) for c in finished])
     sign = search.signs[objective]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that lower must be better, which it is here, and that a class is experimental
+        warnings.simplefilter("ignore")  # that lower must be better, which it is here
         try:
             found = get_param_importances(
                 study, evaluator=evaluator, target=lambda trial: -sign * trial.values[objective]
@@ -114,15 +113,6 @@ def _shares(
         except RuntimeError:
             return {}
     return {name: float(found[name]) for name in search.space.parameters if name in found}
-
-
-def _ped_anova(quantile: float) -> PedAnovaImportanceEvaluator:
-    names = inspect.signature(PedAnovaImportanceEvaluator).parameters
-    name = "target_quantile" if "target_quantile" in names else "baseline_quantile"  # so called by older versions
-    arguments: dict[str, Any] = {name: quantile}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return PedAnovaImportanceEvaluator(**arguments)
 
 
 def journal(record: SearchRecord, search: SearchResult) -> bytes:
