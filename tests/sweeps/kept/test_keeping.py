@@ -30,6 +30,9 @@ SCHEDULE = Schedule(
 def tiny_study(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three members, of which the second fails."""
     monkeypatch.setattr(kept_study, "STUDIES", {"tiny": lambda: KeptStudy(MEMBERS, SCHEDULE)})
+    monkeypatch.setattr(
+        kept_study, "take_lowest_priority", lambda: None
+    )  # it would be the tests', and their terminal's
     monkeypatch.setattr(keeping, "can_compile", lambda: False)
     threads = torch.get_num_threads()
     yield
