@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def _is_up(address: str) -> bool:
     with contextlib.suppress(requests.ConnectionError):
-        return requests.get(f"{address}/health", timeout=5).ok
+        return requests.get(f"{address}/health", timeout=60).ok
     return False
 
 
