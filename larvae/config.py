@@ -188,6 +188,10 @@ class MemberConfig:
         return () if chosen == factors.names else chosen
 
 
+FIELDS = (*(field.name for field in fields(MemberConfig) if field.name != "regulariser_settings"), *SETTINGS)
+"""Names that `MemberConfig.to_dict` may have."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
     """Length of training, and intervals of logging, evaluation and checkpoints. Changes no parameter's value."""

@@ -19,14 +19,11 @@ from typing import Any
 
 import tyro
 
-from larvae.config import MemberConfig, Schedule
+from larvae.config import FIELDS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
-from larvae.regularisers import SETTINGS
 from sweeps import options, study
 from sweeps.flags import flags_of_values
 from sweeps.options import StudyOptions, Unseen, Values
-
-UNSWEPT = ("seed", "held_out", "regulariser_settings")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +77,7 @@ def presets(name: str, figure_command: str, values: Values, quick: Values | None
     }
 
 
-SWEPT = (*(f.name for f in dataclasses.fields(MemberConfig) if f.name not in UNSWEPT), *SETTINGS)
+SWEPT = tuple(name for name in FIELDS if name not in ("seed", "held_out"))
 """Fields that a grid can vary."""
 PRESETS = presets("grid", "analysis/sensitivity.py", {})
 

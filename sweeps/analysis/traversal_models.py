@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from larvae import datasets
-from larvae.config import MemberConfig
+from larvae.config import FIELDS, MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, require_known
 from larvae.member_directory import MemberDirectory
@@ -52,7 +51,7 @@ def choose_pair(members: pd.DataFrame, study: str, dataset: str | None) -> pd.Da
     elif len(names) > 1:
         raise InvalidInputError(f"`dataset` must be given: {study} has {', '.join(names)}")
     finished = members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))]
-    others = [f.name for f in fields(MemberConfig) if f.name in members and f.name != "tau"]
+    others = [name for name in FIELDS if name in members and name != "tau"]
     preferred = finished.assign(
         other_regulariser=finished["regulariser"] != "beta_tcvae", distance=(finished["tau"] - 1).abs()
     ).sort_values(["other_regulariser", "label_rate", "seed", "distance"])

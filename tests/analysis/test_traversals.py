@@ -79,10 +79,11 @@ def test_of_several_data_sets_one_is_chosen_and_without_a_pair_one_line_says_so(
 def test_a_parameter_of_another_version_breaks_nothing() -> None:
     """NaN where others have it, no such column at all, or one that is unknown here."""
     members = frame(grid((0, 1, 3), (0.01,), (0,)))
+    assert [member[0] for member in chosen(members.assign(capacity=[1.0, 2.0, 1.0]))] == [0, 3]
     assert [member[0] for member in chosen(members.assign(warm_up=["0", "100", "5"]))] == [0, 1]
-    for field in dataclasses.fields(MemberConfig):
-        if field.name not in ("dataset", "tau", "regulariser", "label_rate", "seed"):
-            for other in (members.assign(**{field.name: float("nan")}), members.drop(columns=field.name)):
+    for name in MemberConfig().to_dict():
+        if name not in ("dataset", "tau", "regulariser", "label_rate", "seed"):
+            for other in (members.assign(**{name: float("nan")}), members.drop(columns=name)):
                 assert [member[0] for member in chosen(other)] == [0, 1]
 
 
