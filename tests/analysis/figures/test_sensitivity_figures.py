@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis.estimates import Sensitivity, estimate_sensitivity
 from sweeps.analysis.figures.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
-from sweeps.analysis.parameters import TAU
+from sweeps.analysis.parameters import TAU, parameter
 from sweeps.analysis.settings import by_setting
 from sweeps.analysis.style import MARKERS, PALETTE, PANELS, STYLE, figure_bytes
 from tests.analysis.invented import MIXED, frame, grid, with_ends
@@ -95,6 +95,17 @@ def test_notes_say_what_is_drawn_and_name_failures_first() -> None:
     assert note.endswith(f"…), {scheduled}, and 3 more; see CSV")
 
 
+def test_names_lie_in_the_papers_order_and_are_not_joined() -> None:
+    """Regularisers come from MLflow by alphabet; between two of them there is nothing."""
+    names = ("beta_tcvae", "annealed_vae", "beta_vae")
+    members = [m for name in names for m in grid((1,), (0.01,), (0, 1), regulariser=name)]
+    ax = drawn(estimate_sensitivity("study", frame(members), parameter("regulariser")))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["β-VAE", "β-TCVAE", "AnnealedVAE"]
+    [bar] = errorbars(ax)
+    assert list(bar.lines[0].get_xdata()) == sorted(bar.lines[0].get_xdata())
+    assert bar.lines[0].get_linewidth() == 0
+
+
 def test_the_figure_has_a_row_a_setting_on_one_scale_and_notes_that_fit_below_it() -> None:
     failed = {(1.0, 0.01, 1): ("FAILED", "CostError: $5 < $6 and " * 9)}
     low = with_ends(grid((0, 1), (0.01,), (0, 1), alpha=1.0), failed)
@@ -103,6 +114,9 @@ def test_the_figure_has_a_row_a_setting_on_one_scale_and_notes_that_fit_below_it
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["α = 1", "", "α = 64", ""]
     assert [ax.get_ylabel().split()[0] for ax in figure.axes[:2]] == ["MIG", r"$\ell_2$"]
     assert figure.axes[0].get_ylim() == figure.axes[2].get_ylim()
+    low, high = figure.axes[0].get_ylim()
+    means = [y for ax in figure.axes[::2] for filled in (True, False) for y in markers(ax, filled)]
+    assert low <= min(means) <= max(means) <= high  # of all rows, not of the first
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["η = 1 %", "η = 2 %"]
     [note] = figure.texts
     assert "hollow: seeds missing" in note.get_text()
