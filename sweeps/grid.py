@@ -15,7 +15,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 
@@ -47,33 +47,39 @@ class GridOptions(StudyOptions):
         return made | {"values": flags_of_values(self.values)}
 
 
-def presets(name: str, figure_command: str, values: Values, quick: Values | None = None) -> dict[str, GridOptions]:
-    """The presets of a sweep. values: of laptop and paper. quick: of quick, where they are others."""
+class Budget(NamedTuple):
+    """Seeds and training of a preset."""
+
+    seeds: int
+    schedule: Schedule
+
+
+BUDGETS = {
+    "quick": Budget(3, Schedule(iterations=500, log_every=50, evaluate_every=250, final_metrics=options.QUICK_METRICS)),
+    "laptop": Budget(2, Schedule(iterations=10_000, log_every=100, evaluate_every=1_000)),
+    "paper": Budget(6, Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000)),
+}
+"""Budgets of the presets of most sweeps."""
+
+
+def presets(
+    name: str,
+    figure_command: str,
+    values: Values,
+    budgets: Mapping[str, Budget] = BUDGETS,
+    **others: Values,
+) -> dict[str, GridOptions]:
+    """The presets of a sweep. others: values of single presets, where they have others."""
     return {
-        "quick": GridOptions(
-            preset="quick",
-            study=f"{name}-quick",
+        preset: GridOptions(
+            preset=preset,
+            study=f"{name}-{preset}",
             figure_command=figure_command,
-            values={**values, **(quick or {})},
-            seeds=3,
-            schedule=Schedule(iterations=500, log_every=50, evaluate_every=250, final_metrics=options.QUICK_METRICS),
-        ),
-        "laptop": GridOptions(
-            preset="laptop",
-            study=f"{name}-laptop",
-            figure_command=figure_command,
-            values=values,
-            seeds=2,
-            schedule=Schedule(iterations=10_000, log_every=100, evaluate_every=1_000),
-        ),
-        "paper": GridOptions(
-            preset="paper",
-            study=f"{name}-paper",
-            figure_command=figure_command,
-            values=values,
-            seeds=6,
-            schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000),
-        ),
+            values={**values, **others.get(preset, {})},
+            seeds=budget.seeds,
+            schedule=budget.schedule,
+        )
+        for preset, budget in budgets.items()
     }
 
 

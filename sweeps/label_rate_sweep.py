@@ -18,40 +18,26 @@ from collections.abc import Sequence
 from larvae.config import Schedule
 from larvae.errors import InvalidInputError
 from sweeps import grid, options
-from sweeps.grid import GridOptions
+from sweeps.grid import Budget, GridOptions
 
-_FIGURE = "analysis/label_rates.py"
-_VALUES: options.Values = {
-    "regulariser": ("beta_vae", "beta_tcvae", "factor_vae"),
-    "label_rate": (0.01, 0.015, 0.02, 0.025),
-    "dataset": ("dsprites",),
-}
-PRESETS = {
-    "quick": GridOptions(
-        preset="quick",
-        study="label-rate-sweep-quick",
-        figure_command=_FIGURE,
-        values={**_VALUES, "label_rate": (0.01, 0.025)},
-        seeds=2,
-        schedule=Schedule(iterations=300, log_every=50, evaluate_every=300, final_metrics=options.QUICK_METRICS),
-    ),
-    "laptop": GridOptions(
-        preset="laptop",
-        study="label-rate-sweep-laptop",
-        figure_command=_FIGURE,
-        values=_VALUES,
-        seeds=3,
-        schedule=Schedule(iterations=5_000, log_every=100, evaluate_every=1_000),
-    ),
-    "paper": GridOptions(
-        preset="paper",
-        study="label-rate-sweep-paper",
-        figure_command=_FIGURE,
-        values={**_VALUES, "dataset": ("dsprites", "shapes3d", "isaac3d")},
-        seeds=6,
-        schedule=Schedule(iterations=1_000_000, log_every=1_000, evaluate_every=50_000),
-    ),
-}
+PRESETS = grid.presets(
+    "label-rate-sweep",
+    "analysis/label_rates.py",
+    {
+        "regulariser": ("beta_vae", "beta_tcvae", "factor_vae"),
+        "label_rate": (0.01, 0.015, 0.02, 0.025),
+        "dataset": ("dsprites",),
+    },
+    budgets={
+        "quick": Budget(
+            2, Schedule(iterations=300, log_every=50, evaluate_every=300, final_metrics=options.QUICK_METRICS)
+        ),
+        "laptop": Budget(3, Schedule(iterations=5_000, log_every=100, evaluate_every=1_000)),
+        "paper": grid.BUDGETS["paper"],
+    },
+    quick={"label_rate": (0.01, 0.025)},
+    paper={"dataset": ("dsprites", "shapes3d", "isaac3d")},
+)
 
 
 def run(arguments: Sequence[str]) -> int:
