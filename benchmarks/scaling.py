@@ -41,6 +41,7 @@ from simulation.writing import CountingClient, WriterInSimulatedTime
 from larvae.config import Schedule
 from larvae.hardware import processor_name
 from sweeps.driver import connection, tuner
+from sweeps.driver.many_trials import report_seconds
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
@@ -135,7 +136,8 @@ class Simulation:
         self.arguments, self.load, self.costs = arguments, load, costs
         self.members_per_trial, self.folder = members_per_trial, folder
         self.study = simulated_study(round(load.trials * members_per_trial * arguments.waves), load.rows)
-        self.cluster = SimulatedCluster(load, costs, self.report_seconds)
+        self.directory = StudyDirectory(folder / "study")
+        self.cluster = SimulatedCluster(load, costs, self.report_seconds, self.directory)
         self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else writer.MlflowClient)
         self.writer: WriterInSimulatedTime | None = None
         self.all_run: Used | None = None
@@ -143,9 +145,8 @@ class Simulation:
         """Two reports of every trial later, or when the first ones end."""
 
     def report_seconds(self) -> float:
-        """Seconds that trials gather rows before they report them; earlier versions of the project had 5 s always."""
-        chosen = getattr(tuner, "report_seconds", None)
-        return chosen(self.load.trials) if chosen else 5.0
+        """Seconds that trials gather rows before they report them."""
+        return report_seconds(self.load.trials)
 
     def used(self) -> Used:
         clock, seen = self.cluster.clock, self.cluster.seen
@@ -180,14 +181,13 @@ class Simulation:
         """Run it; what it took."""
         writer.MlflowClient = self.client
         self.folder.mkdir(parents=True, exist_ok=True)
-        directory = StudyDirectory(self.folder / "study")
         self.cluster.on_wait, self.cluster.is_over = self.look, self.is_over
         wall, start = time.perf_counter(), self.used()
         with self.cluster.installed():
-            tracker = Tracker(self.uri(), self.study, directory, {"dsprites": "simulated"}, {})
+            tracker = Tracker(self.uri(), self.study, self.directory, {"dsprites": "simulated"}, {})
             made = self.used()
             self.writer = WriterInSimulatedTime(tracker, self.cluster.clock)
-            interrupted = self.train(tracker, directory)
+            interrupted = self.train(tracker)
             trained = self.used()
             self.writer.let_go()
             is_complete = tracker.close("stopped" if interrupted else "finished")
@@ -202,18 +202,18 @@ class Simulation:
     def uri(self) -> str:
         return f"sqlite:///{self.folder / 'mlflow.db'}" if self.arguments.mlflow == "sqlite" else self.arguments.mlflow
 
-    def train(self, tracker: Tracker, directory: StudyDirectory) -> bool:
+    def train(self, tracker: Tracker) -> bool:
         """Train all members, as sweeps/runner.py does; True if it was stopped."""
         labels = {member.content_hash: self.study.label(member) for member in self.study.members}
         iterations, slots = self.study.schedule.iterations, self.load.trials * self.members_per_trial
         resources = TrialResources(1, 1 / 6, self.members_per_trial)
-        members, data = directory.path / "members", {"dsprites": "simulated"}
+        members, data = self.directory.path / "members", {"dsprites": "simulated"}
         settings = TrialSettings(self.study.schedule, members, {}, data, resources.cpus, resources.gpus, compile=False)
         with (self.folder / "progress.txt").open("w") as file:
             console = Console(file=file, width=160)
             with StudyProgress(labels, iterations, slots, console) as progress:
-                reporter = MemberReporter(tracker, progress, directory)
-                return tuner.train_all(self.study.members, settings, resources, directory, reporter, console)
+                reporter = MemberReporter(tracker, progress, self.directory)
+                return tuner.train_all(self.study.members, settings, resources, self.directory, reporter, console)
 
     def point(self, start: Used, made: Used, steady: tuple[Used, Used], trained: Used, closed: Used) -> dict[str, Any]:
         """The point to write of the study."""

@@ -86,13 +86,15 @@ class Group:
 
 
 class Report(NamedTuple):
-    """The progress of one member of a group."""
+    """The progress of one member."""
 
-    member: Member
+    name: str
+    """Its content hash."""
     rows: list[Row]
     status: str = "running"
-    """running, finished or failed."""
+    """running, finished, failed or, of a trial's report, out_of_memory."""
     reason: str = ""
+    """Reason of its end or, running, of that of its process: what is wrong with the machine."""
 
 
 def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
@@ -102,7 +104,7 @@ def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report
     fused: in the same operations, as `Group` does it; else one after the other, each as if it were alone.
     """
     for member in members:
-        yield Report(member, member.history.copy())
+        yield Report(member.name, member.history.copy())
         if member.is_at_the_end:
             yield _finished(member, [])
     training = [member for member in members if not member.is_at_the_end]
@@ -116,7 +118,7 @@ def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report
             if report is None:
                 continue
             if report.status != "running":
-                training.remove(report.member)
+                training = [member for member in training if member.name != report.name]
             yield report
 
 
@@ -128,16 +130,16 @@ def _after_step(member: Member, *, stepped: bool) -> Report | None:
         row = member.after_step()
         if member.is_at_the_end:
             return _finished(member, [row] if row else [])
-        return Report(member, [row]) if row else None
+        return Report(member.name, [row]) if row else None
     except NO_MEMBERS_OWN:
         raise
     except Exception as error:  # whatever it is, it is this member's alone, and must be told
-        return Report(member, [], "failed", member.fail(error))
+        return Report(member.name, [], "failed", member.fail(error))
 
 
 def _finished(member: Member, rows: list[Row]) -> Report:
     member.finish()
-    return Report(member, rows, "finished")
+    return Report(member.name, rows, "finished")
 
 
 def stack_members(rows: Iterable[Tensors]) -> Tensors:

@@ -15,7 +15,7 @@ from typing import Any
 
 from larvae.config import FORMAT, MemberConfig
 from larvae.errors import InvalidInputError, one_line
-from larvae.files import load_json, save_json
+from larvae.files import append_lines, load_json, read_lines, save_json
 
 Row = dict[str, float]
 
@@ -35,9 +35,22 @@ class MemberDirectory:
         return self.path / "result.json"
 
     @property
+    def rows(self) -> Path:
+        """The rows so far, a line of JSON each, in their order and each once."""
+        return self.path / "rows.jsonl"
+
+    @property
     def traversal(self) -> Path:
         """All label traversals as one picture, written at the member's end."""
         return self.path / "traversal.png"
+
+    def read_rows(self, start: int = 0) -> tuple[list[Row], int]:
+        """The rows from a byte on, and the byte behind them: where the next ones will start."""
+        return read_lines(self.rows, start)
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows of one process; those that the file has before them are of the same one, or of earlier ones."""
+        append_lines(self.rows, rows)
 
     def read_result(self) -> dict[str, Any] | None:
         """`status` (finished, failed or stopped), `reason`, `config`, `history` and more; None before the end.

@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
-from larvae.files import load_json, save_json
+from larvae.files import HeldError, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
@@ -110,9 +108,9 @@ class StudyDirectory:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.mkdir(mode=0o750, exist_ok=True)  # whoever shall read more says so: `chmod`
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with locked(self.path / ".lock", waits=False):
                 yield
-        except Timeout:
+        except HeldError:
             raise InvalidInputError(f"one process at a time runs a study, but another runs `{self.path}`") from None
 
     def require_going_on(self, study: Study, fingerprints: Mapping[str, str]) -> None:

@@ -101,7 +101,13 @@ def test_nothing_builds_on_the_analysis_but_scripts() -> None:
 
 
 def test_mlflow_has_one_writer_and_one_reader() -> None:
-    assert importers("mlflow") == {"sweeps.tracking.tracker", "sweeps.analysis.load"}
+    writer = {"sweeps.tracking.tracker", "sweeps.tracking.sync"}
+    assert importers("mlflow") == {*writer, "sweeps.analysis.load"}
+    assert importers("sweeps.tracking.sync") == {"sweeps.tracking.tracker"}
+
+
+def test_shared_folders_are_locked_in_one_place() -> None:
+    assert importers("filelock") == {"larvae.files"}
 
 
 def test_rooms_have_no_circles() -> None:

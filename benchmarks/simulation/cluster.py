@@ -17,21 +17,26 @@ from typing import Any
 import ray
 from ray.air.execution.resources.resource_manager import ResourceManager
 
+from larvae.config import MemberConfig
 from simulation.clock import Clock, SimulatedTime
 from simulation.ray_costs import RayCosts
 from simulation.trials import Future, Load, Seen, SimulatedTrial
+from sweeps.study import StudyDirectory
 
 
 class SimulatedCluster:
     """Answers what Tune asks of Ray. `installed` puts it in Ray's place."""
 
-    def __init__(self, load: Load, costs: RayCosts, report_seconds: Callable[[], float]) -> None:
-        """report_seconds: how long a trial gathers rows before it reports them."""
-        self.load, self.report_seconds = load, report_seconds
+    def __init__(
+        self, load: Load, costs: RayCosts, report_seconds: Callable[[], float], directory: StudyDirectory
+    ) -> None:
+        """report_seconds: how long a trial gathers rows before it reports them. directory: where it keeps them."""
+        self.load, self.report_seconds, self.directory = load, report_seconds, directory
         self.task_seconds, self.actor_seconds, self._waiting_seconds = costs
         self.clock, self.seen, self.random = Clock(), Seen(), random.Random(load.seed)
         self.reached: dict[str, int] = {}
         """Rows of each member so far, by content hash: what its checkpoint holds."""
+        self._kept: dict[str, float] = {}
         self.on_wait: Callable[[], float | None] = lambda: None
         """Called whenever the driver waits; when it wants to be called again, if it does."""
         self.is_over: Callable[[], bool] = lambda: False
@@ -77,8 +82,24 @@ class SimulatedCluster:
                 future.on_error()
             raise future.outcome
         value = pickle.loads(future.outcome)
-        self.seen.results += isinstance(value, dict) and "members" in value
+        if isinstance(value, dict) and "members" in value:
+            self.seen.results += 1
+            with self.clock.simulating():
+                self._keep(value)
         return value
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        """Write into the members' folders what a trial has written before it reported this."""
+        for config in map(MemberConfig.from_dict, result["config"]["members"]):
+            news, files = result["members"].get(config.content_hash), self.directory.member(config)
+            if news is None:
+                continue
+            last = self._kept.get(config.content_hash, 0)
+            if rows := [row for row in news["rows"] if row["iteration"] > last]:
+                files.append_rows(rows)
+                self._kept[config.content_hash] = rows[-1]["iteration"]
+            if news["status"] != "running":
+                files.write_result(config, news["status"], files.read_rows()[0], news["reason"])
 
     def resources(self) -> dict[str, float]:
         """`ray.cluster_resources`."""

@@ -68,17 +68,17 @@ class WriterInSimulatedTime:
         """Seconds that the threads have been writing."""
         self.processor_seconds = 0.0
         """Seconds that they have computed."""
-        self._tracker, self._outbox = tracker, getattr(tracker, "_outbox", None)  # earlier versions have none
+        self._backlog = tracker._backlog
         self._free_at = 0.0
         self._hold()
 
     def send_when_free(self) -> float | None:
         """Let the threads send if they are free; when they want to be asked again, if there is something to send."""
-        if self._outbox is None or not (self._outbox._news or self._outbox._planned):
+        if not self._backlog._has_work():
             return None
         if self.clock.now() >= self._free_at:
             started, processor, own = time.perf_counter(), time.process_time(), time.thread_time()
-            self._outbox.flush(again=True)
+            self._backlog.flush(again=True)
             self._hold()
             took, computed = time.perf_counter() - started, time.process_time() - processor
             threads = computed - (time.thread_time() - own)
@@ -90,9 +90,7 @@ class WriterInSimulatedTime:
 
     def let_go(self) -> None:
         """The threads may write as they like."""
-        if self._outbox is not None:
-            self._outbox._asleep_until = 0.0
+        self._backlog._asleep_until = 0.0
 
     def _hold(self) -> None:
-        if self._outbox is not None:
-            self._outbox._asleep_until = float("inf")
+        self._backlog._asleep_until = float("inf")

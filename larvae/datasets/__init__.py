@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae import streams
+from larvae import files, streams
 from larvae.datasets import celeba, dsprites, dsprites_published, isaac3d, layouts, shapes3d, store
 from larvae.datasets.download import fetch
 from larvae.datasets.factors import FactorGrid, Factors
@@ -208,7 +208,7 @@ def install(file_name: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
     path = store.cache_directory() / file_name
 
     def write() -> None:
-        with store.appearing(path) as partial:
+        with files.appearing(path) as partial:
             fetch().tofile(partial)
 
     return store.made_once(path, write)

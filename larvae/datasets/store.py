@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import platformdirs
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from larvae import files
 from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
 
@@ -95,7 +96,7 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
 
     The caller must set the attribute `sha256` before the block ends.
     """
-    with appearing(path) as partial:
+    with files.appearing(path) as partial:
         # The format of HDF5 1.10: chunks are found in constant time, and files are read by all libraries since.
         with h5py.File(partial, "w", libver=("v110", "v110")) as file:
             file.attrs["format"] = FORMAT
@@ -108,30 +109,15 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
         read_header(partial)
 
 
-@contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; the file appears at `path` when the block has ended well, or not at all."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def made_once(path: Path, make: Callable[[], object]) -> Path:
     """Have one process of a node make the file at `path`, unless it is there; the others wait. Returns the path."""
     with locked(path):
         if not path.exists():
-            for stale in path.parent.glob(f"{path.name}.partial-*"):  # of processes that were killed
-                stale.unlink(missing_ok=True)
+            files.remove_partials(path)
             make()
     return path
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file at `path` against the other processes of a node."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        yield
+def locked(path: Path) -> AbstractContextManager[None]:
+    """Hold the file at `path` against the other processes of a node, which wait."""
+    return files.locked(path.with_name(f"{path.name}.lock"), waits=True)

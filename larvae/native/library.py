@@ -8,13 +8,13 @@ import hashlib
 import platform
 import shutil
 import subprocess
-import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 
 from larvae.datasets.store import cache_directory
+from larvae.files import appearing
 from larvae.hardware import processor_fields
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
@@ -66,12 +66,8 @@ def compiled(command: str) -> Path:
     key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
     path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Processes that come at once each compile it; whichever is last replaces a file with the same.
-        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-            partial = Path(directory) / path.name
+        with appearing(path) as partial:  # processes that come at once each compile it; the last one's file stays
             subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
-            partial.replace(path)
     return path
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from larvae.config import MemberConfig
+from larvae.files import listed
 from larvae.member_directory import MemberDirectory
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Rules
@@ -178,6 +179,6 @@ def _without(trials: list[tuple[int, ...]], ended: Counter[int]) -> list[tuple[i
 
 def _ended(members_directory: Path) -> Counter[int]:
     """The number of members that have ended, by the iteration at which they finished or were stopped."""
-    results = [MemberDirectory(path.parent).read_result() for path in members_directory.glob("*/result.json")]
+    results = [MemberDirectory(path.parent).read_result() for path in listed(members_directory, "*/result.json")]
     known = [result for result in results if result and result["status"] in ("finished", "stopped")]
     return Counter(int(result.get("stopped_at") or result["history"][-1]["iteration"]) for result in known)

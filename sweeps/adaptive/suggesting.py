@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from ray import tune
 
 from larvae.config import MemberConfig
-from larvae.member_directory import Row
 from sweeps.adaptive.configurations import Configuration
 from sweeps.adaptive.searching import Search
 from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
@@ -50,7 +49,7 @@ class Suggester(UnsavedSearcher):
         self.audience = audience
         self._waiting: deque[list[MemberConfig]] = deque()
         self._trials: dict[str, list[MemberConfig]] = {}
-        self._rows: dict[str, dict[float, Row]] = {}  # by iteration: a trial that is started again repeats some
+        self._open: set[str] = set()  # members that have reported and not ended
 
     @property
     def has_ended(self) -> bool:
@@ -79,25 +78,24 @@ class Suggester(UnsavedSearcher):
             self._waiting.appendleft(members)
             return
         for member in members:
-            if self._rows.pop(member.content_hash, None) is not None or error:
-                self.search.end(member.content_hash, "failed")
+            if member.content_hash in self._open or error:
+                self._end(member.content_hash, "failed")
 
     def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the search what a trial reports; whether to stop it, its members then being written as stopped."""
         for name, news in result.get("members", {}).items():
-            self._rows.setdefault(name, {}).update((row["iteration"], row) for row in news["rows"])
+            self._open.add(name)
             self.search.observe(name, news["rows"])
             if news["status"] != "running":
-                self._rows.pop(name)
-                self.search.end(name, "finished" if news["status"] == "finished" else "failed")
+                self._end(name, "finished" if news["status"] == "finished" else "failed")
                 self.audience.follow(self.search)
         members = self._trials.get(trial_id, [])
         configuration = self.search.configuration_of(members[0].content_hash) if members else None
         if configuration is None or configuration.stopped_at is None or not _are_first(configuration, members):
             return False
         for member in members:
-            if (rows := self._rows.pop(member.content_hash, None)) is not None:
-                self._stop(member, list(rows.values()), configuration.stopped_at)
+            if member.content_hash in self._open:
+                self._stop(member, configuration.stopped_at)
         return True
 
     def stopper(self) -> tune.Stopper:
@@ -124,10 +122,15 @@ class Suggester(UnsavedSearcher):
         self.search.end(name, result["status"], result.get("stopped_at"))
         return True
 
-    def _stop(self, member: MemberConfig, rows: list[Row], rung: int) -> None:
+    def _stop(self, member: MemberConfig, rung: int) -> None:
+        files = self.directory.member(member)
         reason = f"stopped at iteration {rung}: not among the best 1/{self.search.rules.reduction}"
-        self.directory.member(member).write_result(member, "stopped", rows, reason, stopped_at=rung)
-        self.search.end(member.content_hash, "stopped", rung)
+        files.write_result(member, "stopped", files.read_rows()[0], reason, stopped_at=rung)
+        self._end(member.content_hash, "stopped", rung)
+
+    def _end(self, name: str, status: str, stopped_at: int | None = None) -> None:
+        self._open.discard(name)
+        self.search.end(name, status, stopped_at)
 
 
 def _are_first(configuration: Configuration, members: Sequence[MemberConfig]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from larvae.errors import InvalidInputError
+from larvae.files import append_lines, read_lines
 from sweeps.adaptive.sampling import Suggestion
 
 
@@ -20,7 +20,6 @@ class SuggestionLog:
     def start(self, parallel: int) -> None:
         """Begin the file, unless it is there."""
         if not self._lines():
-            self.path.unlink(missing_ok=True)
             self._append({"parallel": parallel})
 
     @property
@@ -30,25 +29,18 @@ class SuggestionLog:
         return int(lines[0]["parallel"]) if lines else None
 
     def read(self) -> list[Suggestion]:
-        """All suggestions by number."""
-        return [Suggestion(line["point"], line["attributes"]) for line in self._lines()[1:]]
+        """All suggestions by number. Raises InvalidInputError where one is missing."""
+        lines = self._lines()[1:]
+        if [line["number"] for line in lines] != list(range(len(lines))):
+            raise InvalidInputError(f"`{self.path}` must have all suggestions in their order: a line of it is damaged")
+        return [Suggestion(line["point"], line["attributes"]) for line in lines]
 
     def append(self, number: int, suggestion: Suggestion) -> None:
         """Remember the next suggestion, before anything comes of it."""
         self._append({"number": number, "point": suggestion.point, "attributes": suggestion.attributes})
 
     def _append(self, line: dict[str, Any]) -> None:
-        text = json.dumps(line) + "\n"
-        content = self.path.read_text() if self.path.exists() else ""
-        with self.path.open("r+" if content else "w") as file:
-            file.seek(content.rfind("\n") + 1)  # over what a killed process left of a line
-            file.truncate()
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self.path, [line], durable=True)
 
     def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        whole, _, _ = self.path.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        return read_lines(self.path)[0]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from larvae.config import MemberConfig, require_format
 from larvae.errors import InvalidInputError
-from larvae.files import load_json
+from larvae.files import listed, load_json
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
 
@@ -20,7 +20,7 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
     iterations: at which results are taken, of an evaluation on the way; None for the end.
     Raises InvalidInputError where there is none, or one is damaged or of an earlier format.
     """
-    rows = [_row(path, iterations) for path in sorted(folder.glob("*.json"))]
+    rows = [_row(path, iterations) for path in listed(folder, "*.json")]
     if not rows:
         raise InvalidInputError(f"`kept` must be a folder with results of members, got `{folder}`")
     return distinct_members(rows)

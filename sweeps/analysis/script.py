@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,7 @@ import tyro
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
+from larvae.files import appearing
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
 Arguments = TypeVar("Arguments")
@@ -28,13 +30,11 @@ def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Seq
 
 
 def write_all(directory: Path, contents: dict[str, bytes]) -> None:
-    """Write the files, each whole or not at all. Raises InvalidInputError when the directory refuses them."""
+    """Write the files, all of them or none, each whole. Raises InvalidInputError when the directory refuses them."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (directory / f".{name}.unfinished").write_bytes(content)
-        for name in contents:
-            (directory / f".{name}.unfinished").replace(directory / name)
+        with contextlib.ExitStack() as all_written:
+            for name, content in contents.items():
+                all_written.enter_context(appearing(directory / name)).write_bytes(content)
     except OSError as error:
         raise InvalidInputError(
             f"`output` must be a directory that can be written, got {directory}: {error}"

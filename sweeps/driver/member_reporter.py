@@ -35,10 +35,10 @@ class MemberReporter(Unsaved, tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         for name, news in result.get("members", {}).items():
-            self.tracker.log(name, news["rows"])
+            self.tracker.update(name)
             self.progress.update(name, news["rows"])
             if news["status"] in ("finished", "failed"):
-                self._end(name, news["status"], news["reason"])
+                self._end(name, news["status"])
             elif news["status"] == "out_of_memory":
                 self.open.discard(name)
                 self.progress.wait(name)
@@ -49,7 +49,7 @@ class MemberReporter(Unsaved, tune.Callback):
         for member in members_of(trial):
             result = self.directory.member(member).read_result() if member.content_hash in self.open else None
             if result and result["status"] == "stopped":
-                self._end(member.content_hash, "stopped", result["reason"])
+                self._end(member.content_hash, "stopped")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
@@ -69,14 +69,14 @@ class MemberReporter(Unsaved, tune.Callback):
         for member in members_of(trial):
             if member.content_hash in self.open:
                 self.directory.member(member).write_result(member, "failed", [], reason)
-                self._end(member.content_hash, "failed", reason)
+                self._end(member.content_hash, "failed")
 
     def give_up_out_of_memory(self) -> None:
         """Members that even a GPU of their own was too small for have failed."""
         for name, member in self.out_of_memory.items():
             reason = "out of memory, alone on a whole GPU"
             self.directory.member(member).write_result(member, "failed", [], reason)
-            self._end(name, "failed", reason)
+            self._end(name, "failed")
         self.out_of_memory.clear()
 
     def stop(self) -> None:
@@ -84,9 +84,9 @@ class MemberReporter(Unsaved, tune.Callback):
         for name in self.open.copy():
             self._end(name, "stopped")
 
-    def _end(self, name: str, status: str, reason: str = "") -> None:
+    def _end(self, name: str, status: str) -> None:
         self.open.discard(name)
-        self.tracker.end(name, status, reason)
+        self.tracker.end(name)
         self.progress.end(name, status)
 
 

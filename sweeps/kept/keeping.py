@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import NonFiniteLossError, one_line
-from larvae.files import load_json, save_json
+from larvae.files import HeldError, load_json, locked, save_json
 from larvae.functional import can_compile
 from larvae.hardware import processor_name
 from larvae.member import train_member
@@ -50,9 +49,8 @@ def _train_if_missing(
 ) -> str | None:
     """Train a member to its end and keep it: finished or failed; None where it has ended or another process has it."""
     file, directory = kept_file(member, kept), MemberDirectory(storage / member.content_hash)
-    directory.path.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(directory.path / ".lock", timeout=0):
+        with locked(directory.path / ".lock", waits=False):
             if file.exists():
                 return None
             commits = _with_this_commit(directory.path / "commits.json")
@@ -64,7 +62,7 @@ def _train_if_missing(
             of_machine = {"processor": processor_name(), "commits": commits, "seconds": seconds, "ended": ended}
             save_json(file, {**result, **of_machine})
             return str(result["status"])
-    except Timeout:
+    except HeldError:
         return None
 
 

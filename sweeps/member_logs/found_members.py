@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from larvae.errors import InvalidInputError
+from larvae.files import listed
 from larvae.member_directory import MemberDirectory
 from sweeps.study import StudyDirectory
 from sweeps.trial.member_log import MemberLog
@@ -29,9 +30,9 @@ class FoundMember(NamedTuple):
 
 def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
     """All members of studies below a folder. Raises InvalidInputError where none is such a study, or one is damaged."""
-    records = sorted(storage.glob(f"{glob.escape(study) or '*'}/study.json"))
+    records = listed(storage, f"{glob.escape(study) or '*'}/study.json")
     if not records:
-        known = ", ".join(sorted(file.parent.name for file in storage.glob("*/study.json"))) or "none"
+        known = ", ".join(file.parent.name for file in listed(storage, "*/study.json")) or "none"
         raise InvalidInputError(f"`storage_path` must hold the study, got `{storage}`, which holds {known}")
     for record in records:
         members = (StudyDirectory(record.parent).read_record() or {}).get("members", {})

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
+from larvae.files import listed
 from larvae.group import Likeness, likeness
 from larvae.member_directory import MemberDirectory, Row
 from larvae.metrics import METRICS, applicable
@@ -62,7 +63,7 @@ def execution_of(result: Result) -> Execution:
 def read_results(members_directory: Path) -> Results:
     """Results of members that have trained to their end, or to where they were stopped."""
     found: dict[Likeness, dict[Execution, list[Result]]] = {}
-    paths = sorted(members_directory.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+    paths = sorted(listed(members_directory, "*/result.json"), key=lambda path: path.stat().st_mtime)
     for path in paths[-MOST_RESULTS:]:
         result = MemberDirectory(path.parent).read_result()
         if not result or result.get("format") != FORMAT:

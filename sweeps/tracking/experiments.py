@@ -10,8 +10,7 @@ from larvae.config import FORMAT
 from sweeps.study import Study
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import sqlite_path
-from sweeps.tracking.known_runs import KnownRun
-from sweeps.tracking.outbox import say
+from sweeps.tracking.backlog import say
 from sweeps.tracking.provenance import environment
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
@@ -55,14 +54,14 @@ def is_deleted(experiment: Any) -> bool:
 
 
 def find_or_make_study_run(
-    client: Any, experiment: str, known: KnownRun | None, study: Study, tags: Mapping[str, str]
+    client: Any, experiment: str, known: str | None, study: Study, tags: Mapping[str, str]
 ) -> str:
-    """The id of the study's own run, RUNNING, with what the study is. tags: of one that is made."""
+    """The id of the study's own run, RUNNING, with what the study is. known: where it is there. tags: of a new one."""
     if known is None:
         all_tags = {mlflow_names.FORMAT: str(FORMAT), mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
         run = client.create_run(experiment, run_name=study.name, tags=all_tags).info.run_id
     else:
-        run = known.run_id
+        run = known
     client.update_run(run, status=mlflow_names.RUNNING)
     members = {study.label(member): member.to_dict() for member in study.members}
     client.log_dict(run, {"study": study.name, "members": members}, "study.json")

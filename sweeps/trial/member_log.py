@@ -6,9 +6,7 @@ could not.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import platform
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
+
+from larvae.files import append_lines, read_lines
 
 Event = dict[str, Any]
 """`event` (started, finished, failed, out_of_memory, or fault: of its machine), `time` since the epoch, `host`, `pid`
@@ -34,18 +34,11 @@ class MemberLog:
     def write(self, event: str, **more: object) -> None:
         """Append an event of this process."""
         line = {"event": event, "time": time.time(), "host": platform.node(), "pid": os.getpid(), **_place(), **more}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:  # a trial on a host that is cut off may be writing too
-            file.write(json.dumps(line) + "\n")
+        append_lines(self.path, [line])  # a trial on a host that is cut off may be writing too
 
     def read(self) -> list[Event]:
         """All events in their order; lines that are not whole are left out."""
-        events: list[Event] = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    events.append(json.loads(line))
-        return events
+        return read_lines(self.path)[0]
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import torch
@@ -18,9 +18,9 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError, one_line
 from larvae.functional import can_compile
-from larvae.group import NO_MEMBERS_OWN, train_together
+from larvae.group import NO_MEMBERS_OWN, Report, train_together
 from larvae.member import Member
-from larvae.member_directory import MemberDirectory, Row
+from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
@@ -78,21 +78,11 @@ class TrialSettings:
         return self.schedule.iterations < LONG_ITERATIONS
 
 
-class MemberNews(NamedTuple):
-    """The news of one member that a trial reports."""
-
-    rows: list[Row]
-    status: str
-    """running, finished, failed, or out_of_memory."""
-    reason: str
-    """Reason of its end or, running, of that of its process: what is wrong with the machine."""
-
-
 class Worker:
     """Trains members. A failure ends its member and is reported, not raised.
 
     What is the machine's fault is raised, after a rest: the work can be done again, elsewhere. A member's folder has
-    its checkpoint: whoever takes the member on again goes on from there.
+    its checkpoint, from which whoever takes it on again goes on, and its rows, before they are reported.
     """
 
     def __init__(self, settings: TrialSettings, gpus: float | None = None) -> None:
@@ -108,7 +98,8 @@ class Worker:
     def take_on(self, members: Sequence[MemberConfig]) -> None:
         """Take on other members; the data and the compiled step are kept."""
         self.open = {config.content_hash: config for config in members}
-        self.news = self._train()
+        self.reports = self._train()
+        self._last_kept: dict[str, float] = {}
         self.fault = ""
 
     def step(self) -> dict[str, Any]:
@@ -120,13 +111,13 @@ class Worker:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
             raise MachineFaultError(self.fault)
         started = time.monotonic()
-        reports: dict[str, MemberNews] = {}
+        reports: dict[str, Report] = {}
         is_done = False
         try:
             while time.monotonic() - started < self.settings.report_seconds:
-                name, news = next(self.news)
-                self._add(reports, name, news)
-                if any(_HELD_OUT & row.keys() for row in news.rows):  # a search may decide on it
+                report = next(self.reports)
+                self._add(reports, report)
+                if any(_HELD_OUT & row.keys() for row in report.rows):  # a search may decide on it
                     break
         except StopIteration:
             is_done = True
@@ -138,33 +129,45 @@ class Worker:
         except Exception as error:  # of the step that the members share
             self._end_open(reports, "failed", error)
             is_done = True
-        return {"members": {name: news._asdict() for name, news in reports.items()}, "done": is_done}
+        self._keep_rows(reports)
+        return {"members": {name: report._asdict() for name, report in reports.items()}, "done": is_done}
 
-    def _add(self, reports: dict[str, MemberNews], name: str, news: MemberNews) -> None:
-        """Put a member's news after what it has reported in this call."""
-        earlier = reports[name].rows if name in reports else []
-        reports[name] = news._replace(rows=earlier + news.rows)
-        if news.status != "running":
-            self._log(name).write(news.status, reason=news.reason)
-            self.open.pop(name, None)
+    def _add(self, reports: dict[str, Report], report: Report) -> None:
+        """Put a member's report after what it has reported in this call."""
+        earlier = reports[report.name].rows if report.name in reports else []
+        reports[report.name] = report._replace(rows=earlier + report.rows)
+        if report.status != "running":
+            self._log(report.name).write(report.status, reason=report.reason)
+            self.open.pop(report.name, None)
 
-    def _end_open(self, reports: dict[str, MemberNews], status: str, error: Exception) -> None:
+    def _keep_rows(self, reports: Mapping[str, Report]) -> None:
+        """Put rows into the members' folders, in one go each; those of a checkpoint are there, as a rule."""
+        try:
+            for name, report in reports.items():
+                last = self._last_kept.get(name, 0)
+                if rows := [row for row in report.rows if row["iteration"] > last]:
+                    self._directory(name).append_rows(rows)
+                    self._last_kept[name] = rows[-1]["iteration"]
+        except OSError as error:
+            self._leave({}, error)
+
+    def _end_open(self, reports: dict[str, Report], status: str, error: Exception) -> None:
         """End all members that have not ended yet."""
         for name, config in list(self.open.items()):
             if status == "failed":
-                self._directory(config).write_failure(config, error)
-            self._add(reports, name, MemberNews([], status, one_line(error)))
+                self._directory(name).write_failure(config, error)
+            self._add(reports, Report(name, [], status, one_line(error)))
 
-    def _leave(self, reports: dict[str, MemberNews], error: OSError) -> None:
+    def _leave(self, reports: dict[str, Report], error: OSError) -> None:
         """Tell what is wrong with the machine, before the next step ends the process."""
         self.fault = f"{platform.node()}: {one_line(error)}"
         for name in self.open:
-            self._add(reports, name, MemberNews([], "running", self.fault))
+            self._add(reports, Report(name, [], "running", self.fault))
             with contextlib.suppress(OSError):
                 self._log(name).write("fault", reason=self.fault)
 
-    def _train(self) -> Iterator[tuple[str, MemberNews]]:
-        """News of the members by name; a generator, so that failures to open the data are the members' too."""
+    def _train(self) -> Iterator[Report]:
+        """Reports of the members; a generator, so that failures to open the data are the members' too."""
         on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
         members = []
         for config in list(self.open.values()):
@@ -173,10 +176,9 @@ class Worker:
             except NO_MEMBERS_OWN:
                 raise
             except Exception as error:  # its checkpoint, or its data
-                reason = self._directory(config).write_failure(config, error)
-                yield config.content_hash, MemberNews([], "failed", reason)
-        for report in train_together(members, fused=on_gpu):
-            yield report.member.name, MemberNews(report.rows, report.status, report.reason)
+                reason = self._directory(config.content_hash).write_failure(config, error)
+                yield Report(config.content_hash, [], "failed", reason)
+        yield from train_together(members, fused=on_gpu)
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
         """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""
@@ -184,7 +186,7 @@ class Worker:
             config,
             self.settings.schedule,
             self._dataset(config.dataset),
-            self._directory(config),
+            self._directory(config.content_hash),
             device="cuda" if on_gpu else "cpu",
             compiled=self.settings.compile and can_compile(),
         )
@@ -193,14 +195,16 @@ class Worker:
         if starts >= MOST_STARTS and not member.is_at_the_end:
             cause = "killed, out of memory, or its node lost"
             raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
+        kept, _ = member.directory.read_rows()
+        self._last_kept[member.name] = kept[-1]["iteration"] if kept else 0
         log.write("started", command=self.settings.command, iteration=iteration, device=member.environment["device"])
         return member
 
     def _log(self, member: str) -> MemberLog:
         return MemberLog(self.settings.members_directory / member)
 
-    def _directory(self, config: MemberConfig) -> MemberDirectory:
-        return MemberDirectory(self.settings.members_directory / config.content_hash)
+    def _directory(self, member: str) -> MemberDirectory:
+        return MemberDirectory(self.settings.members_directory / member)
 
     def _dataset(self, name: str) -> Dataset:
         """A data set, opened once: rendered on this node or fetched by the first trial that needs it."""

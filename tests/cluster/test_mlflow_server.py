@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from sweeps.analysis import load
 from sweeps.study import Study, StudyDirectory, grid
-from sweeps.tracking import outbox
+from sweeps.tracking import backlog
 from sweeps.tracking.tracker import Tracker, require_reachable
 from tests.cluster import mlflow_host
 from tests.cluster.mlflow_host import MLflowServer
@@ -65,8 +65,8 @@ def test_a_sweep_logs_to_it(server: MLflowServer, folder: Path) -> None:
 def test_eight_sweeps_at_once_lose_nothing_though_the_server_is_killed_in_the_midst(
     server: MLflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 0.5)
-    monkeypatch.setattr(outbox, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(backlog, "FIRST_RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(backlog, "RETRY_SECONDS", 1.0)
     half_way, server_is_back = threading.Barrier(WRITERS + 1), threading.Event()
     with ThreadPoolExecutor(WRITERS) as pool:
         writers = [
@@ -86,18 +86,22 @@ def test_eight_sweeps_at_once_lose_nothing_though_the_server_is_killed_in_the_mi
 def write(uri: str, number: int, folder: Path, half_way: threading.Barrier, server_is_back: threading.Event) -> None:
     """Tell MLflow all that a driver would. The server dies when all are half way, and is back before the end."""
     study = study_of(number)
-    names = [member.content_hash for member in study.members]
-    tracker = Tracker(uri, study, StudyDirectory(folder / study.name), {"dsprites": "fingerprint"}, {})
+    members = {member.content_hash: member for member in study.members}
+    directory = StudyDirectory(folder / study.name)
+    tracker = Tracker(uri, study, directory, {"dsprites": "fingerprint"}, {})
     for iteration in range(1, ROWS + 1):
-        for name in names:
+        for name in members:
             if iteration == 1:
                 tracker.start(name)
-            tracker.log(name, [row(number, iteration)])
+            directory.member(members[name]).append_rows([row(number, iteration)])
+            tracker.update(name)
         if iteration == ROWS // 2:  # what was told a moment ago is on its way when the server dies
             half_way.wait(120)
     server_is_back.wait(120)
-    for name in names:
-        tracker.end(name, "finished")
+    for name, member in members.items():
+        files = directory.member(member)
+        files.write_result(member, "finished", files.read_rows()[0])
+        tracker.end(name)
     wait_until(tracker.flush, "what was kept to be sent", 120)
     assert tracker.close("finished")
 

@@ -38,6 +38,8 @@ def run(directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**
         for member in running[trial]:
             history = histories.setdefault(member.content_hash, [])
             history.append(row_of(member, 10 * len(history) + 10))
+            if len(history) > len(directory.member(member).read_rows()[0]):
+                directory.member(member).append_rows(history[-1:])
             is_over = len(history) == RULES.iterations // 10
             if is_over:
                 directory.member(member).write_result(member, "finished", history)
@@ -87,7 +89,7 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
         next=lambda: jobs.pop() if jobs else None,
         configuration_of=lambda name: None,
         observe=lambda name, rows: None,
-        end=lambda name, status: ended.append((name, status)),
+        end=lambda name, status, stopped_at: ended.append((name, status)),
     )
     places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
     suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, places)

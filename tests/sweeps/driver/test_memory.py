@@ -35,15 +35,13 @@ class Recorder:
     def wait(self, name: str) -> None:
         self.status[name] = "waiting"
 
-    def end(self, name: str, status: str, reason: str = "") -> None:
-        self.status[name] = status
+    def end(self, name: str, status: str | None = None) -> None:
+        self.status[name] = status or self.status[name]
 
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def log(self, name: str, rows: list[Any]) -> None: ...
-
-    update = log
+    def update(self, name: str, rows: list[Any] | None = None) -> None: ...
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
+from larvae.config import MemberConfig
+from larvae.member_directory import Row
 from sweeps.study import Study, StudyDirectory
-from sweeps.tracking import outbox
+from sweeps.tracking import backlog
+from sweeps.tracking import tracker as tracker_module
+from sweeps.tracking.member_runs import known_runs
 from sweeps.tracking.tracker import UNREACHABLE, Tracker
 from tests.sweeps.processes import free_port
 
@@ -37,8 +42,12 @@ class Tracked:
         return Tracker(self.uri, self.study, self.directory, {"dsprites": "fingerprint"}, {"tag": "value"})
 
     @property
+    def members(self) -> dict[str, MemberConfig]:
+        return {member.content_hash: member for member in self.study.members}
+
+    @property
     def names(self) -> list[str]:
-        return [member.content_hash for member in self.study.members]
+        return list(self.members)
 
     def runs(self) -> dict[str, Run]:
         """The study's runs by member's hash, the parent's under `study`."""
@@ -59,10 +68,16 @@ class Tracked:
         histories = [self.client.get_metric_history(runs[name].info.run_id, metric) for name in self.names]
         return [sorted(point.step for point in history) for history in histories]
 
-    def finish(self, number: int, *rows: dict[str, float]) -> None:
-        """A member's result in the folder."""
-        member = self.study.members[number]
-        self.directory.member(member).write_result(member, "finished", list(rows))
+    def log(self, tracker: Tracker, name: str, *rows: Row) -> None:
+        """New rows of a member in its folder."""
+        self.directory.member(self.members[name]).append_rows(rows)
+        tracker.update(name)
+
+    def end(self, tracker: Tracker, name: str, status: str = "finished", reason: str = "") -> None:
+        """A member's result in its folder."""
+        files = self.directory.member(self.members[name])
+        files.write_result(self.members[name], status, files.read_rows()[0], reason)
+        tracker.end(name)
 
 
 @pytest.fixture
@@ -101,10 +116,12 @@ def test_runs_tell_a_members_life(tracked: Tracked) -> None:
         tracker.start(member)
     assert tracker.flush()
     assert tracked.statuses() == 4 * ["RUNNING"] + ["SCHEDULED"]
-    tracker.log(finished, [ROW_2, ROW_4 | MEASURED])
-    tracker.end(finished, "finished")
-    tracker.end(failed, "failed", "loss not finite")
-    tracker.end(stopped, "stopped")
+    tracked.log(tracker, finished, ROW_2, ROW_4 | MEASURED)
+    tracked.log(tracker, failed, ROW_2)
+    tracked.log(tracker, stopped, ROW_2)
+    tracked.end(tracker, finished)
+    tracked.end(tracker, failed, "failed", "loss not finite")
+    tracker.end(stopped)
     assert tracker.close("failed")
     assert tracked.statuses() == ["FAILED", "FINISHED", "FAILED", "KILLED", "SCHEDULED"]
     runs = tracked.runs()
@@ -118,52 +135,100 @@ def test_runs_tell_a_members_life(tracked: Tracked) -> None:
     assert run.info.run_name == "tau=0 label_rate=0.01 seed=0"
     again = tracked.command(0.0, 1.0, 5.0, 10.0)
     again.start(failed)
-    again.log(failed, [ROW_2])
-    again.end(failed, "finished")
+    tracked.log(again, failed, ROW_4)
+    tracked.end(again, failed)
     assert again.close("finished")
     assert tracked.statuses()[2] == "FINISHED"
     assert tracked.runs()[failed].data.tags.get("larvae.reason", "") == ""  # a failure that is mended leaves none
 
 
-def test_rows_reported_again_are_logged_once_and_a_killed_commands_runs_are_killed(tracked: Tracked) -> None:
+def test_a_sync_of_what_mlflow_has_sends_nothing(tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one command, and in the next, whatever the member's state."""
+    tracker = tracked.command(0.0, 1.0, 5.0, 10.0)
+    finished, failed, stopped, _ = tracked.names
+    for name in (finished, failed, stopped):
+        tracker.start(name)
+        tracked.log(tracker, name, ROW_2, ROW_4)
+    assert tracker.flush()
+    with monkeypatch.context() as patch:
+        writes = Outage(patch, after=10**6)
+        for name in tracked.names:
+            tracker.update(name)
+        assert tracker.flush()
+        assert writes.calls == 0
+    tracked.end(tracker, finished)
+    tracked.end(tracker, failed, "failed", "loss not finite")
+    tracker.end(stopped)
+    assert tracker.close("failed")
+    with monkeypatch.context() as patch:
+        again = tracked.command(0.0, 1.0, 5.0, 10.0)
+        writes = Outage(patch, after=10**6)
+        for name in tracked.names:
+            again.update(name)
+        assert again.flush()
+        assert writes.calls == 0
+    assert tracked.steps() == 3 * [[2, 4]] + [[]]
+
+
+def test_rows_trained_again_are_logged_once_and_a_killed_commands_runs_are_killed(tracked: Tracked) -> None:
     """MLflow itself drops equal points only: those that are trained again have other times."""
     trained_again = [row | {"timestamp": 2e9} for row in (ROW_2, ROW_4, ROW_6)]
     killed = tracked.command()
     first = tracked.names[0]
     killed.start(first)
-    killed.log(first, [ROW_2, ROW_4])
-    killed.log(first, trained_again[:2])
+    tracked.log(killed, first, ROW_2, ROW_4)
+    tracked.log(killed, first, *trained_again[:2])
     assert killed.flush()
     again = tracked.command()
-    again.log(first, trained_again)
+    assert tracked.statuses()[1:] == ["KILLED", "SCHEDULED"]
+    again.start(first)
+    tracked.log(again, first, *trained_again)
     assert again.flush()
     assert tracked.steps() == [[2, 4, 6], []]
-    again.start(first)
-    assert again.flush()
     before = tracked.study
     assert tracked.command(1.0).close("finished")  # of which the run left over is not even a member
     tracked.study = before
     assert tracked.statuses() == ["FINISHED", "KILLED", "SCHEDULED"]
 
 
+def test_a_row_that_is_not_whole_yet_is_logged_when_it_is(tracked: Tracked) -> None:
+    tracker = tracked.command(0.0)
+    (name,) = tracked.names
+    tracker.start(name)
+    tracked.log(tracker, name, ROW_2)
+    path = tracked.directory.member(tracked.members[name]).rows
+    line = json.dumps(ROW_4) + "\n"
+    for part in (line[:10], line[10:-1], line[-1:]):
+        assert tracker.flush()
+        assert tracked.steps() == [[2]]
+        with path.open("a") as file:
+            file.write(part)
+        tracker.update(name)
+    assert tracker.flush()
+    assert tracked.steps() == [[2, 4]]
+
+
+@pytest.mark.parametrize("has_rows", [True, False], ids=["rows", "none, as an earlier version left it"])
 def test_the_index_is_rebuilt_from_the_folder_and_goes_on_to_a_raised_end(
-    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch, has_rows: bool
 ) -> None:
     """Also where the end of the raised command could not be sent, and MLflow knows the member as finished."""
-    for number in (0, 1):
-        tracked.finish(number, ROW_2, ROW_4 | MEASURED)
+    history = [ROW_2, ROW_4 | MEASURED]
+    for member in tracked.members.values():
+        files = tracked.directory.member(member)
+        files.write_result(member, "finished", history)
+        if has_rows:
+            files.append_rows(history)
     assert tracked.command().close("finished")
     assert (tracked.statuses(), tracked.steps("mig")) == (3 * ["FINISHED"], [[4], [4]])
     raised = tracked.command(iterations=6)
-    assert tracked.statuses() == ["RUNNING", "SCHEDULED", "SCHEDULED"]
+    assert tracked.statuses() == ["RUNNING", "KILLED", "KILLED"]
     first = tracked.names[0]
-    history = [ROW_2, ROW_4 | MEASURED, ROW_6 | {"mig": 0.3}]
     with monkeypatch.context() as patch:
         Outage(patch)
         raised.start(first)
-        raised.log(first, history)
-        tracked.finish(0, *history)
-        raised.end(first, "finished")
+        tracked.log(raised, first, *([] if has_rows else history), ROW_6 | {"mig": 0.3})
+        tracked.end(raised, first)
         assert not raised.close("finished")
     assert tracked.command(iterations=6).close("finished")
     run = tracked.runs()[first]
@@ -181,10 +246,11 @@ def test_nothing_is_lost_however_the_server_fails(
     tracked: Tracked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     """It is left alone for a while: else each report of a trial would wait for it."""
-    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 600.0)
+    monkeypatch.setattr(backlog, "FIRST_RETRY_SECONDS", 600.0)
     tracker = tracked.command()
     first, second = tracked.names
-    tracker.log(first, [ROW_2])
+    tracker.start(first)
+    tracked.log(tracker, first, ROW_2)
     assert tracker.flush()
     with monkeypatch.context() as patch:
         outage = Outage(patch, error)
@@ -192,16 +258,16 @@ def test_nothing_is_lost_however_the_server_fails(
         assert not tracker.flush()
         asked = outage.calls
         assert asked >= 1
-        for row in (ROW_2, ROW_4, ROW_6):
-            tracker.log(first, [row])
+        for row in (ROW_4, ROW_6):
+            tracked.log(tracker, first, row)
             assert not tracker.flush()
         assert outage.calls == asked
-        tracker.log(second, [ROW_2])
-        tracker.end(second, "failed", "loss not finite")
+        tracked.log(tracker, second, ROW_2)
+        tracked.end(tracker, second, "failed", "loss not finite")
         assert not tracker.close("failed")
     assert capsys.readouterr().err.count("MLflow does not answer") >= 1
     assert tracker.close("failed")
-    assert (tracked.statuses(), tracked.steps()) == (["FAILED", "SCHEDULED", "FAILED"], [[2, 4, 6], [2]])
+    assert (tracked.statuses(), tracked.steps()) == (["FAILED", "RUNNING", "FAILED"], [[2, 4, 6], [2]])
     assert tracked.runs()[second].data.tags["larvae.reason"] == "loss not finite"
 
 
@@ -215,12 +281,11 @@ def test_a_history_that_is_cut_off_between_batches_is_completed(
     tracker = tracked.command(0.0)
     with monkeypatch.context() as patch:
         Outage(patch, after=1)
-        tracker.log(tracked.names[0], history)
+        tracked.log(tracker, tracked.names[0], *history)
         assert not tracker.flush()
     assert 0 < len(tracked.steps()[0]) < 200
     if restarted:
         tracker = tracked.command(0.0)
-        tracker.log(tracked.names[0], history)
     assert tracker.close("finished")
     for metric in ("loss", *names):
         assert tracked.steps(metric) == [list(range(1, 201))], metric
@@ -243,7 +308,7 @@ def test_a_run_that_is_deleted_is_made_anew_and_holds_up_no_other(
     first, second = tracked.names
     for name in (first, second):
         tracker.start(name)
-        tracker.log(name, [ROW_2])
+        tracked.log(tracker, name, ROW_2)
     assert tracker.flush()
     lost = tracked.runs()[first].info.run_id
     if is_removed_whole:
@@ -251,48 +316,32 @@ def test_a_run_that_is_deleted_is_made_anew_and_holds_up_no_other(
     else:
         tracked.client.delete_run(lost)
     for name in (first, second):
-        tracker.log(name, [ROW_4])
-    assert not tracker.flush(), "what the folder does not have yet is missing"
-    assert (tracked.steps(), tracked.statuses()) == ([[], [2, 4]], 3 * ["RUNNING"])
-    for number, name in enumerate((first, second)):
-        tracker.log(name, [ROW_6])
-        tracked.finish(number, ROW_2, ROW_4, ROW_6 | MEASURED)
-        tracker.end(name, "finished")
-    assert tracker.close("finished")
-    assert (tracked.steps(), tracked.statuses()) == (2 * [[2, 4, 6]], 3 * ["FINISHED"])
+        tracked.log(tracker, name, ROW_4)
+    assert tracker.flush()
+    assert (tracked.steps(), tracked.statuses()) == (2 * [[2, 4]], 3 * ["RUNNING"])
     run = tracked.runs()[first]
     assert run.info.run_id != lost
     assert run.data.params["tau"] == "0.0"
     assert capsys.readouterr().err.splitlines() == [
-        "the run of tau=0 label_rate=0.01 seed=0 is no more in MLflow; it is made anew, with all rows at its end"
+        "the run of tau=0 label_rate=0.01 seed=0 is no more in MLflow; it is made anew, with all its rows"
     ]
 
 
-def test_the_next_command_sends_what_a_deleted_run_had(tracked: Tracked) -> None:
-    """The command ends before the member does: the folder has no result, but a checkpoint whose rows come again.
+def test_a_run_deleted_while_it_is_looked_at_holds_up_nothing_where_it_is_no_members(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = tracked.command()
+    killed.start(tracked.names[0])
+    assert killed.flush()
 
-    Of the second member the run is deleted before its first row: none is lost.
-    """
-    tracker = tracked.command()
-    first, second = tracked.names
-    tracker.start(first)
-    tracker.log(first, [ROW_2])
-    assert tracker.flush()
-    for run in tracked.runs().values():
-        if "larvae.member" in run.data.tags:
-            tracked.client.delete_run(run.info.run_id)
-    tracker.start(second)
-    tracker.log(second, [ROW_2])
-    tracker.log(first, [ROW_4])
-    tracker.end(first, "stopped")
-    assert not tracker.close("stopped")
-    assert tracked.steps()[1] == [2]
-    again = tracked.command()
-    again.start(first)
-    again.log(first, [ROW_2, ROW_4, ROW_6])
-    again.end(first, "finished")
-    assert again.close("finished")
-    assert tracked.steps() == [[2, 4, 6], [2]]
+    def delete_what_is_known(client: MlflowClient, experiment: str) -> Any:
+        study, runs = known_runs(client, experiment)
+        client.delete_run(next(run.run_id for run in runs.values() if run.state.status == "RUNNING"))
+        return study, runs
+
+    monkeypatch.setattr(tracker_module, "known_runs", delete_what_is_known)
+    assert tracked.command(1.0).close("finished")
+    assert tracked.statuses() == ["FINISHED", "SCHEDULED"]
 
 
 def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
@@ -300,12 +349,13 @@ def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
 ) -> None:
     tracker = tracked.command(0.0)
     (name,) = tracked.names
-    tracker.log(name, [ROW_2])
+    tracker.start(name)
+    tracked.log(tracker, name, ROW_2)
     assert tracker.flush()
     experiment = tracked.client.get_experiment_by_name("study")
     assert experiment is not None
     tracked.client.delete_experiment(experiment.experiment_id)
-    tracker.log(name, [ROW_4])
+    tracked.log(tracker, name, ROW_4)
     assert not tracker.close("failed")
     assert capsys.readouterr().err.splitlines() == [
         "MLflow refuses news of a member, whose experiment has been deleted, which the same command again restores; "
@@ -313,7 +363,6 @@ def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
     ]
     again = tracked.command(0.0)
     assert capsys.readouterr().err.startswith("MLflow's experiment study had been deleted; it is restored")
-    again.log(name, [ROW_2, ROW_4])
     assert again.close("finished")
     assert tracked.steps() == [[2, 4]]
 
@@ -324,6 +373,8 @@ def test_what_is_refused_for_another_reason_is_kept_and_its_run_stays(
     tracker = tracked.command()
     first, second = tracked.names
     run = tracked.runs()[first].info.run_id
+    for name in (first, second):
+        tracker.start(name)
     log_batch = MlflowClient.log_batch
 
     def refusing(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> None:
@@ -334,8 +385,8 @@ def test_what_is_refused_for_another_reason_is_kept_and_its_run_stays(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", refusing)
         for row in (ROW_2, ROW_4):
-            tracker.log(first, [row])
-            tracker.log(second, [row])
+            tracked.log(tracker, first, row)
+            tracked.log(tracker, second, row)
             assert not tracker.flush()
     assert tracked.steps() == [[], [2, 4]]
     assert tracker.close("finished")

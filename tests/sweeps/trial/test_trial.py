@@ -20,7 +20,7 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.group import Report
 from larvae.member import train_member
-from larvae.member_directory import MemberDirectory
+from larvae.member_directory import MemberDirectory, Row
 from sweeps.trial import worker
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.trial.worker import MachineFaultError, PreparedFile, TrialSettings, Worker
@@ -58,6 +58,9 @@ class Trial:
     def result(self, member: MemberConfig) -> Any:
         return MemberDirectory(self.folder / member.content_hash).read_result()
 
+    def rows(self, member: MemberConfig) -> list[Row]:
+        return MemberDirectory(self.folder / member.content_hash).read_rows()[0]
+
     def events(self, member: MemberConfig) -> list[str]:
         return [event["event"] for event in MemberLog(self.folder / member.content_hash).read()]
 
@@ -89,6 +92,7 @@ def test_members_of_one_trial_each_have_their_own_end(trial: Trial, dataset: Dat
     for member in (first, second):
         rows = list(train_member(member, SHORT, dataset, MemberDirectory(tmp_path / member.content_hash)))
         assert without_times(trial.result(member)["history"]) == without_times(rows)
+        assert without_times(trial.rows(member)) == without_times(rows)
         assert trial.events(member) == ["started", "finished"]
     assert trial.events(broken) == ["started", "failed"]
 
@@ -97,14 +101,14 @@ def test_out_of_memory_hands_back_the_members_that_have_not_ended(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_out(members: list[Any], *, fused: bool) -> Iterator[Report]:
-        yield Report(members[0], [{"iteration": 20}], "finished")
+        yield Report(members[0].name, [{"iteration": 20}], "finished")
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(worker, "train_together", run_out)
     answer = trial.worker.step()
     first, second = (answer["members"][member.content_hash] for member in MEMBERS)
     assert answer["done"]
-    assert first == {"rows": [{"iteration": 20}], "status": "finished", "reason": ""}
+    assert first == Report(MEMBERS[0].content_hash, [{"iteration": 20}], "finished")._asdict()
     assert second["status"] == "out_of_memory"
     assert trial.result(MEMBERS[1]) is None  # it has not failed
 
@@ -152,6 +156,24 @@ def test_a_fault_of_the_machine_is_no_members_failure(
     assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
     trial.start(*MEMBERS)
     assert {news["status"] for news in trial.finish().values()} == {"finished"}
+
+
+def test_the_folder_has_each_row_once_also_those_that_a_full_disk_refused(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemberDirectory, "append_rows", run_out)
+        trial.worker.step()
+        with pytest.raises(MachineFaultError, match="No space left on device"):
+            trial.worker.step()
+    for _ in range(2):
+        trial.start(*MEMBERS)
+        trial.finish()
+        for member in MEMBERS:
+            assert trial.rows(member) == trial.result(member)["history"]
 
 
 def test_a_member_whose_process_always_dies_at_one_iteration_is_given_up_until_the_next_command(trial: Trial) -> None:

@@ -1,0 +1,188 @@
+"""Members whose runs may be behind their folders, and the threads that bring them up: training waits for no server."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import chain
+
+RETRY_SECONDS = 30.0
+"""Seconds, at most, for which a server that does not answer is left alone; at first less."""
+FIRST_RETRY_SECONDS = 2.0
+TURN_SECONDS = 1.0
+"""Seconds by which a member that could not be told of is tried again later than the server: others come first."""
+LINGER_SECONDS = 1.0
+"""Seconds that a thread without work waits for more before it ends."""
+
+
+class RefusedError(Exception):
+    """The server answers, but does not take what it is told of one member."""
+
+
+class Backlog:
+    """Keeps the names of members and has threads sync them: one member by one thread at a time.
+
+    A member that is added again before its turn is synced once: the slower the server, the more rows go into one
+    request. A server that does not answer is left alone for a while and tried again; where it refuses one member, only
+    that one is.
+    """
+
+    def __init__(self, sync: Callable[[str], None], unreachable: tuple[type[Exception], ...], num_threads: int) -> None:
+        """sync: brings the server up to date with a member, also where it has done so before.
+
+        unreachable: what it raises when the server does not answer; RefusedError is understood too. Anything else is
+        raised by the next `add` or `flush`.
+        """
+        self.error: Exception | None = None
+        """Reason why the server could not be told last time, if so."""
+        self._sync, self._unreachable, self._num_threads = sync, unreachable, num_threads
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._due: dict[str, None] = {}
+        self._due_last: dict[str, None] = {}
+        self._being_synced: set[str] = set()
+        self._left_alone: dict[str, float] = {}  # until when
+        self._refused: set[str] = set()
+        self._asleep_until = 0.0
+        self._pause = FIRST_RETRY_SECONDS
+        self._has_stopped = False
+
+    def add(self, member: str, *, last: bool = False) -> None:
+        """Have a member synced; returns at once. last: when there is nothing else to do."""
+        with self._changed:
+            if not last:
+                self._due_last.pop(member, None)
+                self._due[member] = None
+            elif member not in self._due:
+                self._due_last[member] = None
+            self._wake()
+
+    def flush(self, *, again: bool = False) -> bool:
+        """Wait until all are synced or the server does not answer; True if nothing is left.
+
+        again: ask the server even if it did not answer a moment ago.
+        """
+        with self._changed:
+            if again:
+                self._asleep_until = 0.0
+                self._left_alone.clear()
+            self._wake()
+            self._changed.notify_all()
+            while self._is_busy() and any(thread.is_alive() for thread in self._threads):
+                self._changed.wait(1.0)
+            self._raise_unexpected()
+            return not self._has_work()
+
+    def stop(self) -> None:
+        """Have the threads end, with what is left undone; they start again with the next member."""
+        with self._changed:
+            self._has_stopped = True
+            self._changed.notify_all()
+
+    def _has_work(self) -> bool:
+        return bool(self._due or self._due_last)
+
+    def _is_busy(self) -> bool:
+        """Tell whether a thread syncs something now or would do so next."""
+        return bool(self._being_synced) or self._ready() is not None
+
+    def _is_asleep(self) -> bool:
+        return time.monotonic() < self._asleep_until
+
+    def _ready(self) -> str | None:
+        """The member to be synced next, if one can be now."""
+        if self._is_asleep():
+            return None
+        now = time.monotonic()
+        members = (m for m in chain(self._due, self._due_last) if m not in self._being_synced)
+        return next((m for m in members if self._left_alone.get(m, 0.0) <= now), None)
+
+    def _wake(self) -> None:
+        """Have as many threads as there is work for. Called with the lock held."""
+        self._raise_unexpected()
+        self._has_stopped = False
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) < min(self._num_threads, len(self._due) + len(self._due_last)):
+            self._threads.append(threading.Thread(target=self._work, name="backlog", daemon=True))
+            self._threads[-1].start()
+        self._changed.notify()
+
+    def _raise_unexpected(self) -> None:
+        if self.error is not None and not isinstance(self.error, self._unreachable):
+            error, self.error, self._asleep_until = self.error, None, 0.0
+            self._left_alone.clear()
+            raise error
+
+    def _work(self) -> None:
+        with self._changed:
+            while (member := self._next()) is not None:
+                self._sync_one(member)
+            self._threads.remove(threading.current_thread())
+            self._changed.notify_all()
+
+    def _next(self) -> str | None:
+        """Wait for a member to be synced; None when there is none for a while. Called with the lock held."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        while True:
+            if (member := self._ready()) is not None:
+                return member
+            if self._has_stopped or (not self._has_work() and time.monotonic() >= deadline):
+                return None
+            asleep = self._asleep_until - time.monotonic()
+            self._changed.wait(min(asleep, LINGER_SECONDS) if asleep > 0 else LINGER_SECONDS)
+
+    def _sync_one(self, member: str) -> None:
+        """Sync a member. Called with the lock held, which others may have while the server is told."""
+        self._due.pop(member, None)
+        self._due_last.pop(member, None)
+        self._being_synced.add(member)
+        self._changed.release()
+        error = None
+        try:
+            self._sync(member)
+        except Exception as raised:
+            error = raised
+        finally:
+            self._changed.acquire()
+            self._being_synced.discard(member)
+        if error is None:
+            self._cross_off(member)
+        else:
+            self._keep(member, error)
+        self._changed.notify_all()
+
+    def _cross_off(self, member: str) -> None:
+        """The server is up to date with a member."""
+        self._pause = FIRST_RETRY_SECONDS
+        self._left_alone.pop(member, None)
+        self._refused.discard(member)
+        if isinstance(self.error, self._unreachable):
+            self.error = None
+
+    def _keep(self, member: str, error: Exception) -> None:
+        """Put a member behind all others, and wait for a while."""
+        self._due.pop(member, None)
+        self._due[member] = None
+        if isinstance(error, RefusedError):
+            if not self._refused:
+                say(f"MLflow refuses news of a member, {error}; results are kept and sent later")
+            self._refused.add(member)
+            self._left_alone[member] = time.monotonic() + RETRY_SECONDS
+        elif not isinstance(error, self._unreachable):
+            self.error, self._asleep_until = error, float("inf")
+        else:
+            if not self._is_asleep():
+                self.error = error
+                self._asleep_until = time.monotonic() + self._pause
+                self._pause = min(RETRY_SECONDS, 2 * self._pause)
+                say(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later")
+            self._left_alone[member] = self._asleep_until + TURN_SECONDS
+
+
+def say(line: str) -> None:
+    """Tell those at the terminal, if there are any: nothing else depends on it."""
+    with contextlib.suppress(OSError, ValueError):  # no one reads what this process prints any more
+        print(line, file=sys.stderr)
