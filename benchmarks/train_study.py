@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
+from larvae.files import locked
 from larvae.hardware import device_name
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
@@ -77,7 +77,7 @@ def main() -> None:
     ]
     started = time.perf_counter()
     pools = multiprocessing.get_context("spawn")
-    with FileLock(arguments.folder / ".lock", timeout=0), pools.Pool(arguments.processes) as pool:
+    with locked(arguments.folder / ".lock", waits=False), pools.Pool(arguments.processes) as pool:
         reports = []
         for report in pool.imap_unordered(train_one, tasks):
             reports.append(report)
