@@ -83,7 +83,7 @@ def test_benchmarks_explain_themselves(script: str) -> None:
         "python analysis/no_such_script.py",
         "python analysis/sensitivity.py --no-such-option 3",
         "python benchmarks/step.py --no-such-option",
-        "python benchmarks/draw_scaling.py --no-such-option",
+        "python benchmarks/draw.py --no-such-option",
         "python -m sweeps.no_such_module",
         "python -m sweeps.logs --no-such-option",
         "python -m larvae.datasets no-such-command",
