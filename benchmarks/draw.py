@@ -90,10 +90,10 @@ def scaling_figure(results: dict[str, Any]) -> Figure:
 def search_figure(results: dict[str, Any]) -> Figure:
     """The best held-out MIG by device seconds: a thin line a repetition, a thick one for their mean."""
     budget, courses = float(results["device_seconds"]), courses_of(results)
-    repetitions = len(next(iter(courses.values())).columns)
+    first, *_ = courses.values()
     note = (
-        f"The configuration of the best mean over its finished seeds; thin: {repetitions} repetitions, thick: their "
-        f"mean once all have a result. Device seconds: of all trials, on cores of {results['processor']}."
+        f"The configuration of the best mean over its finished seeds; thin: {len(first.columns)} repetitions, thick: "
+        f"their mean once all have a result. Device seconds: of all trials, on cores of {results['processor']}."
     )
     figure = style.figure_with_notes(2.3, [note])
     ax = figure.subplots()
