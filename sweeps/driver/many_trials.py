@@ -1,4 +1,4 @@
-"""One driver for many trials: the time between their reports, and the parts of Ray Tune that are replaced meanwhile.
+"""One driver for many trials: the time between their reports, and how Ray Tune is set meanwhile.
 
 docs/scaling.md has the measurements.
 """
@@ -10,10 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 
-from ray.tune.execution import tune_controller
-
-from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
-from sweeps.driver.workarounds.state_once import StateOnce
+from sweeps.driver.workarounds.events_in_one_go import events_in_one_go
 from sweeps.trial.worker import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
@@ -27,6 +24,12 @@ PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 Discussed in https://github.com/ray-project/ray/pull/14835.
 """
+SAVING = "TUNE_GLOBAL_CHECKPOINT_S"
+"""Tune's setting of the seconds between two records of its own state, which take most of the driver's time where many
+trials run, and which nothing here reads: one is written at the start, one at the end.
+
+Discussed in https://github.com/ray-project/ray/issues/11233.
+"""
 MOST_PENDING = 2_000
 """Most trials that may be pending: after each event Tune goes through all of them, twice as long for twice as many."""
 
@@ -38,21 +41,16 @@ def report_seconds(trials_at_once: int) -> float:
 
 @contextlib.contextmanager
 def tune_for(trials_at_once: int) -> Iterator[None]:
-    """Within this, Tune starts as many trials at once as there is room for, and writes no files that nobody reads."""
-    parts = {"_ExperimentCheckpointManager": StateOnce}
-    if trials_at_once > FEW_TRIALS:
-        parts["RayActorManager"] = BatchingActorManager
-    is_ours = PENDING not in os.environ
-    earlier_parts = {name: getattr(tune_controller, name) for name in parts}
+    """Within this, Tune starts as many trials at once as there is room for, and hardly records its own state."""
+    settings = {PENDING: str(min(trials_at_once, MOST_PENDING)), SAVING: "inf"}
+    ours = {name: value for name, value in settings.items() if name not in os.environ}
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
-    try:
-        if is_ours:
-            os.environ[PENDING] = str(min(trials_at_once, MOST_PENDING))
-        for name, part in parts.items():
-            setattr(tune_controller, name, part)
-        yield
-    finally:
-        for name, part in earlier_parts.items():
-            setattr(tune_controller, name, part)
-        if is_ours:
-            os.environ.pop(PENDING, None)
+    with contextlib.ExitStack() as stack:
+        if trials_at_once > FEW_TRIALS:
+            stack.enter_context(events_in_one_go())
+        try:
+            os.environ.update(ours)
+            yield
+        finally:
+            for name in ours:
+                os.environ.pop(name, None)

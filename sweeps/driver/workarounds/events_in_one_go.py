@@ -6,15 +6,25 @@ Discussed in https://github.com/ray-project/ray/issues/15504 (`ray.wait` takes m
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import ray
 from ray.air.execution._internal import RayActorManager
+from ray.tune.execution import tune_controller
 
 ASKING_SHARE = 0.1
 """Share of the driver's time, at most, that goes into asking Ray what has arrived."""
+
+
+_NEEDED = (
+    *("_actor_state_events", "_actor_task_events", "_handle_ready_resource_future", "_pending_actors_to_attrs"),
+    *("_resource_manager", "_try_kill_actor", "_try_start_actors"),
+)
+"""Ray's privates that are used here, as Ray 2.60 has them: a Ray that lacks one takes events as it likes."""
 
 
 class BatchingActorManager(RayActorManager):
@@ -22,11 +32,14 @@ class BatchingActorManager(RayActorManager):
 
     def __init__(self, resource_manager: Any) -> None:
         super().__init__(resource_manager)
+        self._is_known = all(hasattr(self, name) for name in _NEEDED)
         self._arrived: deque[ray.ObjectRef] = deque()
         self._ask_at = 0.0
 
     def next(self, timeout: float | None = None) -> bool:
         """Handle one event, waiting for it for some seconds; whether there was one."""
+        if not self._is_known:
+            return super().next(timeout)
         was_killed = self._try_kill_actor()
         self._try_start_actors()
         if was_killed:
@@ -42,7 +55,7 @@ class BatchingActorManager(RayActorManager):
     @property
     def num_pending_actors(self) -> int:
         """The number of waiting actors; Tune asks whenever it adds one, and would list them all each time."""
-        return len(self._pending_actors_to_attrs)
+        return len(self._pending_actors_to_attrs) if self._is_known else super().num_pending_actors
 
     def _ask(self, timeout: float | None) -> bool:
         """Ask Ray what has arrived, waiting for something; whether there is anything."""
@@ -70,3 +83,17 @@ class BatchingActorManager(RayActorManager):
         if future in self._resource_manager.get_resource_futures():
             self._handle_ready_resource_future()
         return False
+
+
+@contextlib.contextmanager
+def events_in_one_go() -> Iterator[None]:
+    """Have Tune take events so; nothing is changed where Ray has its manager elsewhere."""
+    own = getattr(tune_controller, "RayActorManager", None)
+    if own is not RayActorManager:
+        yield
+        return
+    tune_controller.RayActorManager = BatchingActorManager
+    try:
+        yield
+    finally:
+        tune_controller.RayActorManager = own

@@ -10,7 +10,8 @@ import pytest
 from ray.tune.execution import tune_controller
 
 from sweeps.driver import many_trials
-from sweeps.driver.many_trials import MOST_PENDING, PENDING, report_seconds, tune_for
+from sweeps.driver.many_trials import MOST_PENDING, PENDING, SAVING, report_seconds, tune_for
+from sweeps.driver.workarounds import events_in_one_go
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
 from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
 
@@ -24,16 +25,19 @@ def test_few_trials_report_often_and_many_no_more_than_the_driver_can_take() -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_known", [True, False], ids=["", "with another Ray"])
 def test_a_sweep_whose_events_come_in_batches_loses_nothing(
-    ray_session: None, folder_with_database: Path, monkeypatch: pytest.MonkeyPatch
+    ray_session: None, folder_with_database: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
     monkeypatch.setattr(many_trials, "FEW_TRIALS", 0)
+    if not is_known:
+        monkeypatch.setattr(events_in_one_go, "_NEEDED", ("renamed",))
     handled = []
     handle = BatchingActorManager._handle
     monkeypatch.setattr(BatchingActorManager, "_handle", lambda *it: handled.append(it[1]) or handle(*it))
     flags = ("--taus", "0", "1", "5", "--label-rates", "0.01", "--seeds", "1")
     assert sweep(folder_with_database, *flags) == 0
-    assert len(handled) >= 6
+    assert len(handled) >= 6 if is_known else not handled
     assert set(statuses(folder_with_database).values()) == {"FINISHED"}
     assert len(read_results(folder_with_database)) == 3
     assert_all_in_mlflow(folder_with_database)
@@ -52,7 +56,8 @@ def test_tune_starts_as_many_as_run_at_once_up_to_a_limit_and_is_as_it_was_after
             is_own = tune_controller.RayActorManager is BatchingActorManager
             assert is_own == (trials > many_trials.FEW_TRIALS), "with few trials Tune's own way is cheaper"
             raise KeyboardInterrupt
-        assert (PENDING in os.environ, tune_controller.RayActorManager) == (False, manager)
+        assert not {PENDING, SAVING} & os.environ.keys()
+        assert tune_controller.RayActorManager is manager
     monkeypatch.setenv(PENDING, "7")
     with tune_for(1000):
         assert os.environ[PENDING] == "7", "the user's own setting counts"
