@@ -65,11 +65,11 @@ def _train(
     directory, resources = prepared.directory, prepared.resources
     with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
-        audience = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
+        told = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
             for _ in range(2):  # once more where members ran out of memory, and were then trained alone
                 search = adaptive.search(rules, log)
-                suggester = Suggester(search, directory, resources.members, audience, resources.places)
+                suggester = Suggester(search, directory, resources.members, told, resources.places)
                 interrupted = _train_suggested(suggester, settings, resources, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break
@@ -123,15 +123,13 @@ def _work(rules: Rules, example: MemberConfig, members_per_trial: int, ended: Co
     ended: how many members have ended in earlier commands, by iterations; they cost nothing.
     """
     ends = [rules.iterations] * rules.configurations
-    most = _trials(rules, ends, members_per_trial)
-    likely = _trials(rules, likely_ends(rules), members_per_trial)
     all_ended = Counter({rules.iterations: ended.total()})
     return Work(
-        trials=tuple(_without(most, all_ended)),
+        trials=_trials(rules, ends, members_per_trial, all_ended),
         example=example,
         finished=ended.total(),
-        members=sum(map(len, most)),
-        expected=tuple(_without(likely, ended)),
+        members=rules.configurations * rules.first_seeds + _added_seeds(rules, rules.configurations),
+        expected=_trials(rules, likely_ends(rules), members_per_trial, ended),
         assumption=f"if each rung stops {1 - 1 / rules.reduction:.0%}" if rules.rungs else "",
         parallel=rules.parallel * math.ceil(rules.first_seeds / members_per_trial),
     )
@@ -148,33 +146,23 @@ def likely_ends(rules: Rules) -> list[int]:
     return ends + [rules.iterations] * left
 
 
-def _trials(rules: Rules, ends: list[int], members_per_trial: int) -> list[tuple[int, ...]]:
-    """Iterations of the members of each trial: configurations with these ends, and the seeds that are added."""
+def _trials(rules: Rules, ends: list[int], members_per_trial: int, ended: Counter[int]) -> tuple[tuple[int, ...], ...]:
+    """Iterations of the members of each trial that is left: of configurations with these ends, and of added seeds."""
     whole, rest = divmod(rules.first_seeds, members_per_trial)
     sizes = [members_per_trial] * whole + [rest] * bool(rest)
-    first = [(end,) * size for end in ends for size in sizes]
-    return first + [(rules.iterations,)] * _added_seeds(rules, ends.count(rules.iterations))
+    first = Counter(ends * rules.first_seeds)
+    added = Counter({rules.iterations: _added_seeds(rules, ends.count(rules.iterations))}) - (ended - first)
+    trials: list[tuple[int, ...]] = []
+    for end, number in (first - ended).items():
+        configurations, others = divmod(number, rules.first_seeds)
+        trials += [(end,) * size for size in sizes] * configurations + [(end,) * others] * bool(others)
+    return (*trials, *[(rules.iterations,)] * added.total())
 
 
 def _added_seeds(rules: Rules, finished: int) -> int:
     """Seeds beyond the first: with each number of them the best 1/reduction gets another; the best of all gets all."""
     steps = range(1, rules.seeds - rules.first_seeds + 1)
     return sum(max(1, finished // rules.reduction**step) for step in steps) if finished else 0
-
-
-def _without(trials: list[tuple[int, ...]], ended: Counter[int]) -> list[tuple[int, ...]]:
-    """Trials without members that have ended."""
-    open_members = ended.copy()
-    left = []
-    for trial in trials:
-        members = []
-        for iterations in trial:
-            if open_members[iterations] > 0:
-                open_members[iterations] -= 1
-            else:
-                members.append(iterations)
-        left += [tuple(members)] * bool(members)
-    return left
 
 
 def _ended(members_directory: Path) -> Counter[int]:

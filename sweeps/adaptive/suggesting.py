@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 
 from larvae.config import MemberConfig
 from sweeps.adaptive.configurations import Configuration
+from sweeps.adaptive.search_reporter import SearchReporter
 from sweeps.adaptive.searching import Search
 from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
 from sweeps.resources.places import Place, Places
 from sweeps.resources.shares import groups
 from sweeps.study import StudyDirectory
-
-
-class Audience(Protocol):
-    """An audience that is told how a search goes."""
-
-    def welcome(self, configuration: Configuration, members: Sequence[MemberConfig]) -> None:
-        """A configuration has new members, to be trained or ended by an earlier command."""
-
-    def expect(self, members: Sequence[MemberConfig]) -> None:
-        """Members wait to be trained."""
-
-    def follow(self, search: Search) -> None:
-        """Something has changed."""
 
 
 class Suggester(UnsavedSearcher):
@@ -38,7 +26,7 @@ class Suggester(UnsavedSearcher):
         search: Search,
         directory: StudyDirectory,
         members_per_trial: int,
-        audience: Audience,
+        reporter: SearchReporter,
         places: Sequence[Place] = (),
     ) -> None:
         super().__init__()
@@ -46,7 +34,7 @@ class Suggester(UnsavedSearcher):
         self.search = search
         self.directory = directory
         self.members_per_trial = members_per_trial
-        self.audience = audience
+        self.reporter = reporter
         self._waiting: deque[list[MemberConfig]] = deque()
         self._trials: dict[str, list[MemberConfig]] = {}
         self._open: set[str] = set()  # members that have reported and not ended
@@ -88,7 +76,7 @@ class Suggester(UnsavedSearcher):
             self.search.observe(name, news["rows"])
             if news["status"] != "running":
                 self._end(name, "finished" if news["status"] == "finished" else "failed")
-                self.audience.follow(self.search)
+                self.reporter.follow(self.search)
         members = self._trials.get(trial_id, [])
         configuration = self.search.configuration_of(members[0].content_hash) if members else None
         if configuration is None or configuration.stopped_at is None or not _are_first(configuration, members):
@@ -105,11 +93,11 @@ class Suggester(UnsavedSearcher):
     def _fill(self) -> None:
         """Ask the search until a trial waits or there is nothing to do but wait."""
         while not self._waiting and (members := self.search.next()) is not None:
-            self.audience.welcome(self.search.configuration_of(members[0].content_hash), members)
+            self.reporter.welcome(self.search.configuration_of(members[0].content_hash), members)
             todo = [member for member in members if not self._found_on_disk(member)]
-            self.audience.expect(todo)
+            self.reporter.expect(todo)
             self._waiting.extend(groups(todo, self.members_per_trial))
-            self.audience.follow(self.search)
+            self.reporter.follow(self.search)
 
     def _found_on_disk(self, member: MemberConfig) -> bool:
         """Tell whether a member has ended in an earlier command, which is then told to the search."""

@@ -14,8 +14,8 @@ RETRY_SECONDS = 30.0
 FIRST_RETRY_SECONDS = 2.0
 TURN_SECONDS = 1.0
 """Seconds by which a member that could not be told of is tried again later than the server: others come first."""
-LINGER_SECONDS = 1.0
-"""Seconds that a thread without work waits for more before it ends."""
+LOOK_SECONDS = 1.0
+"""Seconds after which a waiting thread looks again whether there is work: not everything that makes some tells it."""
 
 
 class RefusedError(Exception):
@@ -48,7 +48,6 @@ class Backlog:
         self._refused: set[str] = set()
         self._asleep_until = 0.0
         self._pause = FIRST_RETRY_SECONDS
-        self._has_stopped = False
 
     def add(self, member: str, *, last: bool = False) -> None:
         """Have a member synced; returns at once. last: when there is nothing else to do."""
@@ -71,23 +70,19 @@ class Backlog:
                 self._left_alone.clear()
             self._wake()
             self._changed.notify_all()
-            while self._is_busy() and any(thread.is_alive() for thread in self._threads):
-                self._changed.wait(1.0)
+            while self._being_synced or self._ready() is not None:
+                self._changed.wait(LOOK_SECONDS)
             self._raise_unexpected()
             return not self._has_work()
 
     def stop(self) -> None:
-        """Have the threads end, with what is left undone; they start again with the next member."""
+        """Have the threads end, with what is left undone; others start with the next member."""
         with self._changed:
-            self._has_stopped = True
+            self._threads = []
             self._changed.notify_all()
 
     def _has_work(self) -> bool:
         return bool(self._due or self._due_last)
-
-    def _is_busy(self) -> bool:
-        """Tell whether a thread syncs something now or would do so next."""
-        return bool(self._being_synced) or self._ready() is not None
 
     def _is_asleep(self) -> bool:
         return time.monotonic() < self._asleep_until
@@ -101,11 +96,9 @@ class Backlog:
         return next((m for m in members if self._left_alone.get(m, 0.0) <= now), None)
 
     def _wake(self) -> None:
-        """Have as many threads as there is work for. Called with the lock held."""
+        """Have threads that look for work. Called with the lock held."""
         self._raise_unexpected()
-        self._has_stopped = False
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) < min(self._num_threads, len(self._due) + len(self._due_last)):
+        while len(self._threads) < self._num_threads:
             self._threads.append(threading.Thread(target=self._work, name="backlog", daemon=True))
             self._threads[-1].start()
         self._changed.notify()
@@ -117,22 +110,14 @@ class Backlog:
             raise error
 
     def _work(self) -> None:
+        """Sync one member after the other, until the threads are to end."""
         with self._changed:
-            while (member := self._next()) is not None:
-                self._sync_one(member)
-            self._threads.remove(threading.current_thread())
-            self._changed.notify_all()
-
-    def _next(self) -> str | None:
-        """Wait for a member to be synced; None when there is none for a while. Called with the lock held."""
-        deadline = time.monotonic() + LINGER_SECONDS
-        while True:
-            if (member := self._ready()) is not None:
-                return member
-            if self._has_stopped or (not self._has_work() and time.monotonic() >= deadline):
-                return None
-            asleep = self._asleep_until - time.monotonic()
-            self._changed.wait(min(asleep, LINGER_SECONDS) if asleep > 0 else LINGER_SECONDS)
+            while threading.current_thread() in self._threads:
+                if (member := self._ready()) is not None:
+                    self._sync_one(member)
+                else:
+                    asleep = self._asleep_until - time.monotonic()
+                    self._changed.wait(min(asleep, LOOK_SECONDS) if asleep > 0 else LOOK_SECONDS)
 
     def _sync_one(self, member: str) -> None:
         """Sync a member. Called with the lock held, which others may have while the server is told."""

@@ -176,18 +176,13 @@ def test_a_member_that_the_server_fails_on_comes_last(server: Server, monkeypatc
     work.stop()
 
 
-def test_threads_end_and_what_is_left_goes_on_with_the_next_member(
-    server: Server, work: Backlog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backlog, "LINGER_SECONDS", 0.01)
-    change(server, work, "b")
-    assert work.flush()
-    wait_until(lambda: not any(thread.is_alive() for thread in work._threads), "threads without work to end")
+def test_threads_end_and_what_is_left_goes_on_with_the_next_member(server: Server, work: Backlog) -> None:
     server.is_away = True
-    change(server, work, "a")
+    change(server, work, *"ab")
     assert not work.flush()
+    threads = work._threads
     work.stop()
-    wait_until(lambda: not any(thread.is_alive() for thread in work._threads), "threads to end")
+    wait_until(lambda: not any(thread.is_alive() for thread in threads), "threads to end")
     server.is_away = False
     change(server, work, "c")
     assert work.flush(again=True)
