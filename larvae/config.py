@@ -21,6 +21,8 @@ from larvae.regularisers import REGULARISERS, SETTINGS
 
 DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
+REPLACEMENTS = ("true", "inferred")
+"""The label that L_rep decodes."""
 PIXEL_MEANS = ("linear", "sigmoid")
 """Meaning of the decoder's output for a Gaussian pixel: its mean, or the logit of its mean."""
 CHOICES: Mapping[str, Collection[str]] = {
@@ -30,6 +32,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "likelihood": LIKELIHOODS,
     "replacement_likelihood": LIKELIHOODS,
     "pixel_mean": PIXEL_MEANS,
+    "replacement": REPLACEMENTS,
     "metrics": METRICS,
     "final_metrics": METRICS,
 }
@@ -81,6 +84,10 @@ class MemberConfig:
     α·label loss) + τ·(squared error + 2σ²·KL of z), so a smaller σ² weakens the labels at the same α."""
     replacement_likelihood: str = ""
     """Likelihood of label replacement's L_rep; empty for the ELBO's. Another one needs the pixel mean sigmoid."""
+    replacement: str = "true"
+    """Label that L_rep decodes: the true one, or as a control the inferred one, q(y|x)'s mean with its gradient."""
+    detach_nuisance: bool = False
+    """Keep L_rep's gradient from q(z|x): with the true label it then reaches the decoder alone (Section 3.2)."""
     instance_norm: bool = True
     """Normalise instances after each convolution, as Table D.2 does."""
     observed_factors: tuple[str, ...] = ()
@@ -93,9 +100,10 @@ class MemberConfig:
     """Settings that the regulariser alone has, by name; those left out take its defaults."""
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "regulariser", "density_estimator", "likelihood", "pixel_mean"):
+        for name in ("dataset", "regulariser", "density_estimator", "likelihood", "pixel_mean", "replacement"):
             require_known(name, getattr(self, name), CHOICES[name])
         self._canonicalise_likelihood()
+        self._canonicalise_replacement()
         object.__setattr__(self, "observed_factors", self._canonical_factors())
         object.__setattr__(self, "regulariser_settings", self._canonical_settings())
         if self.gamma_tc is None:
@@ -133,9 +141,11 @@ class MemberConfig:
 
     @property
     def content_hash(self) -> str:
-        """Twelve hexadecimal digits that depend on every field and nothing else."""
+        """Twelve hexadecimal digits that depend on every field and nothing else; later ones change none by existing."""
         values = self.to_dict()
-        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float"}
+        for name in [name for name, then in LATER_FIELDS.items() if values[name] == then]:
+            del values[name]
+        values |= {f.name: float(values[f.name]) for f in fields(self) if f.type == "float" and f.name in values}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,6 +176,13 @@ class MemberConfig:
             object.__setattr__(self, "pixel_mean", "sigmoid")
             object.__setattr__(self, "pixel_variance", 0.5)
 
+    def _canonicalise_replacement(self) -> None:
+        """Fields of L_rep take their defaults where they have no effect: one configuration has one hash."""
+        if self.tau == 0:
+            object.__setattr__(self, "replacement", "true")
+        if self.tau == 0 or self.z_dim == 0:
+            object.__setattr__(self, "detach_nuisance", False)
+
     def _canonical_settings(self) -> tuple[tuple[str, float], ...]:
         """The regulariser's own settings in its order, none left out: one configuration has one hash."""
         given, known = dict(self.regulariser_settings), REGULARISERS[self.regulariser].settings
@@ -188,6 +205,10 @@ class MemberConfig:
         return () if chosen == factors.names else chosen
 
 
+LATER_FIELDS: dict[str, Any] = {
+    field.name: field.default for field in fields(MemberConfig) if field.name in ("replacement", "detach_nuisance")
+}
+"""Fields that members of this format did not have at first, with what these were: theirs, and no part of the hash."""
 FIELDS = (*(field.name for field in fields(MemberConfig) if field.name != "regulariser_settings"), *SETTINGS)
 """Names that `MemberConfig.to_dict` may have."""
 

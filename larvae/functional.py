@@ -78,6 +78,8 @@ def structure_of(config: MemberConfig) -> Structure:
         replacement_likelihood=Likelihood(config.replacement_likelihood or config.likelihood, config.pixel_mean),
         dataset_size=specification.num_images,
         replaces_labels=config.replaces_labels,
+        replacement=config.replacement,
+        detaches_nuisance=config.detach_nuisance,
     )
     return Structure(architecture, terms)
 

@@ -74,6 +74,10 @@ class Terms(NamedTuple):
     dataset_size: int
     replaces_labels: bool
     """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
+    replacement: str = "true"
+    """Label that L_rep decodes: true, or inferred."""
+    detaches_nuisance: bool = False
+    """True if L_rep's gradient does not reach q(z|x)."""
 
 
 class Encoded(NamedTuple):
@@ -141,8 +145,7 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
         loss = loss + weights.gamma_tc * penalty.value
 
     if labelled_posterior is not None and terms.replaces_labels:
-        likelihood = terms.replacement_likelihood
-        values |= label_replacement_terms(model, batch, labelled_posterior, noise, likelihood, variance)
+        values |= label_replacement_terms(model, batch, labelled_posterior, noise, terms, variance)
         loss = loss + weights.tau * values["label_replacement_loss"]
     return values | {"loss": loss}
 
@@ -153,13 +156,20 @@ def label_loss(means: Tensor, labels: Tensor) -> Tensor:
 
 
 def label_replacement_terms(
-    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, likelihood: Likelihood, variance: Tensor
+    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, terms: Terms, variance: Tensor
 ) -> dict[str, Tensor]:
-    """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance. variance: σ²."""
+    """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance. variance: σ².
+
+    The control decodes q(y|x)'s mean in its place: as much reconstruction of labelled images, without their labels.
+    """
     labels, images, nuisance_noise = given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
-    nuisance = labelled_posterior.latents(labels.shape[1], labelled_posterior.mean.shape[1])
-    output = model.decode(torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1))
-    reconstruction = negative_log_likelihood(output, images, likelihood, variance)
+    num_labels = labels.shape[1]
+    nuisance = labelled_posterior.latents(num_labels, labelled_posterior.mean.shape[1])
+    if terms.detaches_nuisance:
+        nuisance = Gaussian(nuisance.mean.detach(), nuisance.log_variance.detach())
+    decoded = labels if terms.replacement == "true" else labelled_posterior.mean[:, :num_labels]
+    output = model.decode(torch.cat([decoded, nuisance.sample(nuisance_noise)], dim=1))
+    reconstruction = negative_log_likelihood(output, images, terms.replacement_likelihood, variance)
     kl = kl_to_standard_normal(nuisance)
     return {
         "replacement_reconstruction": reconstruction,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from larvae.checkpoint import load_checkpoint
-from larvae.config import MemberConfig, require_format
+from larvae.config import LATER_FIELDS, MemberConfig, require_format
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.training import Trainer
@@ -51,9 +51,14 @@ def resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any
 def _read(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
     """A checkpoint of the trainer's configuration and data set; InvalidInputError when it is another's."""
     state = _load_ours(checkpoint, "train the member again")
-    for name, ours in (("config", trainer.config.to_dict()), ("fingerprint", trainer.dataset.fingerprint)):
-        if state.get(name) != ours:
-            raise InvalidInputError(f"`{checkpoint}` must have {name} {ours}, got {state.get(name)}")
+    config, fingerprint = state.get("config"), state.get("fingerprint")
+    found = {**LATER_FIELDS, **config} if isinstance(config, dict) else config
+    if found != trainer.config.to_dict():
+        raise InvalidInputError(f"`{checkpoint}` must have config {trainer.config.to_dict()}, got {config}")
+    if fingerprint != trainer.dataset.fingerprint:
+        raise InvalidInputError(
+            f"`{checkpoint}` must have fingerprint {trainer.dataset.fingerprint}, got {fingerprint}"
+        )
     if missing := {"trainer", "history", "environments"} - state.keys():
         raise InvalidInputError(f"`{checkpoint}` must have {', '.join(sorted(missing))}, got {', '.join(state)}")
     if not isinstance(state["trainer"], dict) or not isinstance(state["trainer"].get("iteration"), int):

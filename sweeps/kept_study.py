@@ -6,6 +6,7 @@ run beside each other with one --storage-path.
 
     python sweeps/kept_study.py                     Section 5.2 on dSprites: τ at α = 1 and 64, z at α = 1
     python sweeps/kept_study.py --study curve       what decides whether label replacement helps
+    python sweeps/kept_study.py --study control     whether it is the true label that helps
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Arguments:
     """The study to train, its folders, and its threads."""
 
     study: str = "study"
-    """study or curve."""
+    """study, curve or control."""
     results: Path = Path("docs/results")
     """Folder of the kept files: of each study in a folder of its name."""
     storage_path: Path = Path("results/kept")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from larvae import datasets
-from larvae.config import FORMAT, MemberConfig, Schedule, require_format
+from larvae.config import FORMAT, LATER_FIELDS, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import HeldError, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
@@ -125,7 +125,13 @@ class StudyDirectory:
         require_format(record.get("format"), f"`{self.path}` was written", "give another --study")
         now = {"space": None} | dict(study.fixed) | _images(fingerprints) | _measured(asdict(study.schedule))
         members = record["members"].values()  # an earlier version left fields out that had their defaults
-        then = {"space": None} | next(iter(members), {"config": {}})["config"] | _images(fingerprints) | record["fixed"]
+        then = (
+            {"space": None}
+            | LATER_FIELDS
+            | next(iter(members), {"config": {}})["config"]
+            | _images(fingerprints)
+            | record["fixed"]
+        )
         then |= _images(record["fingerprints"]) | _measured(record["schedule"])
         for name, value in now.items():
             if then.get(name, value) != value:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import requests
 
-from larvae.config import MemberConfig
+from larvae.config import LATER_FIELDS, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
 from larvae.regularisers import SETTINGS
@@ -216,7 +216,7 @@ def member_row(client: Any, run: Any) -> dict[str, object]:
 
 def _parameters(run: Any) -> dict[str, object]:
     """The parameters that a run logged, in MemberConfig's order; those of other versions come last, as text."""
-    logged = run.data.params
+    logged = {**{name: str(then) for name, then in LATER_FIELDS.items()}, **run.data.params}
     known = {name: convert(logged[name]) for name, convert in _CONVERTERS.items() if name in logged}
     return known | {name: logged[name] for name in sorted(logged) if name not in known}
 

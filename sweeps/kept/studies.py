@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from larvae.config import MemberConfig, Schedule
 from sweeps import tau_sweep, z_dim_sweep
@@ -55,4 +55,18 @@ def curve() -> KeptStudy:
     return KeptStudy(tuple(members), _schedule(4_000))
 
 
-STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve}
+def control() -> KeptStudy:
+    """Whether it is the true label that helps: the baseline, LaRVAE, and L_rep with what the paper does not have.
+
+    In the order in which they tell most; the last ones have no nuisance.
+    """
+    inferred, detached = {"replacement": "inferred"}, {"detach_nuisance": True}
+    arms: list[dict[str, Any]] = [{"tau": 0.0}, {}, inferred, detached]
+    more: list[dict[str, Any]] = [{"tau": 10.0}, {"tau": 10.0, **inferred}, {"tau": 0.0, "z_dim": 0}, {"z_dim": 0}]
+    members = [
+        MemberConfig.from_dict(arm | {"seed": seed}) for some in (arms, more) for seed, arm in product(_SEEDS, some)
+    ]
+    return KeptStudy(tuple(members), _schedule(3_000))
+
+
+STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve, "control": control}
