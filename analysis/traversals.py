@@ -35,7 +35,8 @@ class Arguments:
     larvae: str | None = None
     """Lower row, in place of a study's: checkpoint, or id of an MLflow run."""
     factors: tuple[str, ...] = ()
-    """Factors to vary. Left out: all that both models have labels of."""
+    """Factors to vary, by the data set's names or the paper's (pale_face). Left out: all that both models have labels
+    of."""
     reference: int | None = None
     """Index of the image whose label is varied. Left out: one drawn from the model's seed."""
     steps: int = STEPS

@@ -36,7 +36,7 @@ def make_sample(dataset: str, size: int) -> Sample:
     generator = np.random.default_rng(0)
     classes = grid.classes(generator.choice(grid.num_images, size + size // 2, replace=False))
     mixing = np.eye(grid.num_factors, NUM_LATENTS) + 0.2 * generator.standard_normal((grid.num_factors, NUM_LATENTS))
-    codes = grid.standardise(classes) @ mixing + 0.3 * generator.standard_normal((len(classes), NUM_LATENTS))
+    codes = grid.to_labels(classes) @ mixing + 0.3 * generator.standard_normal((len(classes), NUM_LATENTS))
     codes = codes.astype(np.float32)
     columns = list(range(grid.num_factors))
     return Sample(codes[:size], classes[:size], columns, grid, codes[size:], classes[size:])

@@ -64,7 +64,7 @@ class TextbookTrainer:
         config = self.config
         images = self._images(self.rng.integers(self.dataset.num_images, size=config.batch_size))
         labelled = self.rng.choice(self.labelled, config.batch_size)
-        labels = self.dataset.factors.standardise(self.dataset.classes(labelled))
+        labels = self.dataset.factors.to_labels(self.dataset.classes(labelled))
 
         mean, log_variance = self.model.encoder(images).chunk(2, dim=1)
         samples = _sample(mean, log_variance)

@@ -23,6 +23,9 @@ DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 REPLACEMENTS = ("true", "inferred")
 """The label that L_rep decodes."""
+LABEL_LOSSES = ("squared_error", "cross_entropy")
+LABEL_SCALINGS = ("standardised", "index", "unit")
+"""Labels of class indices: of mean 0 and variance 1 over the classes, the index itself, or in [0, 1]."""
 PIXEL_MEANS = ("linear", "sigmoid")
 """Meaning of the decoder's output for a Gaussian pixel: its mean, or the logit of its mean."""
 CHOICES: Mapping[str, Collection[str]] = {
@@ -33,10 +36,13 @@ CHOICES: Mapping[str, Collection[str]] = {
     "replacement_likelihood": LIKELIHOODS,
     "pixel_mean": PIXEL_MEANS,
     "replacement": REPLACEMENTS,
+    "label_loss": LABEL_LOSSES,
+    "label_scaling": LABEL_SCALINGS,
     "metrics": METRICS,
     "final_metrics": METRICS,
 }
 """Names that fields may have."""
+_CHOSEN = [name for name in CHOICES if name not in ("replacement_likelihood", "metrics", "final_metrics")]
 FORMAT = 2
 """Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
 
@@ -88,6 +94,15 @@ class MemberConfig:
     """Label that L_rep decodes: the true one, or as a control the inferred one, q(y|x)'s mean with its gradient."""
     detach_nuisance: bool = False
     """Keep L_rep's gradient from q(z|x): with the true label it then reaches the decoder alone (Section 3.2)."""
+    label_loss: str = "squared_error"
+    """Label loss: q(y|x)'s squared error, as Eq. 8 has it, or Eq. 4's R_s as the cross-entropy of labels in [0, 1],
+    q(y|x)'s mean being their logit."""
+    label_scaling: str = "standardised"
+    """Labels that the squared error and L_rep see, made of class indices."""
+    label_variance: float = 0.0
+    """Variance of q(y|x), σ_y² of Section 3.3; 0 learns it, as Table D.2 has it."""
+    nuisance_variance: float = 0.0
+    """Variance of q(z|x), σ_z² of Section 3.3; 0 learns it, as Table D.2 has it."""
     instance_norm: bool = True
     """Normalise instances after each convolution, as Table D.2 does."""
     observed_factors: tuple[str, ...] = ()
@@ -96,19 +111,21 @@ class MemberConfig:
     """Share of the labelled images whose labels training does not see, for tuning; 0 outside of searches."""
     seed: int = 0
     """Seed of the labelled set, the initialisation, the batches and the noise."""
+    label_seed: int | None = None
+    """Seed of the labelled set alone, to be crossed with the other. Left out, that one."""
     regulariser_settings: tuple[tuple[str, float], ...] = ()
     """Settings that the regulariser alone has, by name; those left out take its defaults."""
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "regulariser", "density_estimator", "likelihood", "pixel_mean", "replacement"):
+        for name in _CHOSEN:
             require_known(name, getattr(self, name), CHOICES[name])
         self._canonicalise_likelihood()
-        self._canonicalise_replacement()
+        self._canonicalise_without_effect()
         object.__setattr__(self, "observed_factors", self._canonical_factors())
         object.__setattr__(self, "regulariser_settings", self._canonical_settings())
         if self.gamma_tc is None:
             object.__setattr__(self, "gamma_tc", REGULARISERS[self.regulariser].default_weight)
-        for name in ("tau", "gamma_tc", "alpha"):
+        for name in ("tau", "gamma_tc", "alpha", "label_variance", "nuisance_variance"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
@@ -122,7 +139,9 @@ class MemberConfig:
             images = SPECIFICATIONS[self.dataset].num_images
             rule = f"`batch_size` must lie in [2, {images}] with minibatch_stratified"
             _require(2 <= self.batch_size <= images, rule, self.batch_size)
-        _require(0 <= self.seed < 2**63, "`seed` must lie in [0, 2^63)", self.seed)
+        for name in ("seed", "label_seed"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < 2**63, f"`{name}` must lie in [0, 2^63)", value)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -176,12 +195,19 @@ class MemberConfig:
             object.__setattr__(self, "pixel_mean", "sigmoid")
             object.__setattr__(self, "pixel_variance", 0.5)
 
-    def _canonicalise_replacement(self) -> None:
-        """Fields of L_rep take their defaults where they have no effect: one configuration has one hash."""
-        if self.tau == 0:
-            object.__setattr__(self, "replacement", "true")
-        if self.tau == 0 or self.z_dim == 0:
-            object.__setattr__(self, "detach_nuisance", False)
+    def _canonicalise_without_effect(self) -> None:
+        """Later fields take their defaults where they have no effect: one configuration has one hash."""
+        without_effect = {
+            "replacement": self.tau == 0,
+            "detach_nuisance": self.tau == 0 or self.z_dim == 0,
+            "label_loss": self.alpha == 0,
+            "label_scaling": not self.uses_labels,
+            "nuisance_variance": self.z_dim == 0,
+            "label_seed": not self.uses_labels or self.label_seed == self.seed,
+        }
+        for name, has_none in without_effect.items():
+            if has_none:
+                object.__setattr__(self, name, MemberConfig.__dataclass_fields__[name].default)
 
     def _canonical_settings(self) -> tuple[tuple[str, float], ...]:
         """The regulariser's own settings in its order, none left out: one configuration has one hash."""
@@ -205,8 +231,9 @@ class MemberConfig:
         return () if chosen == factors.names else chosen
 
 
+_LATER = ("replacement", "detach_nuisance", "label_loss", "label_scaling", "label_variance", "nuisance_variance")
 LATER_FIELDS: dict[str, Any] = {
-    field.name: field.default for field in fields(MemberConfig) if field.name in ("replacement", "detach_nuisance")
+    field.name: field.default for field in fields(MemberConfig) if field.name in (*_LATER, "label_seed")
 }
 """Fields that members of this format did not have at first, with what these were: theirs, and no part of the hash."""
 FIELDS = (*(field.name for field in fields(MemberConfig) if field.name != "regulariser_settings"), *SETTINGS)
@@ -225,6 +252,9 @@ class Schedule:
     """Iterations between evaluations, a multiple of `log_every`. The end is always evaluated."""
     evaluation_size: int = 10_000
     """Images that metrics are computed on; those that learn on some and score on others take half as many more."""
+    evaluation_samples: int = 1
+    """Samples of so many images at the end. Of several each metric is the mean, and `<metric>_sd` in MLflow and
+    results their standard deviation: the metric's own noise."""
     metrics: tuple[str, ...] = ("mig", "l2")
     """Metrics computed during training."""
     final_metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -233,7 +263,7 @@ class Schedule:
     """Seconds between checkpoints; no more than this is lost when a process is killed."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "log_every", "evaluate_every"):
+        for name in ("iterations", "log_every", "evaluate_every", "evaluation_samples"):
             _require(getattr(self, name) > 0, f"`{name}` must be > 0", getattr(self, name))
         _require(self.evaluation_size > 1, "`evaluation_size` must be > 1", self.evaluation_size)
         _require(

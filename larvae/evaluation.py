@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.errors import NonFiniteLossError
+from larvae.datasets import Dataset
+from larvae.datasets.factors import FactorGrid
+from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.metrics import HELD_OUT_METRICS, METRICS, applicable, computation, held_out
-from larvae.metrics.sample import Sample
+from larvae.metrics.sample import OnDemand, Sample
 from larvae.streams import Stream
 from larvae.training import Trainer
 
+STREAMS = 1000
+"""Numbers of random streams that metrics of one sample of images may have."""
 
-def evaluate(trainer: Trainer, size: int, metrics: Iterable[str]) -> dict[str, float]:
+
+def evaluate(trainer: Trainer, size: int, metrics: Iterable[str], num_samples: int = 1) -> dict[str, float]:
     """The applicable ones of some metrics of a member, by name, of images whose labels it was not given, if it can be.
 
-    Where it holds out labelled images, HELD_OUT_METRICS of those come with them.
+    num_samples: samples of so many images; of several each metric is the mean, and `<metric>_sd` their standard
+    deviation. Where it holds out labelled images, HELD_OUT_METRICS of those come with them.
     Raises NonFiniteLossError when it has diverged.
     """
     chosen = applicable(metrics, trainer.dataset.specification)
     of_held_out = _evaluate_held_out(trainer) if len(trainer.held_out) else {}
-    return (_evaluate_whole_data(trainer, size, chosen) if chosen else {}) | of_held_out
+    samples = [_evaluate_whole_data(trainer, size, chosen, number) for number in range(num_samples)] if chosen else [{}]
+    return _means_and_deviations(samples) | of_held_out
 
 
-def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...]) -> dict[str, float]:
+def _means_and_deviations(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    first, *others = samples
+    if not others:
+        return dict(first)
+    values = {name: [sample[name] for sample in samples] for name in first}
+    deviations = {f"{name}_sd": float(np.std(several, ddof=1)) for name, several in values.items()}
+    return {name: float(np.mean(several)) for name, several in values.items()} | deviations
+
+
+def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...], number: int) -> dict[str, float]:
+    """The metrics of one sample of images, by its number."""
     dataset, seed = trainer.dataset, trainer.config.seed
     with_labels = np.concatenate([trainer.held_out, trainer.labelled])
-    indices = evaluation_indices(dataset.num_images, with_labels, size, seed)
+    indices = evaluation_indices(dataset.num_images, with_labels, size, seed, number=number)
     test_indices = indices[:0]
     if any(METRICS[name].learns for name in chosen):
         taken = np.concatenate([with_labels, indices])
-        test_indices = evaluation_indices(dataset.num_images, taken, size // 2 or 1, seed, indices)
-    return metrics_of_sample(_sample(trainer, indices, test_indices), chosen, seed)
+        test_indices = evaluation_indices(dataset.num_images, taken, size // 2 or 1, seed, indices, number=number)
+    return metrics_of_sample(_sample(trainer, indices, test_indices), chosen, seed, number)
 
 
 def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
@@ -58,7 +75,29 @@ def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArra
         labels=trainer.labels,
         test_codes=codes[len(indices) :],
         test_classes=trainer.dataset.classes(test_indices),
+        infers_logits=trainer.config.label_loss == "cross_entropy",
+        on_demand=OnDemand(
+            log_variances=lambda: _log_variances(trainer, indices),
+            decode=trainer.decode,
+            pictures=lambda classes: _pictures(trainer.dataset, classes),
+        ),
     )
+
+
+def _log_variances(trainer: Trainer, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+    log_variances = trainer.posterior_log_variances(indices)
+    if not np.isfinite(log_variances).all():
+        raise NonFiniteLossError(f"posterior log-variances not finite at iteration {trainer.iteration}")
+    return log_variances
+
+
+def _pictures(dataset: Dataset, classes: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """The images (n, channels, 64, 64), 0 to 255, that show class indices (n, k)."""
+    if not isinstance(dataset.factors, FactorGrid):
+        raise InvalidInputError(
+            f"only a data set with all combinations of factors has them, got {dataset.specification.name}"
+        )
+    return dataset.pictures(dataset.factors.indices(classes))
 
 
 def evaluation_indices(
@@ -67,20 +106,22 @@ def evaluation_indices(
     size: int,
     seed: int,
     *less_taken: NDArray[np.integer],
+    number: int = 0,
 ) -> NDArray[np.int64]:
     """A sample of `size` distinct images outside those taken, for labels say; the same for all members of a seed.
 
+    number: of the sample, where there are several.
     Where fewer than `size` are left, the rest come from outside smaller sets, if some are given, and at last from all.
     """
-    permutation = streams.generator(seed, Stream.EVALUATION).permutation(num_images)
+    permutation = streams.generator(seed, Stream.EVALUATION, number).permutation(num_images)
     avoidance = sum(np.isin(permutation, avoided).astype(int) for avoided in (taken, *less_taken))
     return permutation[np.argsort(avoidance, kind="stable")][:size]
 
 
-def metrics_of_sample(sample: Sample, metrics: Iterable[str], seed: int) -> dict[str, float]:
+def metrics_of_sample(sample: Sample, metrics: Iterable[str], seed: int, number: int = 0) -> dict[str, float]:
     """Metrics by name; each draws from a stream of its own, so none depends on which others are computed."""
     values: dict[str, float] = {}
     for name in metrics:
-        generator = streams.generator(seed, Stream.METRICS, METRICS[name].stream)
+        generator = streams.generator(seed, Stream.METRICS, METRICS[name].stream + STREAMS * number)
         values |= computation(name)(sample, generator)
     return values

@@ -80,6 +80,9 @@ def structure_of(config: MemberConfig) -> Structure:
         replaces_labels=config.replaces_labels,
         replacement=config.replacement,
         detaches_nuisance=config.detach_nuisance,
+        num_labels=len(config.labels),
+        fixes_label_variance=config.label_variance > 0,
+        fixes_nuisance_variance=config.nuisance_variance > 0,
     )
     return Structure(architecture, terms)
 

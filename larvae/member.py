@@ -110,7 +110,7 @@ class Member:
         schedule = self.schedule
         if self.is_at_the_end:
             metrics = dict.fromkeys(schedule.metrics + schedule.final_metrics)
-            return evaluate(self.trainer, schedule.evaluation_size, metrics)
+            return evaluate(self.trainer, schedule.evaluation_size, metrics, schedule.evaluation_samples)
         if iteration % schedule.evaluate_every == 0:
             return evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
         return {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from larvae.distributions import (
@@ -29,9 +30,11 @@ class Batch(NamedTuple):
     labelled_images: Tensor | None = None
     """Images of the labelled set, (B, C, 64, 64); None in unsupervised learning, α = τ = 0."""
     labels: Tensor | None = None
-    """Standardised labels of the labelled images, (B, |y|)."""
+    """Labels of the labelled images, (B, |y|), as L_rep decodes them."""
     second_images: Tensor | None = None
     """Further images of all data, for FactorVAE's discriminator, (B, C, 64, 64)."""
+    label_targets: Tensor | None = None
+    """The labels in [0, 1], (B, |y|), where the label loss is a cross-entropy."""
 
 
 class Noise(NamedTuple):
@@ -57,6 +60,10 @@ class Weights(NamedTuple):
     """σ² of a Gaussian likelihood."""
     settings: Mapping[str, Tensor] = {}
     """The regulariser's own, as they are in this iteration."""
+    label_variance: Tensor = torch.ones(())
+    """σ_y², where q(y|x) does not learn it."""
+    nuisance_variance: Tensor = torch.ones(())
+    """σ_z², where q(z|x) does not learn it."""
 
 
 class Terms(NamedTuple):
@@ -78,6 +85,12 @@ class Terms(NamedTuple):
     """Label that L_rep decodes: true, or inferred."""
     detaches_nuisance: bool = False
     """True if L_rep's gradient does not reach q(z|x)."""
+    num_labels: int = 0
+    """|y|"""
+    fixes_label_variance: bool = False
+    """True if q(y|x) has a given variance, not a learned one."""
+    fixes_nuisance_variance: bool = False
+    """True if q(z|x) has."""
 
 
 class Encoded(NamedTuple):
@@ -118,6 +131,23 @@ class Model(Protocol):
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor: ...
 
 
+class FixedVariances:
+    """A model whose posteriors have the variances of Section 3.3, in place of those that its encoder gives."""
+
+    def __init__(self, model: Model, weights: Weights, terms: Terms) -> None:
+        self.decode, self.discriminate = model.decode, model.discriminate
+        self._model, self._weights, self._terms = model, weights, terms
+
+    def encode(self, images: Tensor) -> Gaussian:
+        mean, log_variance = self._model.encode(images)
+        label, nuisance = log_variance.tensor_split([self._terms.num_labels], dim=1)
+        if self._terms.fixes_label_variance:
+            label = self._weights.label_variance.log().expand_as(label)
+        if self._terms.fixes_nuisance_variance:
+            nuisance = self._weights.nuisance_variance.log().expand_as(nuisance)
+        return Gaussian(mean, torch.cat([label, nuisance], dim=1))
+
+
 def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights, terms: Terms) -> dict[str, Tensor]:
     """All terms of Eq. 7 by name and their weighted sum `loss`, each 0-d, in nats.
 
@@ -127,6 +157,8 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     A regulariser may have a `discriminator_loss` beside it, no part of `loss`: the gradient of either vanishes
     for the other's parameters, so both are minimised by the gradient of their sum.
     """
+    if terms.fixes_label_variance or terms.fixes_nuisance_variance:
+        model = FixedVariances(model, weights, terms)
     posterior, labelled_posterior = _posteriors(model, batch)
     samples = posterior.sample(noise.latents)
     output, variance = model.decode(samples), weights.pixel_variance
@@ -135,8 +167,11 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     loss = values["reconstruction"] if terms.replaces_kl else values["reconstruction"] + kl
 
     if labelled_posterior is not None and batch.labels is not None:
-        num_labels = batch.labels.shape[1]
-        values["label_loss"] = label_loss(labelled_posterior.mean[:, :num_labels], batch.labels)
+        means = labelled_posterior.mean[:, : batch.labels.shape[1]]
+        if batch.label_targets is None:
+            values["label_loss"] = label_loss(means, batch.labels)
+        else:
+            values["label_loss"] = label_cross_entropy(means, batch.label_targets)
         loss = loss + weights.alpha * values["label_loss"]
 
     if terms.penalise is not None:
@@ -153,6 +188,14 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
 def label_loss(means: Tensor, labels: Tensor) -> Tensor:
     """Squared distance of posterior means to labels, both (B, |y|), averaged over the batch (Eq. 8)."""
     return (means - labels).square().sum(1).mean()
+
+
+def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of labels in [0, 1], both (B, |y|), summed over them and averaged over the batch, in nats.
+
+    Eq. 4's R_s as disentanglement_lib has it, for labels of more than two classes too.
+    """
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(labels)
 
 
 def label_replacement_terms(

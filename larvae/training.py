@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from larvae.datasets.on_device import on_device
 from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
 from larvae.networks import initialise
-from larvae.objectives import Batch, Noise, Weights
+from larvae.objectives import Batch, FixedVariances, Noise, Weights
 from larvae.regularisers import REGULARISERS, annealing
 from larvae.streams import Stream
 
@@ -42,9 +43,10 @@ class Trainer:
         self.iteration = 0
         self._totals: dict[str, Tensor] = {}
         self._means_taken_at = 0
-        with_labels = labelled_indices(dataset.num_images, config.label_rate, config.seed)
+        label_seed = config.seed if config.label_seed is None else config.label_seed
+        with_labels = labelled_indices(dataset.num_images, config.label_rate, label_seed)
         self.labelled, self.held_out = hold_out(with_labels, config.held_out)
-        self.labels = dataset.factors.select(config.labels)
+        self.labels = replace(dataset.factors.select(config.labels), scaling=config.label_scaling)
         self.label_columns = dataset.factors.columns(config.labels)
         self.structure = structure_of(config)
         self.model = initialise(self.structure.architecture, config.seed).to(self.device)
@@ -58,6 +60,8 @@ class Trainer:
             tau=self._scalar(config.tau),
             pixel_variance=self._scalar(config.pixel_variance),
             settings={name: self._scalar(value) for name, value in config.regulariser_settings},
+            label_variance=self._scalar(config.label_variance),
+            nuisance_variance=self._scalar(config.nuisance_variance),
         )
         self.compiled_in = fast_precision(self.device) if compiled else None
         self._functions = functions(self.structure, self.compiled_in, self.device.type)
@@ -126,9 +130,17 @@ class Trainer:
         return np.concatenate([self._encode(chunk) for chunk in chunks])
 
     @torch.no_grad()
+    def posterior_log_variances(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Posterior log-variances (n, |y| + |z|) of the images at the given indices, fixed ones too."""
+        # The plain layers: what is seldom asked for is not worth a compilation.
+        model = FixedVariances(self.model, self._weights, self.structure.terms)
+        chunks = np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
+        return np.concatenate([model.encode(self._images(chunk)).log_variance.cpu().numpy() for chunk in chunks])
+
+    @torch.no_grad()
     def decode(self, labels: NDArray[np.float32], nuisance: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Expected images (n, channels, 64, 64), clipped to 0 to 255, of labels (n, |y|) with one nuisance (|z|,)."""
-        latents = np.concatenate([labels, np.broadcast_to(nuisance, (len(labels), len(nuisance)))], axis=1)
+        """Expected images (n, C, 64, 64), clipped to 0 to 255, of labels (n, |y|) and nuisances (n, |z|) or (|z|,)."""
+        latents = np.concatenate([labels, np.broadcast_to(nuisance, (len(labels), nuisance.shape[-1]))], axis=1)
         pixels = self.structure.terms.likelihood.mean(self.model.decode(self._tensor(latents)))
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
@@ -168,6 +180,8 @@ class Trainer:
         if self.config.uses_labels:
             indices = self.labelled[draw(Stream.LABELLED_BATCH).integers(len(self.labelled), size=size)]
             batch = batch._replace(labelled_images=self._images(indices), labels=self._tensor(self.labels_of(indices)))
+            if self.config.label_loss == "cross_entropy":
+                batch = batch._replace(label_targets=self._tensor(self.labels.in_unit(self.label_classes(indices))))
             batch_noise = batch_noise._replace(labelled_nuisance=noise(Stream.LABELLED_LATENT_NOISE, self.config.z_dim))
         if self.structure.architecture.has_discriminator:
             rows = np.tile(np.arange(size)[:, None], self.num_latents)
@@ -188,8 +202,8 @@ class Trainer:
         return self.dataset.classes(indices)[:, self.label_columns]
 
     def labels_of(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Standardised labels (n, |y|) of the images at the given indices."""
-        return self.labels.standardise(self.label_classes(indices))
+        """Labels (n, |y|) of the images at the given indices, scaled as configured."""
+        return self.labels.to_labels(self.label_classes(indices))
 
     def _images(self, indices: NDArray[np.integer]) -> Tensor:
         if self._on_device is not None:

@@ -79,7 +79,7 @@ def traverse(
     for name in factors or trainer.labels.names:
         values = traversed_values(trainer.labels, name, steps, classes=classes)
         varied = trainer.labels.varied(trainer.label_classes(np.array([reference]))[0], name, values)
-        images = trainer.decode(trainer.labels.standardise(varied), _nuisance(trainer, reference))
+        images = trainer.decode(trainer.labels.to_labels(varied), _nuisance(trainer, reference))
         traversals.append(Traversal(name, value_names(trainer.labels, name, values), images))
     return traversals
 

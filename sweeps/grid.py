@@ -15,7 +15,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
@@ -24,6 +24,7 @@ from larvae.errors import InvalidInputError, require_known
 from sweeps import options, study
 from sweeps.flags import flags_of_values
 from sweeps.options import StudyOptions, Unseen, Values
+from sweeps.trade_off import with_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,11 @@ class GridOptions(StudyOptions):
     grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Vary a field, or one more: NAME=A,B,C with any field below, which is no option then. Words of one value are
     joined by +, as in observed_factors=shape,shape+scale."""
+    gamma: float | None = None
+    """The paper's γ of Eq. 5 and, with --lambda, in place of alpha and tau: α = λγ/(1+λγ)/(2σ_y²),
+    τ = (1−λ)γ/(1+λγ), and gamma_tc is divided by 1+λγ."""
+    share: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
+    """The paper's λ of Eq. 6, given with --gamma: 1 encodes labels only, 0 decodes them only."""
     values: Values = field(default_factory=dict)
     """Values that the sweep tries."""
     more: Unseen[Values] = field(default_factory=dict)
@@ -102,7 +108,10 @@ def run_grid(
     """Parse the command line of a sweep and run it; the exit code. complete: adds what follows from what is chosen."""
     more = _given_values(arguments)
     presets = {name: _with_more(preset, more) for name, preset in presets.items()}
-    chosen = complete(options.parse(arguments, presets, options.default_preset, description))
+    chosen = options.parse(arguments, presets, options.default_preset, description)
+    usual = presets[chosen.preset].model
+    model = with_weights(chosen.model, usual, chosen.varied, chosen.gamma, chosen.share)
+    chosen = complete(dataclasses.replace(chosen, model=model))
     if not chosen.varied:
         raise InvalidInputError("`grid` must name a field and its values, as in --grid tau=0,1,5")
     fixed = {name: value for name, value in chosen.model.items() if name not in chosen.varied}
@@ -148,6 +157,7 @@ def parse_values(text: str) -> tuple[str, tuple[Any, ...]]:
         raise InvalidInputError(f"`grid` must be NAME=A,B,C, got {text}")
     require_known("grid", name, SWEPT)
     kind = typing.get_type_hints(MemberConfig).get(name, float)  # settings of regularisers are numbers
+    kind = int if kind == int | None else kind
     return name, tuple(_value(name, kind, word.strip()) for word in values.split(",") if word.strip())
 
 

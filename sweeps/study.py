@@ -187,6 +187,7 @@ def _measured(schedule: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that members must share for their results to be comparable."""
     return {
         "evaluation_size": schedule["evaluation_size"],
+        "evaluation_samples": schedule.get("evaluation_samples", 1),  # which earlier versions did not have
         "final_metrics": sorted({*schedule["metrics"], *schedule["final_metrics"]}),
     }
 

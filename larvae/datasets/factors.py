@@ -28,6 +28,9 @@ class Factors:
     periods: Mapping[str, int] = field(default_factory=dict)
     """Number of different classes of each factor that goes round: after so many, images repeat."""
 
+    scaling: str = "standardised"
+    """Labels of class indices: standardised, index, or unit, as `larvae.config.LABEL_SCALINGS` has them."""
+
     @property
     def num_factors(self) -> int:
         return len(self.sizes)
@@ -38,17 +41,31 @@ class Factors:
         sizes = np.array(self.sizes, np.float64)
         return np.asarray(np.sqrt((sizes * sizes - 1) / 12))
 
-    def standardise(self, classes: NDArray[Any]) -> NDArray[np.float32]:
-        """Class indices (n, k) to labels (n, k) of mean 0 and variance 1 where all classes are equally likely.
+    def to_labels(self, classes: NDArray[Any]) -> NDArray[np.float32]:
+        """Class indices (n, k) to labels (n, k); indices between classes give labels between theirs.
 
-        Indices between classes give labels between theirs.
+        Standardised ones have mean 0 and variance 1 where all classes are equally likely.
         """
-        centre = (np.array(self.sizes) - 1) / 2
-        return np.asarray((classes - centre) / self.standard_deviations, np.float32)
+        centre, unit = self._centre_and_unit
+        return np.asarray((classes - centre) / unit, np.float32)
 
     def to_unit_interval(self, labels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Standardised labels (n, k) to units in which each factor's classes span [0, 1]."""
-        return np.asarray(0.5 + labels * (self.standard_deviations / (np.array(self.sizes) - 1)))
+        """Labels (n, k) to units in which each factor's classes span [0, 1]."""
+        centre, unit = self._centre_and_unit
+        last = np.array(self.sizes) - 1
+        return np.asarray(centre / last + labels * (unit / last))
+
+    def in_unit(self, classes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Class indices (n, k) to labels (n, k) in [0, 1]."""
+        return np.asarray(classes / (np.array(self.sizes) - 1), np.float32)
+
+    @property
+    def _centre_and_unit(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The class index whose label is 0, and the number of classes to a label of 1 more, of each factor."""
+        last = np.array(self.sizes, np.float64) - 1
+        if self.scaling == "standardised":
+            return last / 2, self.standard_deviations
+        return np.zeros_like(last), last if self.scaling == "unit" else np.ones_like(last)
 
     def columns(self, names: Iterable[str]) -> list[int]:
         """Positions of some factors, in the order of this data set. InvalidInputError where one is unknown."""

@@ -38,7 +38,7 @@ class Metric:
     name: str
     """Name on the command line, and of the module that computes it."""
     scores: tuple[Score, ...]
-    """Numbers that it gives, the one it is known by first; ℓ2 adds the error of each factor."""
+    """Numbers that it gives, the one it is known by first; some add one of each factor."""
     stream: int
     """Number of its random stream, its own for ever: so another metric changes no score."""
     learns: bool = False
@@ -98,6 +98,14 @@ METRICS = {
             is_default=False,
         ),
         Metric(name="irs", scores=(Score("irs", "IRS"),), stream=9, is_default=False),
+        Metric(name="leak", scores=(Score("leak", "leak", higher_is_better=False),), stream=10, is_default=False),
+        Metric(
+            name="traversal_error",
+            scores=(Score("traversal_error", "traversal error", higher_is_better=False),),
+            stream=11,
+            is_default=False,
+        ),
+        Metric(name="mig_aggregate", scores=(Score("mig_aggregate", "aggregate MIG"),), stream=12, is_default=False),
     )
 }
 """All metrics by name, the usual ones first."""

@@ -26,6 +26,16 @@ def mutual_information_matrix(
     return information, np.array([discrete_mutual_information(column, column) for column in classes.T])
 
 
+def mean_gap(information: NDArray[np.float64], entropies: NDArray[np.float64]) -> float:
+    """The mean over factors of (I₁ − I₂)/H, I₁ and I₂ the two most informative dimensions', I₂ = 0 if there is but one.
+
+    information: [dimension, factor], (d, k). entropies: (k,); a factor without is left out.
+    """
+    varies = entropies > 0
+    ordered = np.sort(np.pad(information[:, varies], ((1, 0), (0, 0))), axis=0)
+    return float(np.mean((ordered[-1] - ordered[-2]) / entropies[varies]))
+
+
 def discretise(codes: NDArray[np.floating], num_bins: int) -> NDArray[np.int64]:
     """Bin indices (n, d) in 1..num_bins, each dimension's range cut into bins of equal width."""
     columns = [np.digitize(column, np.histogram(column, num_bins)[1][:-1]) for column in codes.T.astype(np.float64)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from larvae.metrics.sample import Sample
 
 
 def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
     """ℓ2, and the RMSE of each factor that y stands for, in [0, 1] units."""
-    inferred = sample.labels.to_unit_interval(sample.inferred)
-    labels = sample.labels.to_unit_interval(sample.labels.standardise(sample.label_classes))
+    inferred = expit(sample.inferred) if sample.infers_logits else sample.labels.to_unit_interval(sample.inferred)
+    labels = sample.labels.to_unit_interval(sample.labels.to_labels(sample.label_classes))
     errors = root_mean_square_errors(inferred, labels)
     by_factor = {f"rmse_{name}": float(error) for name, error in zip(sample.labels.names, errors, strict=True)}
     return {"l2": label_distance(inferred, labels)} | by_factor

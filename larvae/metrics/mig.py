@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.metrics.information import NUM_BINS, mutual_information_matrix
+from larvae.metrics.information import NUM_BINS, mean_gap, mutual_information_matrix
 from larvae.metrics.sample import Sample
 
 
@@ -27,10 +27,7 @@ def mutual_information_gap(
     With a single dimension I₂ is 0. A factor that does not vary is left out.
     Raises ValueError when codes are not finite or no factor varies.
     """
-    information, entropies = mutual_information_matrix(codes, classes, num_bins)
-    varies = entropies > 0
-    ordered = np.sort(np.pad(information[:, varies], ((1, 0), (0, 0))), axis=0)
-    return float(np.mean((ordered[-1] - ordered[-2]) / entropies[varies]))
+    return mean_gap(*mutual_information_matrix(codes, classes, num_bins))
 
 
 def aligned_mutual_information_gap(

@@ -45,7 +45,12 @@ _ENVIRONMENT = {
 
 def converter(kind: str) -> Callable[[str], object]:
     """A function from MLflow's text to a field's value, by its annotation; where that is not known it stays text."""
-    known: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": lambda text: text == "True"}
+    known: dict[str, Callable[[str], object]] = {
+        "int": int,
+        "float": float,
+        "bool": lambda text: text == "True",
+        "int | None": lambda text: None if text == "None" else int(text),
+    }
     return known.get(kind, str)
 
 
@@ -74,7 +79,7 @@ def find_study(tracking_uri: str, parameter: str) -> str:
     Its members vary the parameter at each setting, of one data set and one regulariser; searches are passed over.
     Raises InvalidInputError when there is none.
     """
-    return _newest_sweep(tracking_uri, lambda members: _varies(members, parameter), f"a study that varies {parameter}")
+    return newest_sweep(tracking_uri, lambda members: _varies(members, parameter), f"a study that varies {parameter}")
 
 
 def _varies(members: pd.DataFrame, parameter: str) -> bool:
@@ -96,7 +101,7 @@ def find_label_rate_study(tracking_uri: str) -> str:
             return False
         return members["tau"].min() == 0 and members["label_rate"].nunique() > 1
 
-    return _newest_sweep(tracking_uri, compares, "a study that compares τ = 0 with τ > 0 at several label rates")
+    return newest_sweep(tracking_uri, compares, "a study that compares τ = 0 with τ > 0 at several label rates")
 
 
 def find_pair_study(tracking_uri: str) -> str:
@@ -108,7 +113,7 @@ def find_pair_study(tracking_uri: str) -> str:
     def has_both(members: pd.DataFrame) -> bool:
         return "tau" in members and members["tau"].min() == 0 < members["tau"].max()
 
-    return _newest_sweep(tracking_uri, has_both, "a study with members of τ = 0 and of τ > 0")
+    return newest_sweep(tracking_uri, has_both, "a study with members of τ = 0 and of τ > 0")
 
 
 def member_directory(tracking_uri: str, run_id: str) -> str:
@@ -160,7 +165,7 @@ def newest_study(tracking_uri: str, is_wanted: Callable[[Any, Any], bool], descr
     raise InvalidInputError(f"`tracking_uri` must hold {description}, got {shown(tracking_uri)}")
 
 
-def _newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
+def newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], description: str) -> str:
     """The most recently created study that is no search and whose members' parameters are wanted."""
 
     def is_wanted_sweep(client: Any, experiment: Any) -> bool:
@@ -195,6 +200,8 @@ def study_tags(client: Any, experiment: Any) -> dict[str, str]:
 def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Rows of `member_row` for `member_runs` as a frame: one a member, in the order of their parameters."""
     members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
+    if "label_seed" in members and members["label_seed"].notna().any():  # crossed with the other seed, once the same
+        members["label_seed"] = members["label_seed"].fillna(members["seed"]).astype(int)
     return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
 
 

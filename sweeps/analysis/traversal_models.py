@@ -23,6 +23,9 @@ from sweeps.analysis.names import REGULARISER_NAMES
 from sweeps.study import StudyDirectory
 from sweeps.tracking.mlflow_names import FINISHED
 
+PAPERS_NAMES = {"celeba": {"glasses": "eyeglasses", "pale_face": "pale_skin"}}
+"""Factors that the paper's figures call otherwise than their data set does: by data set, from its name to ours."""
+
 
 def named_checkpoints(names: Sequence[str], tracking_uri: str) -> list[Path]:
     """Checkpoints that paths or runs' ids name. InvalidInputError where one cannot be found."""
@@ -73,9 +76,9 @@ def compare(
 ) -> TraversalComparison:
     """Decode the traversals of all models. InvalidInputError where they do not fit each other or the data.
 
-    factors: to vary; none named means all that all models have labels of. reference: index of the image whose label
-    is varied; None for one drawn from the first model's seed. steps, classes: as in `traversed_values`.
-    data_file: the published file of the data set, where it is not rendered.
+    factors: to vary, by the data set's names or the paper's; none named means all that all models have labels of.
+    reference: index of the image whose label is varied; None for one drawn from the first model's seed.
+    steps, classes: as in `traversed_values`. data_file: the published file of the data set, where it is not rendered.
     """
     configs = [checkpoint_config(checkpoint) for checkpoint in checkpoints]
     names = sorted({config.dataset for config in configs})
@@ -83,9 +86,7 @@ def compare(
         raise InvalidInputError(f"models must be of one data set, got {' and '.join(names)}")
     dataset = datasets.open_dataset(names[0], datasets.prepare(names[0], data_file))
     index = _reference(reference, dataset, configs[0])
-    factors = factors or tuple(n for n in configs[0].labels if all(n in c.labels for c in configs))
-    if not factors:
-        raise InvalidInputError(f"models must share a labelled factor, got {' and '.join(map(_labels, configs))}")
+    factors = _factors(factors, configs)
     trainers = [restore(checkpoint, dataset) for checkpoint in checkpoints]
     training = [_training(trainer, checkpoint) for trainer, checkpoint in zip(trainers, checkpoints, strict=True)]
     shared = [fact for fact in training[0] if all(fact in facts for facts in training)]
@@ -105,6 +106,15 @@ def compare(
         models=models,
         training=", ".join(shared),
     )
+
+
+def _factors(given: tuple[str, ...], configs: Sequence[MemberConfig]) -> tuple[str, ...]:
+    """The factors to vary by the data set's names: the given ones, or those that all models have labels of."""
+    papers_names = PAPERS_NAMES.get(configs[0].dataset, {})
+    factors = given or tuple(n for n in configs[0].labels if all(n in c.labels for c in configs))
+    if not factors:
+        raise InvalidInputError(f"models must share a labelled factor, got {' and '.join(map(_labels, configs))}")
+    return tuple(papers_names.get(name, name) for name in factors)
 
 
 def _reference(given: int | None, dataset: Dataset, config: MemberConfig) -> int:

@@ -56,7 +56,7 @@ def curve() -> KeptStudy:
 
 
 def control() -> KeptStudy:
-    """Whether it is the true label that helps: the baseline, LaRVAE, and L_rep with what the paper does not have.
+    """Controls for label replacement: the baseline, LaRVAE, and L_rep in forms that the paper does not have.
 
     In the order in which they tell most; the last ones have no nuisance.
     """

@@ -23,7 +23,7 @@ SIZES = {
 def test_references_are_what_perfect_and_constant_codes_score(dataset: str) -> None:
     grid = FactorGrid(names=tuple(map(str, range(len(SIZES[dataset])))), sizes=SIZES[dataset])
     classes = grid.classes(np.random.default_rng(0).integers(grid.num_images, size=10_000))
-    labels = grid.to_unit_interval(grid.standardise(classes))
+    labels = grid.to_unit_interval(grid.to_labels(classes))
     members = paired([0.1], [0.2], dataset=dataset)
     ceiling, constant = reference(members, "mig"), reference(members, "l2")
     assert ceiling is not None

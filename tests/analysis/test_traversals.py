@@ -23,7 +23,7 @@ from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
 from sweeps.analysis import load, style
 from sweeps.analysis.figures.traversal_figures import TraversalComparison
-from sweeps.analysis.traversal_models import choose_pair, compare
+from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare
 from sweeps.tracking import mlflow_names
 from tests.analysis.invented import Member, frame, grid, with_ends
 from tests.analysis.outcome import Script
@@ -218,6 +218,12 @@ def test_rows_are_the_data_the_baseline_and_larvae_with_the_factors_that_all_hav
         assert [traversal.factor for traversal in model.traversals] == ["scale", "position_x"]
     for model in compared(models, "baseline", "larvae", factors=("position_y", "shape"), steps=2).models:
         assert [(t.factor, len(t.images)) for t in model.traversals] == [("position_y", 2), ("shape", 2)]
+
+
+def test_a_factor_may_have_the_papers_name(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAPERS_NAMES, "dsprites", {"outline": "shape", "position": "position_y"})
+    for model in compared(models, "baseline", "larvae", factors=("scale", "position", "outline"), steps=2).models:
+        assert [traversal.factor for traversal in model.traversals] == ["scale", "position_y", "shape"]
 
 
 def test_the_caption_says_how_models_were_trained(models: Models, tmp_path: Path) -> None:

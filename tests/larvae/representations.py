@@ -46,7 +46,7 @@ def dsprites_pools(num_train: int = 10_000, num_test: int = 5_000) -> Pools:
     """Random images of dSprites, encoded perfectly."""
     indices = np.random.default_rng(0).choice(GRID.num_images, num_train + num_test, replace=False)
     classes = GRID.classes(indices)
-    codes = GRID.standardise(classes).astype(np.float64)
+    codes = GRID.to_labels(classes).astype(np.float64)
     return Pools(codes[:num_train], classes[:num_train], codes[num_train:], classes[num_train:])
 
 

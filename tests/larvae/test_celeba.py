@@ -73,7 +73,7 @@ def test_prepared_file_holds_the_cropped_faces_and_their_attributes(tiny: Tiny) 
     classes = dataset.classes(order)
     assert classes.dtype == np.int64
     assert np.array_equal(classes, (expected[order] + 1) // 2)
-    assert set(np.unique(dataset.factors.standardise(classes))) == {-1.0, 1.0}
+    assert set(np.unique(dataset.factors.to_labels(classes))) == {-1.0, 1.0}
 
 
 def test_altered_attribute_is_found(tiny: Tiny) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from larvae.config import MemberConfig, Schedule
+from larvae.config import LATER_FIELDS, MemberConfig, Schedule
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
 from larvae.metrics import DEFAULT_METRICS, METRICS
@@ -34,15 +34,25 @@ OTHER_VALUES = {
     "pixel_mean": "sigmoid",
     "pixel_variance": 0.25,
     "replacement_likelihood": "gaussian",
+    "replacement": "inferred",
+    "detach_nuisance": True,
+    "label_loss": "cross_entropy",
+    "label_scaling": "index",
+    "label_variance": 0.5,
+    "nuisance_variance": 0.5,
     "instance_norm": False,
     "observed_factors": ("scale", "shape"),
     "held_out": 0.1,
     "seed": 1,
+    "label_seed": 2,
 }
 """A valid value other than the default for each field."""
 FIELDS = [field.name for field in dataclasses.fields(MemberConfig) if field.name != "regulariser_settings"]
 """All but those that single regularisers have, of which `test_regularisers` tells."""
-FLOATS = {"tau": 1, "label_rate": 1, "gamma_tc": 1, "alpha": 1, "learning_rate": 1, "pixel_variance": 1, "held_out": 0}
+FLOATS = {
+    **dict.fromkeys(("tau", "label_rate", "gamma_tc", "alpha", "learning_rate", "pixel_variance"), 1),
+    **dict.fromkeys(("held_out", "label_variance", "nuisance_variance"), 0),
+}
 """A whole number for each field of real numbers."""
 
 
@@ -54,17 +64,21 @@ BROKEN: dict[str, tuple[tuple[object, ...], str]] = {
     "likelihood": (("laplace",), "must be one of gaussian, bernoulli"),
     "replacement_likelihood": (("laplace",), "must be one of gaussian, bernoulli"),
     "pixel_mean": (("tanh",), "must be one of linear, sigmoid"),
+    "replacement": (("false",), "must be one of true, inferred"),
+    "label_loss": (("hinge",), "must be one of squared_error, cross_entropy"),
+    "label_scaling": (("log",), "must be one of standardised, index, unit"),
     **dict.fromkeys(("tau", "gamma_tc", "alpha"), ((-0.1, *FINITE), "must be finite and >= 0")),
+    **dict.fromkeys(("label_variance", "nuisance_variance"), ((-0.1, *FINITE), "must be finite and >= 0")),
     **dict.fromkeys(("learning_rate", "pixel_variance"), ((0, -0.5, *FINITE), "must be finite and > 0")),
     "label_rate": ((0, 1.5, -0.5, math.nan), "must lie in (0, 1]"),
     "held_out": ((1, 1.5, -0.1, math.nan), "must lie in [0, 1)"),
     "z_dim": ((-1,), "must be >= 0"),
     "batch_size": ((0, -64), "must be > 0"),
-    "seed": ((-1, 2**63), "must lie in [0, 2^63)"),
+    **dict.fromkeys(("seed", "label_seed"), ((-1, 2**63), "must lie in [0, 2^63)")),
 }
 """Values that a member's fields must not have, and the rule that they break."""
 BROKEN_SCHEDULES: dict[str, tuple[tuple[object, ...], str]] = {
-    **dict.fromkeys(("iterations", "log_every"), ((0, -50), "must be > 0")),
+    **dict.fromkeys(("iterations", "log_every", "evaluation_samples"), ((0, -50), "must be > 0")),
     "evaluate_every": ((120,), "must be a multiple of `log_every` (50)"),
     "evaluation_size": ((1, 0, -50), "must be > 1"),
 }
@@ -187,6 +201,23 @@ def test_content_hash_is_the_same_for_int_and_float() -> None:
 def test_content_hash_is_the_same_for_ever() -> None:
     """It names directories on disk, so this value may change only with a field or a default."""
     assert MemberConfig().content_hash == "bd337faac582"
+
+
+def test_fields_without_effect_name_no_other_member() -> None:
+    for without_effect, others in (
+        ({"tau": 0.0}, {"replacement": "inferred", "detach_nuisance": True}),
+        ({"z_dim": 0}, {"detach_nuisance": True, "nuisance_variance": 0.5}),
+        ({"alpha": 0.0}, {"label_loss": "cross_entropy"}),
+        ({"alpha": 0.0, "tau": 0.0}, {"label_scaling": "unit", "label_seed": 3}),
+        ({"seed": 3}, {"label_seed": 3}),
+    ):
+        assert MemberConfig(**without_effect, **others) == MemberConfig(**without_effect)
+
+
+def test_what_an_earlier_version_wrote_of_a_member_is_that_member() -> None:
+    """It had no field of those that came later, and trained as their defaults do."""
+    written = {name: value for name, value in MemberConfig(tau=0.5).to_dict().items() if name not in LATER_FIELDS}
+    assert MemberConfig.from_dict(written) == MemberConfig(tau=0.5)
 
 
 def test_to_dict_round_trips_through_json() -> None:

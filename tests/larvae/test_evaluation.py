@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from larvae.config import MemberConfig
 from larvae.datasets import SPECIFICATIONS, Dataset, labelled_indices
@@ -14,8 +15,9 @@ from larvae.datasets.dsprites import GRID
 from larvae.datasets.factors import FactorGrid, Factors
 from larvae.evaluation import evaluate, evaluation_indices, metrics_of_sample
 from larvae.metrics import METRICS, SCORES
+from larvae.metrics.l2 import label_distance
 from larvae.metrics.mig import aligned_mutual_information_gap, mutual_information_gap
-from larvae.metrics.sample import Sample
+from larvae.metrics.sample import OnDemand, Sample
 from larvae.training import Trainer
 
 NUM_IMAGES = 1000
@@ -31,6 +33,8 @@ KEYS = {
     "rmse_position_x",
     "rmse_position_y",
 }
+OF_LABELS = KEYS | {f"{name}_{factor}" for name in ("leak", "traversal_error") for factor in GRID.names}
+"""Keys that are no score's, or one of each label."""
 
 
 def labelled(label_rate: float, seed: int = 0) -> np.ndarray:
@@ -102,8 +106,8 @@ def test_gap_is_over_all_factors_and_labels_over_the_observed_ones(
 ) -> None:
     columns = GRID.columns(observed)
     rng = np.random.default_rng(4)
-    labels = GRID.standardise(classes)[:, columns] + 0.2 * rng.standard_normal((len(classes), len(columns)))
-    codes = np.column_stack([labels, GRID.standardise(classes)[:, ::-1] + 0.5 * rng.standard_normal(classes.shape)])
+    labels = GRID.to_labels(classes)[:, columns] + 0.2 * rng.standard_normal((len(classes), len(columns)))
+    codes = np.column_stack([labels, GRID.to_labels(classes)[:, ::-1] + 0.5 * rng.standard_normal(classes.shape)])
     metrics = quick_metrics(codes, classes, observed)
     assert set(metrics) == {"mig", "mig_y", "mig_aligned", "l2", *(f"rmse_{name}" for name in observed)}
     assert all(type(value) is float for value in metrics.values())
@@ -123,8 +127,14 @@ SMALL = FactorGrid(names=GRID.names, sizes=(3, 2, 2, 3, 2))
 @pytest.fixture(scope="module")
 def noisy_sample() -> Sample:
     classes = SMALL.classes(np.random.default_rng(5).integers(SMALL.num_images, size=240))
-    codes = SMALL.standardise(classes) + 0.9 * np.random.default_rng(6).standard_normal(classes.shape)
-    return sample_of(codes, classes, SMALL)
+    codes = SMALL.to_labels(classes) + 0.9 * np.random.default_rng(6).standard_normal(classes.shape)
+    sample = sample_of(np.column_stack([codes, codes[:, ::-1].sum(axis=1)]), classes, SMALL)
+    decoding = OnDemand(
+        log_variances=lambda: np.full(sample.codes.shape, -2.0),
+        decode=lambda labels, _: np.full((len(labels), 1, 64, 64), 127, np.uint8),
+        pictures=lambda classes: np.full((len(classes), 1, 64, 64), 255, np.uint8),
+    )
+    return sample._replace(on_demand=decoding)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +143,7 @@ def all_metrics(noisy_sample: Sample) -> dict[str, float]:
 
 
 def test_all_metrics_have_names_and_values(noisy_sample: Sample, all_metrics: dict[str, float]) -> None:
-    assert set(all_metrics) == KEYS | set(SCORES)
+    assert set(all_metrics) == OF_LABELS | set(SCORES)
     assert all(type(value) is float for value in all_metrics.values())
     scores = {name: value for name, value in all_metrics.items() if name not in KEYS}
     assert {name: value for name, value in scores.items() if not 0 < value < 1} == {}
@@ -253,3 +263,24 @@ def test_data_sets_smaller_than_an_evaluation_are_evaluated(dataset: Dataset) ->
     metrics = evaluate(trainer, 10_000, ["mig", "l2", "factor_vae_score"])
     assert {"mig", "l2", "factor_vae_score"} <= metrics.keys()
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_several_samples_give_means_and_the_metrics_own_noise(dataset: Dataset) -> None:
+    """The first is the one that is taken alone; all are of images without labels, and none is of another's."""
+    trainer = Trainer(MemberConfig(batch_size=4, label_rate=0.001), dataset)
+    alone, three = (evaluate(trainer, 300, ["mig", "l2"], count) for count in (1, 3))
+    assert three.keys() == alone.keys() | {f"{name}_sd" for name in alone}
+    assert all(three[f"{name}_sd"] > 0 for name in alone)
+    samples = [evaluation_indices(dataset.num_images, trainer.labelled, 300, 0, number=n) for n in range(3)]
+    assert not set(np.concatenate(samples)) & set(trainer.labelled)
+    assert len({tuple(sorted(sample)) for sample in samples}) == 3
+    singles = [label_distance_of(trainer, indices) for indices in samples]
+    assert singles[0] == alone["l2"]
+    assert three["l2"] == pytest.approx(np.mean(singles))
+    assert three["l2_sd"] == pytest.approx(np.std(singles, ddof=1))
+
+
+def label_distance_of(trainer: Trainer, indices: NDArray[np.integer]) -> float:
+    means = trainer.posterior_means(indices)[:, : trainer.labels.num_factors]
+    labels = trainer.labels.to_labels(trainer.label_classes(indices))
+    return label_distance(trainer.labels.to_unit_interval(means), trainer.labels.to_unit_interval(labels))

@@ -32,14 +32,14 @@ def test_indices_outside_the_grid_are_an_error() -> None:
 def test_standardised_labels_have_mean_0_and_variance_1(grid: FactorGrid) -> None:
     """The unit interval is index over last index, and goes on beyond the grid: inferred labels are not clipped."""
     classes, last = grid.classes(np.arange(grid.num_images)), np.array(grid.sizes) - 1
-    labels = grid.standardise(classes)
+    labels = grid.to_labels(classes)
     assert labels.dtype == np.float32
     assert labels.mean(0, dtype=np.float64) == pytest.approx(0, abs=1e-6)
     assert labels.var(0, dtype=np.float64) == pytest.approx(1, abs=1e-6)
     assert np.abs(grid.to_unit_interval(labels) - classes / last).max() < 1e-6
-    beyond = grid.to_unit_interval(2 * grid.standardise(np.stack([0 * last, last])))
+    beyond = grid.to_unit_interval(2 * grid.to_labels(np.stack([0 * last, last])))
     assert beyond == pytest.approx(np.array([[-0.5] * len(last), [1.5] * len(last)]), abs=1e-6)
-    assert np.array_equal(Factors(grid.names, grid.sizes).standardise(classes), labels)
+    assert np.array_equal(Factors(grid.names, grid.sizes).to_labels(classes), labels)
 
 
 # Some of the factors
@@ -61,9 +61,9 @@ def test_chosen_factors_are_in_the_data_set_s_order_and_no_grid() -> None:
 def test_labels_of_chosen_factors_are_those_of_all() -> None:
     classes = GRID.classes(np.random.default_rng(0).integers(GRID.num_images, size=100))
     chosen = GRID.select(["scale", "orientation"])
-    labels = chosen.standardise(classes[:, [1, 2]])
-    assert np.array_equal(labels, GRID.standardise(classes)[:, [1, 2]])
-    everything = GRID.to_unit_interval(GRID.standardise(classes))
+    labels = chosen.to_labels(classes[:, [1, 2]])
+    assert np.array_equal(labels, GRID.to_labels(classes)[:, [1, 2]])
+    everything = GRID.to_unit_interval(GRID.to_labels(classes))
     assert np.array_equal(chosen.to_unit_interval(labels), everything[:, [1, 2]])
 
 

@@ -22,7 +22,7 @@ def test_distance_and_errors_by_hand() -> None:
 
 
 def test_predicting_the_mean_of_dsprites() -> None:
-    labels = GRID.to_unit_interval(GRID.standardise(GRID.classes(np.arange(0, GRID.num_images, 7))))
+    labels = GRID.to_unit_interval(GRID.to_labels(GRID.classes(np.arange(0, GRID.num_images, 7))))
     mean = np.full_like(labels, 0.5)
     assert label_distance(mean, labels) == pytest.approx(0.725, abs=0.005)
     sizes = np.array(GRID.sizes)

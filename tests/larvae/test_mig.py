@@ -63,7 +63,7 @@ def test_mutual_information_by_hand() -> None:
 
 def test_perfect_codes_reach_the_ceiling_of_20_bins(classes: NDArray[np.int64]) -> None:
     """Forty orientations and 32 positions do not fit into 20 bins, so less than 1 is perfect."""
-    codes = GRID.standardise(classes)
+    codes = GRID.to_labels(classes)
     assert mutual_information_gap(codes, classes) == pytest.approx(0.896, abs=0.003)
     ceilings = [mutual_information_gap(codes, classes[:, [k]]) for k in range(5)]
     assert ceilings == pytest.approx([0.998, 0.997, 0.802, 0.842, 0.842], abs=0.01)
@@ -76,7 +76,7 @@ def test_collapsed_codes_score_nothing(classes: NDArray[np.int64]) -> None:
         codes = (0.3 + spread * noise).astype(np.float32)
         for metric in (mutual_information_gap, aligned_mutual_information_gap):
             assert metric(codes, classes) == pytest.approx(0, abs=0.05 if spread else 1e-9)
-    codes = np.column_stack([GRID.standardise(classes), 0.3 + 1e-8 * noise[:, 0]]).astype(np.float32)
+    codes = np.column_stack([GRID.to_labels(classes), 0.3 + 1e-8 * noise[:, 0]]).astype(np.float32)
     assert mutual_information_gap(codes, classes) == pytest.approx(0.896, abs=0.01)
 
 

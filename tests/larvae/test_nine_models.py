@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,9 +80,41 @@ def test_models_of_a_seed_start_alike(dataset: Dataset) -> None:
                 assert torch.equal(trainer.parameters[name], parameter)
 
 
+LARVAE_TERMS = {"loss", "reconstruction", "kl", "total_correlation"} | SUPERVISION["larvae"][1]
+FORMS = {
+    "inferred label": {"replacement": "inferred"},
+    "detached nuisance": {"detach_nuisance": True},
+    "no nuisance": {"z_dim": 0},
+    "fixed variances": {"label_variance": 0.5, "nuisance_variance": 0.5},
+    "cross-entropy": {"label_loss": "cross_entropy"},
+    "labels in [0, 1]": {"label_scaling": "unit"},
+}
+"""Other forms of LaRVAE."""
+each_form = pytest.mark.parametrize("fields", FORMS.values(), ids=FORMS.keys())
+
+
+@each_form
+def test_each_form_has_larvaes_terms_and_is_evaluated_as_any_other(dataset: Dataset, fields: dict[str, Any]) -> None:
+    trainer = Trainer(tiny(MemberConfig(**fields)), dataset)
+    assert trainer.train(2).keys() == LARVAE_TERMS
+    metrics = evaluate(trainer, 40, ["mig", "l2"])
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert 0 <= metrics["l2"] < math.sqrt(5)
+
+
+@pytest.mark.slow
+@each_form
+def test_500_iterations_lower_the_loss_of_each_form(dataset: Dataset, fields: dict[str, Any]) -> None:
+    assert_falls(MemberConfig(**fields), dataset, LARVAE_TERMS)
+
+
 @pytest.mark.slow
 @each_model
 def test_500_iterations_on_dsprites_lower_the_loss(dataset: Dataset, config: MemberConfig, terms: set[str]) -> None:
+    assert_falls(config, dataset, terms)
+
+
+def assert_falls(config: MemberConfig, dataset: Dataset, terms: set[str]) -> None:
     trainer = Trainer(config, dataset)
     rows = [trainer.train(1) for _ in range(500)]
     assert all(row.keys() == terms for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def terms_of(
     replacement_likelihood: Likelihood | None = None,
     model: VariationalAutoencoder | None = None,
     noise: Noise | None = None,
+    **forms: Any,
 ) -> dict[str, Tensor]:
     return larvae_objective(
         model or make_model(z_dim),
@@ -93,6 +95,8 @@ def terms_of(
             replacement_likelihood=replacement_likelihood or likelihood,
             dataset_size=1000,
             replaces_labels=replaces_labels,
+            num_labels=NUM_FACTORS,
+            **forms,
         ),
     )
 
@@ -134,6 +138,15 @@ REACHES: tuple[tuple[dict[str, Any], dict[str, Any], set[str]], ...] = (
     ({}, {"likelihood": LINEAR}, BOTH_RECONSTRUCTIONS),
     ({"likelihood": LINEAR}, {"weights": make_weights(pixel_variance=2.0)}, BOTH_RECONSTRUCTIONS),
     ({"likelihood": LINEAR}, {"replacement_likelihood": BERNOULLI}, BOTH_RECONSTRUCTIONS - {"reconstruction"}),
+    ({}, {"replacement": "inferred"}, BOTH_RECONSTRUCTIONS - {"reconstruction"}),
+    ({}, {"detaches_nuisance": True}, set()),
+    ({}, {"batch": make_batch()._replace(label_targets=torch.full((3, 5), 0.5))}, {"loss", "label_loss"}),
+    ({}, {"fixes_label_variance": True}, {"loss", "reconstruction", "kl", "total_correlation"}),
+    (
+        {},
+        {"fixes_nuisance_variance": True},
+        BOTH_RECONSTRUCTIONS | {"kl", "total_correlation", "replacement_kl"},
+    ),
 )
 """Settings, a change of them, and the terms that it reaches."""
 
@@ -144,6 +157,84 @@ def test_a_setting_reaches_its_own_terms_only(
 ) -> None:
     before, after = terms_of(**settings), terms_of(**(settings | change))
     assert {name for name in before if not torch.equal(before[name], after[name])} == reached
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "LaRVAE": {},
+    "inferred": {"replacement": "inferred"},
+    "detached": {"detaches_nuisance": True},
+    "cross-entropy": {"batch": make_batch()._replace(label_targets=torch.rand((3, 5), dtype=torch.float64))},
+    "fixed variances": {"fixes_label_variance": True, "fixes_nuisance_variance": True},
+}
+"""Forms of the objective that the paper names, or its reviewers ask for."""
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_gradients_are_those_of_finite_differences(form: dict[str, Any]) -> None:
+    """In float64, along random directions, where L_rep's gradient is not meant to stop."""
+    model, name = make_model(), "label_replacement_loss"
+    named = dict(model.named_parameters())
+    generator = torch.Generator().manual_seed(0)
+    if form == FORMS["detached"]:
+        named = {n: p for n, p in named.items() if not n.startswith("encoder")}
+    for part in ("label_loss", name, "loss"):
+        if form == FORMS["detached"] and part != name:
+            continue
+        direction = {
+            n: torch.randn(p.shape, generator=generator, dtype=p.dtype) * p.detach().abs().mean()
+            for n, p in named.items()
+        }
+        model.zero_grad()
+        terms_of(model=model, likelihood=LINEAR, regulariser="beta_vae", **form)[part].backward()
+        slope = sum((p.grad * direction[n]).sum().item() for n, p in named.items() if p.grad is not None)
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                moved = copy.deepcopy(model)
+                for n, parameter in moved.named_parameters():
+                    if n in direction:
+                        parameter += step * direction[n]
+                values.append(float(terms_of(model=moved, likelihood=LINEAR, regulariser="beta_vae", **form)[part]))
+        assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-3), part
+
+
+def test_the_control_decodes_what_is_inferred_and_its_gradient_reaches_the_labels() -> None:
+    """As many gradients as more reconstruction of labelled images would have."""
+    model, batch, noise = make_model(), make_batch(), make_noise()
+    means, log_variances = model.encode(batch.labelled_images)
+    nuisance = means[:, NUM_FACTORS:] + torch.exp(log_variances[:, NUM_FACTORS:] / 2) * noise.labelled_nuisance
+    output = model.decode(torch.cat([means[:, :NUM_FACTORS], nuisance], 1))
+    expected = (output - batch.labelled_images).square().sum((1, 2, 3)).mean() + 0.5 * np.log(np.pi) * 64 * 64
+    terms = terms_of(model=model, likelihood=LINEAR, replacement="inferred")
+    assert terms["replacement_reconstruction"].item() == pytest.approx(expected.item(), rel=1e-9)
+    terms["label_replacement_loss"].backward()
+    assert (model.encoder[-1].weight.grad[:NUM_FACTORS].abs().amax(1) > 0).all()
+
+
+def test_a_detached_nuisance_leaves_the_encoder_alone() -> None:
+    """With the true label, L_rep then trains the decoder only; with an inferred one, q(y|x) besides."""
+    for replacement, reached in (("true", 0), ("inferred", NUM_FACTORS)):
+        model = make_model()
+        terms_of(model=model, detaches_nuisance=True, replacement=replacement)["label_replacement_loss"].backward()
+        gradient = model.encoder[-1].weight.grad
+        rows = [] if gradient is None else gradient.abs().amax(1).nonzero().flatten().tolist()
+        assert rows == list(range(reached))
+        assert (model.decoder[0].weight.grad.abs().amax(0) > 0).all()
+
+
+def test_fixed_variances_take_the_place_of_learned_ones_wherever_posteriors_are() -> None:
+    """Their KL is the mean's square and a constant; FactorVAE's second batch has them too."""
+    variances = make_weights()._replace(label_variance=torch.tensor(0.25), nuisance_variance=torch.tensor(2.0))
+    fixed = {"fixes_label_variance": True, "fixes_nuisance_variance": True, "weights": variances}
+    model, batch = make_model(), make_batch()
+    means = model.encode(batch.images).mean
+    constants = sum(v - 1 - np.log(v) for v in [0.25] * NUM_FACTORS + [2.0] * 2) / 2
+    expected = means.square().sum(1).mean().item() / 2 + constants
+    assert terms_of(model=model, **fixed)["kl"].item() == pytest.approx(expected, rel=1e-6)
+    learned, given = (terms_of(model=model, regulariser="factor_vae", **some) for some in ({}, fixed))
+    assert learned["discriminator_loss"] != given["discriminator_loss"]
+    terms_of(model=model, **fixed)["loss"].backward()
+    assert torch.equal(model.encoder[-1].weight.grad[7:], torch.zeros(7, 256, dtype=torch.float64))
 
 
 def test_replacement_leaves_the_label_part_of_the_encoder_alone() -> None:

@@ -136,7 +136,9 @@ CHANGES: tuple[dict[str, Any], ...] = (
     *({"batch_size": 3}, {"label_rate": 0.002}, {"regulariser": "beta_vae"}, {"regulariser": "factor_vae"}),
     *({"density_estimator": "minibatch_stratified"}, {"likelihood": "bernoulli"}, {"pixel_mean": "sigmoid"}),
     *({"pixel_variance": 0.4}, {"instance_norm": False}, {"z_dim": 4}, {"observed_factors": ("shape", "scale")}),
-    {"held_out": 0.1},
+    *({"held_out": 0.1}, {"label_seed": 1}, {"replacement": "inferred"}, {"detach_nuisance": True}),
+    *({"label_loss": "cross_entropy"}, {"label_scaling": "index"}, {"label_scaling": "unit"}),
+    *({"label_variance": 0.5}, {"label_variance": 0.25}, {"nuisance_variance": 0.5}, {"nuisance_variance": 0.25}),
 )
 DIP = {"regulariser": "dip_vae_i"}
 
@@ -208,14 +210,15 @@ def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -
 
     assert np.array_equal(trainer.labelled, labelled_indices(dataset.num_images, TINY.label_rate, TINY.seed))
     labelled = trainer.labelled[drawn(Stream.LABELLED_BATCH, len(trainer.labelled))]
-    labels = dataset.factors.standardise(dataset.classes(labelled))
+    labels = dataset.factors.to_labels(dataset.classes(labelled))
     expected = Batch(
         dataset.images(drawn(Stream.BATCH, dataset.num_images)),
         dataset.images(labelled),
         labels,
         dataset.images(drawn(Stream.SECOND_BATCH, dataset.num_images)),
     )
-    for ours, theirs in zip(batch, expected, strict=True):
+    assert batch.label_targets is None
+    for ours, theirs in zip(batch[:4], expected[:4], strict=True):
         assert ours.dtype == torch.float32
         assert np.array_equal(ours.numpy(), theirs)
     assert np.array_equal(noise.latents.numpy(), normal(Stream.LATENT_NOISE, 10))
@@ -351,7 +354,7 @@ def test_labels_are_those_of_the_observed_factors_only(dataset: Dataset, z_dim: 
     indices = np.random.default_rng(0).integers(dataset.num_images, size=50)
     classes = dataset.factors.classes(indices)
     assert np.array_equal(trainer.label_classes(indices), classes[:, [0, 3]])
-    assert np.array_equal(trainer.labels_of(indices), dataset.factors.standardise(classes)[:, [0, 3]])
+    assert np.array_equal(trainer.labels_of(indices), dataset.factors.to_labels(classes)[:, [0, 3]])
     batch, noise = trainer.inputs(0)
     assert batch.labels.shape == (4, 2)
     assert (noise.latents.shape, noise.labelled_nuisance.shape) == ((4, 2 + z_dim), (4, z_dim))

@@ -97,7 +97,7 @@ def test_only_the_varied_label_changes(trainer: Trainer, monkeypatch: pytest.Mon
         shown = traversed_values(GRID, traversal.factor)
         expected = np.repeat(reference, len(shown), axis=0)
         expected[:, column] = shown
-        assert np.array_equal(labels, GRID.standardise(expected))
+        assert np.array_equal(labels, GRID.to_labels(expected))
         assert np.array_equal(nuisance, np.zeros(3))  # the prior's mean: labels say all there is to say
         assert traversal.value_names == value_names(GRID, traversal.factor, shown)
         assert traversal.images.shape == (len(shown), 1, SIZE, SIZE)
@@ -107,7 +107,7 @@ def test_only_the_varied_label_changes(trainer: Trainer, monkeypatch: pytest.Mon
 def test_images_are_decoded_in_the_order_of_their_values(trainer: Trainer) -> None:
     classes = np.repeat(GRID.classes(np.array([REFERENCE])), 3, axis=0)
     classes[:, 0] = [0, 1, 2]
-    expected = trainer.decode(GRID.standardise(classes), np.zeros(3, np.float32))
+    expected = trainer.decode(GRID.to_labels(classes), np.zeros(3, np.float32))
     position, shape = traverse(trainer, REFERENCE, ["position_x", "shape"], 7, classes=True)
     assert (position.factor, shape.factor, len(position.images)) == ("position_x", "shape", 7)
     assert np.array_equal(shape.images, expected)
@@ -127,7 +127,7 @@ def test_where_some_factors_are_observed_the_rest_is_inferred_from_the_reference
     inferred = partial_trainer.posterior_means(np.array([REFERENCE]))[0, 2:]
     assert inferred.shape == (3,)
     assert inferred.any()
-    reference = GRID.standardise(GRID.classes(np.array([REFERENCE])))[0, [1, 4]]
+    reference = GRID.to_labels(GRID.classes(np.array([REFERENCE])))[0, [1, 4]]
     for column, (labels, nuisance) in enumerate(latents):
         assert np.array_equal(nuisance, inferred)
         assert np.array_equal(labels[:, 1 - column], np.full(STEPS, reference[1 - column]))

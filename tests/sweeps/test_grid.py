@@ -39,6 +39,15 @@ def test_all_combinations_are_members_of_a_study_named_after_the_fields(ran: lis
     assert study.fixed.keys().isdisjoint(study.varied)
 
 
+def test_seeds_of_labels_and_models_are_crossed(ran: list[tuple[Study, StudyOptions]]) -> None:
+    """Where both are the same it is the member that has no seed of labels: it is not trained again."""
+    assert grid.run(["--preset", "quick", "--grid", "label_seed=0,1,2", "--seeds", "3"]) == 0
+    [(study, _)] = ran
+    crossed = {(m.seed if m.label_seed is None else m.label_seed, m.seed) for m in study.members}
+    assert crossed == set(itertools.product(range(3), range(3)))
+    assert {MemberConfig(seed=seed) for seed in range(3)} < set(study.members)
+
+
 def test_a_recipe_takes_more_fields(ran: list[tuple[Study, StudyOptions]]) -> None:
     assert tau_sweep.run(["--preset", "quick", "--grid", "alpha=1,64"]) == 0
     [(study, options)] = ran

@@ -39,6 +39,9 @@ WORDS = {
     "likelihood": "bernoulli",
     "pixel_mean": "sigmoid",
     "replacement_likelihood": "gaussian",
+    "replacement": "inferred",
+    "label_loss": "cross_entropy",
+    "label_scaling": "unit",
     "metrics": "mig",
     "final_metrics": "l2 sap",
     "tau": "0 2.5 1e2",
@@ -60,6 +63,8 @@ def fields(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 def flag_of(path: tuple[str, ...]) -> str:
     """The flag of an option by its place: several values of a field have the field's name in the plural."""
+    if path == ("share",):
+        return "--lambda"
     return "--" + path[-1].replace("_", "-") + "s" * (path[0] == "values")
 
 
