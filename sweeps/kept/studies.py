@@ -21,8 +21,9 @@ class KeptStudy(NamedTuple):
     schedule: Schedule
 
 
-def _schedule(iterations: int) -> Schedule:
-    return Schedule(iterations=iterations, log_every=500, evaluate_every=500, final_metrics=QUICK_METRICS)
+def _schedule(iterations: int, *more_metrics: str) -> Schedule:
+    metrics = (*QUICK_METRICS, *more_metrics)
+    return Schedule(iterations=iterations, log_every=500, evaluate_every=500, final_metrics=metrics)
 
 
 def section_5_2() -> KeptStudy:
@@ -66,7 +67,7 @@ def control() -> KeptStudy:
     members = [
         MemberConfig.from_dict(arm | {"seed": seed}) for some in (arms, more) for seed, arm in product(_SEEDS, some)
     ]
-    return KeptStudy(tuple(members), _schedule(3_000))
+    return KeptStudy(tuple(members), _schedule(3_000, "leak", "traversal_error", "mig_aggregate"))
 
 
 STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve, "control": control}
