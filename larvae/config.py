@@ -21,8 +21,8 @@ from larvae.regularisers import REGULARISERS, SETTINGS
 
 DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
-REPLACEMENTS = ("true", "inferred")
-"""The label that L_rep decodes."""
+REPLACEMENTS = ("given", "inferred")
+"""The label that L_rep decodes: the labelled image's own, or q(y|x)'s mean."""
 LABEL_LOSSES = ("squared_error", "cross_entropy")
 LABEL_SCALINGS = ("standardised", "index", "unit")
 """Labels of class indices: of mean 0 and variance 1 over the classes, the index itself, or in [0, 1]."""
@@ -90,8 +90,8 @@ class MemberConfig:
     α·label loss) + τ·(squared error + 2σ²·KL of z), so a smaller σ² weakens the labels at the same α."""
     replacement_likelihood: str = ""
     """Likelihood of label replacement's L_rep; empty for the ELBO's. Another one needs the pixel mean sigmoid."""
-    replacement: str = "true"
-    """Label that L_rep decodes: the true one, or as a control the inferred one, q(y|x)'s mean with its gradient."""
+    replacement: str = "given"
+    """Label that L_rep decodes: the given, true one or, as a control, q(y|x)'s mean with its gradient."""
     detach_nuisance: bool = False
     """Keep L_rep's gradient from q(z|x): with the true label it then reaches the decoder alone (Section 3.2)."""
     label_loss: str = "squared_error"

@@ -81,8 +81,8 @@ class Terms(NamedTuple):
     dataset_size: int
     replaces_labels: bool
     """False leaves out L_rep and its cost; right when τ = 0, the baseline."""
-    replacement: str = "true"
-    """Label that L_rep decodes: true, or inferred."""
+    replacement: str = "given"
+    """Label that L_rep decodes: given, or inferred."""
     detaches_nuisance: bool = False
     """True if L_rep's gradient does not reach q(z|x)."""
     num_labels: int = 0
@@ -210,7 +210,7 @@ def label_replacement_terms(
     nuisance = labelled_posterior.latents(num_labels, labelled_posterior.mean.shape[1])
     if terms.detaches_nuisance:
         nuisance = Gaussian(nuisance.mean.detach(), nuisance.log_variance.detach())
-    decoded = labels if terms.replacement == "true" else labelled_posterior.mean[:, :num_labels]
+    decoded = labels if terms.replacement == "given" else labelled_posterior.mean[:, :num_labels]
     output = model.decode(torch.cat([decoded, nuisance.sample(nuisance_noise)], dim=1))
     reconstruction = negative_log_likelihood(output, images, terms.replacement_likelihood, variance)
     kl = kl_to_standard_normal(nuisance)

@@ -43,12 +43,12 @@ class Arm(NamedTuple):
     @property
     def is_larvae(self) -> bool:
         """True for label replacement as the paper has it."""
-        return not self.is_baseline and self.replacement == "true" and not self.detach_nuisance
+        return not self.is_baseline and self.replacement == "given" and not self.detach_nuisance
 
     @property
     def name(self) -> str:
         """The name for people, such as `inferred label, τ = 1`."""
-        form = "baseline" if self.is_baseline else "LaRVAE" if self.replacement == "true" else "inferred label"
+        form = "baseline" if self.is_baseline else "LaRVAE" if self.replacement == "given" else "inferred label"
         detached = ", z detached" if self.detach_nuisance else ""
         return f"{form}{detached}, τ = {self.tau:g}" + (", |z| = 0" if self.z_dim == 0 else "")
 

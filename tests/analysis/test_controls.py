@@ -21,7 +21,7 @@ from sweeps.control_sweep import PRESETS
 from tests.analysis.invented import Member, frame
 from tests.analysis.outcome import Script
 
-EFFECTS = {"true": 0.1, "inferred": -0.05}
+EFFECTS = {"given": 0.1, "inferred": -0.05}
 """Of τ = 1 on MIG."""
 
 

@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[tuple[object, ...], str]] = {
     "likelihood": (("laplace",), "must be one of gaussian, bernoulli"),
     "replacement_likelihood": (("laplace",), "must be one of gaussian, bernoulli"),
     "pixel_mean": (("tanh",), "must be one of linear, sigmoid"),
-    "replacement": (("false",), "must be one of true, inferred"),
+    "replacement": (("false",), "must be one of given, inferred"),
     "label_loss": (("hinge",), "must be one of squared_error, cross_entropy"),
     "label_scaling": (("log",), "must be one of standardised, index, unit"),
     **dict.fromkeys(("tau", "gamma_tc", "alpha"), ((-0.1, *FINITE), "must be finite and >= 0")),

@@ -213,7 +213,7 @@ def test_the_control_decodes_what_is_inferred_and_its_gradient_reaches_the_label
 
 def test_a_detached_nuisance_leaves_the_encoder_alone() -> None:
     """With the true label, L_rep then trains the decoder only; with an inferred one, q(y|x) besides."""
-    for replacement, reached in (("true", 0), ("inferred", NUM_FACTORS)):
+    for replacement, reached in (("given", 0), ("inferred", NUM_FACTORS)):
         model = make_model()
         terms_of(model=model, detaches_nuisance=True, replacement=replacement)["label_replacement_loss"].backward()
         gradient = model.encoder[-1].weight.grad

@@ -25,7 +25,7 @@ def test_arms_are_trained_and_compared(folder_with_database: Path, capsys: pytes
         signal.signal(signal.SIGTERM, handler)
     members = [MemberConfig.from_dict(result["config"]) for result in read_results(folder).values()]
     assert sorted((m.seed, m.tau, m.replacement) for m in members) == [
-        (seed, *arm) for seed in (0, 1) for arm in ((0.0, "true"), (1.0, "inferred"), (1.0, "true"))
+        (seed, *arm) for seed in (0, 1) for arm in ((0.0, "given"), (1.0, "inferred"), (1.0, "given"))
     ]
     assert controls.main(["--tracking-uri", tracking_uri(folder), "--output", str(folder / "figures")]) == 0
     assert "inferred label, τ = 1" in capsys.readouterr().out

@@ -44,4 +44,4 @@ def draw_arms(ax: Axes, found: Controls, metric: str) -> Axes:
 
 
 def _colour(arm: Arm) -> str:
-    return GREY if arm.is_baseline else PALETTE[0] if arm.replacement == "true" else PALETTE[1]
+    return GREY if arm.is_baseline else PALETTE[0] if arm.replacement == "given" else PALETTE[1]
