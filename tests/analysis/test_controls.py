@@ -49,9 +49,9 @@ def test_arms_are_the_baseline_larvae_and_controls_each_once(found: Controls) ->
     assert [arm.name for arm in found.arms] == [
         "baseline, τ = 0",
         "LaRVAE, τ = 1",
+        "LaRVAE, z detached, τ = 1",
         "inferred label, τ = 1",
         "inferred label, z detached, τ = 1",
-        "LaRVAE, z detached, τ = 1",
         "baseline, τ = 0, |z| = 0",
         "LaRVAE, τ = 1, |z| = 0",
         "inferred label, τ = 1, |z| = 0",
