@@ -218,10 +218,12 @@ def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Ro
     """The final table, a row a member: status, metrics and speed; labels and results by hash."""
     table = Table(box=None, header_style="bold")
     table.add_column("member", overflow="fold")
-    for heading in ("status", "MIG", "MIG of y", "l2", "s/iter"):
-        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    headings = {"mig": "MIG", "mig_y": "MIG of y", "l2": "l2", "seconds_per_iteration": "s/iter"}
+    known = [key for key in headings if any(key in row for _, row in results.values())]  # of CelebA there is no MIG
+    for key in known:
+        table.add_column(headings[key], justify="right", no_wrap=True)
     for member, label in labels.items():
         status, row = results[member]
-        numbers = [f"{row[key]:.3f}" if key in row else "" for key in ("mig", "mig_y", "l2", "seconds_per_iteration")]
-        table.add_row(label, status, *numbers)
+        table.add_row(label, status, *(f"{row[key]:.3f}" if key in row else "" for key in known))
     return table

@@ -25,6 +25,9 @@ from sweeps.tracking.provenance import source_tags
 from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment
 
 
+_TRAVERSALS = "analysis/traversals.py"
+
+
 @dataclass(slots=True)
 class Session:
     """One command's work on a study that it holds alone."""
@@ -67,7 +70,8 @@ class Session:
         study = f"--study {shlex.quote(self.study.name)}"
         places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study} --output figures"
         self.console.print(f"Figure: python {self.options.figure_command} {places}")
-        self.console.print(f"Label traversals: python analysis/traversals.py {places}")
+        if not self.options.figure_command.startswith(_TRAVERSALS):
+            self.console.print(f"Label traversals: python {_TRAVERSALS} {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
