@@ -24,7 +24,6 @@ from sweeps.tracking.addresses import is_server, masked, shown
 from sweeps.tracking.provenance import source_tags
 from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment
 
-
 _TRAVERSALS = "analysis/traversals.py"
 
 
