@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from larvae import datasets
-from larvae.config import MemberConfig, Schedule
+from larvae.config import LATER_FIELDS, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import NonFiniteLossError, one_line
 from larvae.files import HeldError, load_json, locked, save_json
@@ -21,6 +21,10 @@ from larvae.progress_bar import progress_bar
 from sweeps.kept.studies import KeptStudy
 from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
+
+
+_NAMES = ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed")
+"""Fields by which a member that trains is told, and besides those of LATER_FIELDS that it has otherwise."""
 
 
 def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None = None, threads: int = 1) -> list[str]:
@@ -68,7 +72,7 @@ def _train_if_missing(
 
 def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> None:
     """Train a member to its end, with a bar that shows how far it is."""
-    title = label(member, ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed"))
+    title = label(member, (*_NAMES, *(name for name in LATER_FIELDS if getattr(member, name) != LATER_FIELDS[name])))
     history: list[Row] = []
     reached = 0.0
     with progress_bar(schedule.iterations, title, "iterations") as advance:
