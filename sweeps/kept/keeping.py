@@ -22,7 +22,6 @@ from sweeps.kept.studies import KeptStudy
 from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
 
-
 _NAMES = ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed")
 """Fields by which a member that trains is told, and besides those of LATER_FIELDS that it has otherwise."""
 
