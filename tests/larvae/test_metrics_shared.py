@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from larvae.metrics import METRICS
 from larvae.metrics.beta_vae_score import beta_vae_score
 from larvae.metrics.dci import dci
 from larvae.metrics.factor_vae_score import factor_vae_score
@@ -65,6 +66,10 @@ PERFECT_SCORES = {
     "completeness": 1.0,
     "informativeness": 1.0,
 }
+
+
+def test_each_metric_has_a_random_stream_of_its_own() -> None:
+    assert len({metric.stream for metric in METRICS.values()}) == len(METRICS)
 
 
 def test_perfect_codes_reach_each_metrics_ceiling() -> None:

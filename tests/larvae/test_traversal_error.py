@@ -41,6 +41,7 @@ def sample(observed: tuple[str, ...], ignored: tuple[str, ...] = ()) -> Sample:
     def decode(given: NDArray[np.float32], nuisance: NDArray[np.float32]) -> Images:
         values = np.zeros((len(given), GRID.num_factors), int)
         values[:, columns] = np.round(labels.to_unit_interval(given) * (np.array(labels.sizes) - 1))
+        assert nuisance.any() == bool(others)
         values[:, others] = nuisance[:, : len(others)]
         values[:, GRID.columns(ignored)] = 0
         return drawn(values)
