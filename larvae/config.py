@@ -207,7 +207,7 @@ class MemberConfig:
         }
         for name, has_none in without_effect.items():
             if has_none:
-                object.__setattr__(self, name, MemberConfig.__dataclass_fields__[name].default)
+                object.__setattr__(self, name, LATER_FIELDS[name])
 
     def _canonical_settings(self) -> tuple[tuple[str, float], ...]:
         """The regulariser's own settings in its order, none left out: one configuration has one hash."""
@@ -231,10 +231,11 @@ class MemberConfig:
         return () if chosen == factors.names else chosen
 
 
-_LATER = ("replacement", "detach_nuisance", "label_loss", "label_scaling", "label_variance", "nuisance_variance")
-LATER_FIELDS: dict[str, Any] = {
-    field.name: field.default for field in fields(MemberConfig) if field.name in (*_LATER, "label_seed")
-}
+_LATER = (
+    *("replacement", "detach_nuisance", "label_loss", "label_scaling", "label_variance", "nuisance_variance"),
+    "label_seed",
+)
+LATER_FIELDS: dict[str, Any] = {field.name: field.default for field in fields(MemberConfig) if field.name in _LATER}
 """Fields that members of this format did not have at first, with what these were: theirs, and no part of the hash."""
 FIELDS = (*(field.name for field in fields(MemberConfig) if field.name != "regulariser_settings"), *SETTINGS)
 """Names that `MemberConfig.to_dict` may have."""

@@ -126,16 +126,15 @@ class Trainer:
     @torch.no_grad()
     def posterior_means(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Posterior means (n, |y| + |z|) of the images at the given indices."""
-        chunks = np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
-        return np.concatenate([self._encode(chunk) for chunk in chunks])
+        return np.concatenate([self._encode(chunk) for chunk in _encoding_batches(indices)])
 
     @torch.no_grad()
     def posterior_log_variances(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Posterior log-variances (n, |y| + |z|) of the images at the given indices, fixed ones too."""
         # The plain layers: what is seldom asked for is not worth a compilation.
         model = FixedVariances(self.model, self._weights, self.structure.terms)
-        chunks = np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
-        return np.concatenate([model.encode(self._images(chunk)).log_variance.cpu().numpy() for chunk in chunks])
+        posteriors = (model.encode(self._images(chunk)) for chunk in _encoding_batches(indices))
+        return np.concatenate([posterior.log_variance.cpu().numpy() for posterior in posteriors])
 
     @torch.no_grad()
     def decode(self, labels: NDArray[np.float32], nuisance: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -216,6 +215,10 @@ class Trainer:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _encoding_batches(indices: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    return np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
 
 
 def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[str, torch.optim.Optimizer]:
