@@ -23,6 +23,8 @@ DENSITY_ESTIMATORS = ("minibatch_weighted", "minibatch_stratified")
 LIKELIHOODS = ("gaussian", "bernoulli")
 REPLACEMENTS = ("given", "inferred")
 """The label that L_rep decodes: the labelled image's own, or q(y|x)'s mean."""
+GRAPHICAL_MODELS = ("joint", "conditional")
+"""q(z|x) beside q(y|x), as in Figs. 1b and 1c; or q(z|x, y), as in Fig. 1a."""
 LABEL_LOSSES = ("squared_error", "cross_entropy")
 LABEL_SCALINGS = ("standardised", "index", "unit")
 """Labels of class indices: of mean 0 and variance 1 over the classes, the index itself, or in [0, 1]."""
@@ -35,6 +37,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "likelihood": LIKELIHOODS,
     "replacement_likelihood": LIKELIHOODS,
     "pixel_mean": PIXEL_MEANS,
+    "graphical_model": GRAPHICAL_MODELS,
     "replacement": REPLACEMENTS,
     "label_loss": LABEL_LOSSES,
     "label_scaling": LABEL_SCALINGS,
@@ -103,6 +106,9 @@ class MemberConfig:
     """Variance of q(y|x), σ_y² of Section 3.3; 0 learns it, as Table D.2 has it."""
     nuisance_variance: float = 0.0
     """Variance of q(z|x), σ_z² of Section 3.3; 0 learns it, as Table D.2 has it."""
+    graphical_model: str = "joint"
+    """Label and nuisance side by side or, as a baseline without tau and regulariser, Fig. 1a's conditional model:
+    q(z|x, y) of the label, given where it is known and a sample of q(y|x) elsewhere."""
     instance_norm: bool = True
     """Normalise instances after each convolution, as Table D.2 does."""
     observed_factors: tuple[str, ...] = ()
@@ -124,7 +130,8 @@ class MemberConfig:
         object.__setattr__(self, "observed_factors", self._canonical_factors())
         object.__setattr__(self, "regulariser_settings", self._canonical_settings())
         if self.gamma_tc is None:
-            object.__setattr__(self, "gamma_tc", REGULARISERS[self.regulariser].default_weight)
+            usual = 0.0 if self.is_conditional else REGULARISERS[self.regulariser].default_weight
+            object.__setattr__(self, "gamma_tc", usual)
         for name in ("tau", "gamma_tc", "alpha", "label_variance", "nuisance_variance"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
@@ -135,6 +142,8 @@ class MemberConfig:
             value = getattr(self, name)
             _require(value > 0 and math.isfinite(value), f"`{name}` must be finite and > 0", value)
         _require(self.batch_size > 0, "`batch_size` must be > 0", self.batch_size)
+        if self.is_conditional:
+            self._require_no_more_than_conditional()
         if self.density_estimator == "minibatch_stratified":
             images = SPECIFICATIONS[self.dataset].num_images
             rule = f"`batch_size` must lie in [2, {images}] with minibatch_stratified"
@@ -151,7 +160,12 @@ class MemberConfig:
     @property
     def uses_labels(self) -> bool:
         """True if labels have any effect; False is unsupervised learning."""
-        return self.alpha > 0 or self.tau > 0
+        return self.alpha > 0 or self.tau > 0 or self.is_conditional
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if q(z|x, y) depends on the label, as in Fig. 1a."""
+        return self.graphical_model == "conditional"
 
     @property
     def replaces_labels(self) -> bool:
@@ -195,6 +209,21 @@ class MemberConfig:
             object.__setattr__(self, "pixel_mean", "sigmoid")
             object.__setattr__(self, "pixel_variance", 0.5)
 
+    def _require_no_more_than_conditional(self) -> None:
+        """Raise InvalidInputError where a field asks for what the conditional model cannot have (Section 4)."""
+        apart = "its z depends on y, so there is no latent (y, z) of independent parts"
+        needed: dict[str, tuple[Any, str]] = {
+            "tau": (0, f"{apart} in which a label could be replaced (Section 4)"),
+            "regulariser": ("beta_vae", f"{apart} for others to regularise (Section 4), and that one only at weight 0"),
+            "gamma_tc": (0, f"{apart} to regularise (Section 4)"),
+            "label_loss": ("squared_error", "q(y|x)'s mean stands where the given label does, and is no logit"),
+        }
+        for name, (value, reason) in needed.items():
+            if (got := getattr(self, name)) != value:
+                rule = f"`{name}` must be {value} where `graphical_model` is conditional"
+                raise InvalidInputError(f"{rule}, got {got}: {reason}")
+        _require(self.z_dim > 0, "`z_dim` must be > 0 where `graphical_model` is conditional", self.z_dim)
+
     def _canonicalise_without_effect(self) -> None:
         """Later fields take their defaults where they have no effect: one configuration has one hash."""
         without_effect = {
@@ -233,7 +262,7 @@ class MemberConfig:
 
 _LATER = (
     *("replacement", "detach_nuisance", "label_loss", "label_scaling", "label_variance", "nuisance_variance"),
-    "label_seed",
+    *("label_seed", "graphical_model"),
 )
 LATER_FIELDS: dict[str, Any] = {field.name: field.default for field in fields(MemberConfig) if field.name in _LATER}
 """Fields that members of this format did not have at first, with what these were: theirs, and no part of the hash."""

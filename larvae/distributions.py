@@ -49,9 +49,14 @@ class Likelihood(NamedTuple):
 
 def kl_to_standard_normal(posterior: Gaussian) -> Tensor:
     """KL(q ‖ N(0, I)) in nats, averaged over the batch; 0-d."""
+    return kl_of_images(posterior).mean()
+
+
+def kl_of_images(posterior: Gaussian) -> Tensor:
+    """KL(q ‖ N(0, I)) of each image, in nats, (B,)."""
     mean, log_variance = posterior
     dimension_wise_kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return dimension_wise_kl.sum(1).mean()
+    return dimension_wise_kl.sum(1)
 
 
 def total_correlation(posterior: Gaussian, samples: Tensor, dataset_size: int, estimator: str) -> Tensor:

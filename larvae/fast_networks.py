@@ -48,6 +48,10 @@ class FastModel:
         """Decode latents as `VariationalAutoencoder.decode` does."""
         return self._run("decoder", latents)
 
+    def condition(self, labels: Tensor) -> Tensor:
+        """Condition on labels as `VariationalAutoencoder.condition` does."""
+        return self._run("conditioner", labels)
+
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
         """Discriminate latents as `VariationalAutoencoder.discriminate` does."""
         return self._run("discriminator", latents, frozen)
@@ -74,8 +78,10 @@ def run_layer(layer: nn.Module, features: Tensor, precision: torch.dtype, **weig
 
 
 @run_layer.register
-def _(layer: nn.Linear, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.linear(features.to(precision), weight.to(precision), bias.to(precision))
+def _(
+    layer: nn.Linear, features: Tensor, precision: torch.dtype, *, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    return F.linear(features.to(precision), weight.to(precision), None if bias is None else bias.to(precision))
 
 
 @run_layer.register

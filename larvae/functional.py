@@ -27,7 +27,7 @@ from larvae.fast_networks import FastModel
 from larvae.native.library import COMPILERS, is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
-from larvae.objectives import Batch, Model, Noise, Terms, Weights, larvae_objective
+from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
 from larvae.private_folder import make_private_folder
 from larvae.regularisers import REGULARISERS
 
@@ -69,6 +69,7 @@ def structure_of(config: MemberConfig) -> Structure:
         num_latents=len(config.labels) + config.z_dim,
         instance_norm=config.instance_norm,
         has_discriminator=regulariser is not None and regulariser.has_discriminator,
+        num_conditions=len(config.labels) if config.is_conditional else 0,
     )
     terms = Terms(
         penalise=regularisers.computation(regulariser.name) if regulariser else None,
@@ -83,6 +84,7 @@ def structure_of(config: MemberConfig) -> Structure:
         num_labels=len(config.labels),
         fixes_label_variance=config.label_variance > 0,
         fixes_nuisance_variance=config.nuisance_variance > 0,
+        is_conditional=config.is_conditional,
     )
     return Structure(architecture, terms)
 
@@ -124,7 +126,7 @@ def functions(structure: Structure, compiled_in: torch.dtype | None, device: str
         return larvae_objective(model(parameters), batch, noise, weights, structure.terms)
 
     def encode(parameters: Parameters, images: Tensor) -> Tensor:
-        return model(parameters).encode(images).mean
+        return inferred_posterior(model(parameters), images, structure.terms).mean
 
     if compiled_in is None:
         return Functions(objective, encode, native)
@@ -195,6 +197,9 @@ class PlainModel:
 
     def decode(self, latents: Tensor) -> Tensor:
         return functional_call(self.skeleton.decoder, self.parts["decoder"], (latents,))
+
+    def condition(self, labels: Tensor) -> Tensor:
+        return functional_call(self.skeleton.conditioner, self.parts["conditioner"], (labels,))
 
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
         parameters = self.parts["discriminator"]

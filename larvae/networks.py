@@ -14,6 +14,8 @@ from larvae import streams
 from larvae.distributions import Gaussian
 from larvae.streams import Stream
 
+HIDDEN = 256
+"""Features of the layer next to the latents, of encoder and decoder."""
 EPSILON = 1e-5
 """Added to variances before a norm divides by their root."""
 
@@ -68,6 +70,8 @@ class Architecture(NamedTuple):
     instance_norm: bool = True
     """False leaves out the norms of Table D.2 and gives the convolutions the biases that a norm would take away."""
     has_discriminator: bool = False
+    num_conditions: int = 0
+    """|y| where z depends on the label, too; else 0."""
 
     def activation(self) -> nn.Module:
         return InstanceNormReLU() if self.instance_norm else nn.ReLU()
@@ -88,9 +92,9 @@ class Encoder(nn.Sequential):
             nn.Conv2d(64, 64, 2, stride=2, bias=bias),
             architecture.activation(),
             nn.Flatten(),
-            nn.Linear(64 * 4 * 4, 256),
+            nn.Linear(64 * 4 * 4, HIDDEN),
             nn.ReLU(),
-            nn.Linear(256, 2 * architecture.num_latents),
+            nn.Linear(HIDDEN, 2 * architecture.num_latents),
         )
 
 
@@ -100,9 +104,9 @@ class Decoder(nn.Sequential):
     def __init__(self, architecture: Architecture) -> None:
         bias = not architecture.instance_norm
         super().__init__(
-            nn.Linear(architecture.num_latents, 256),
+            nn.Linear(architecture.num_latents, HIDDEN),
             nn.ReLU(),
-            nn.Linear(256, 1024),
+            nn.Linear(HIDDEN, 1024),
             nn.ReLU(),
             nn.Unflatten(1, (64, 4, 4)),
             nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1, bias=bias),
@@ -126,6 +130,21 @@ class Discriminator(nn.Sequential):
         super().__init__(*layers, nn.Linear(width, 2))
 
 
+class Conditioner(nn.Sequential):
+    """Labels (B, |y|) to what they add to the nuisance's means and log-variances side by side, (B, 2·|z|).
+
+    With the encoder's last layer it is one layer, of the last hidden features and the label joined to them; its weights
+    start as that layer's would.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        num_labels = architecture.num_conditions
+        layer = nn.Linear(num_labels, 2 * (architecture.num_latents - num_labels), bias=False)
+        bound = (HIDDEN + num_labels) ** -0.5
+        nn.init.uniform_(layer.weight, -bound, bound)
+        super().__init__(layer)
+
+
 class VariationalAutoencoder(nn.Module):
     """Encoder and decoder over D = |y| + |z| latents, the label y first; for FactorVAE, a discriminator of them."""
 
@@ -135,6 +154,8 @@ class VariationalAutoencoder(nn.Module):
         self.decoder = Decoder(architecture)
         if architecture.has_discriminator:
             self.discriminator = Discriminator(architecture.num_latents)
+        if architecture.num_conditions:
+            self.conditioner = Conditioner(architecture)
 
     def encode(self, images: Tensor) -> Gaussian:
         """Images (B, C, 64, 64) to q(y, z | x), each (B, D)."""
@@ -143,6 +164,10 @@ class VariationalAutoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, D) to logits (B, C, 64, 64)."""
         return self.decoder(latents)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        """Labels (B, |y|) to what they add to the nuisance's means and log-variances, (B, 2·|z|)."""
+        return self.conditioner(labels)
 
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor:
         """Latents (B, D) to the discriminator's logits (B, 2). frozen: its parameters get no gradient."""
@@ -155,8 +180,8 @@ class VariationalAutoencoder(nn.Module):
 def initialise(architecture: Architecture, seed: int) -> VariationalAutoencoder:
     """A freshly initialised model (PyTorch's defaults), the same for the same seed.
 
-    PyTorch's initialisers draw from its global stream, so that is set aside meanwhile. The discriminator
-    comes last: with it or without, encoder and decoder start from the same values.
+    PyTorch's initialisers draw from its global stream, so that is set aside meanwhile. Discriminator and
+    conditioner come last: with them or without, encoder and decoder start from the same values.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(streams.generator(seed, Stream.INITIALISATION).integers(2**63)))

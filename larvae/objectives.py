@@ -17,6 +17,7 @@ from torch import Tensor
 from larvae.distributions import (
     Gaussian,
     Likelihood,
+    kl_of_images,
     kl_to_standard_normal,
     negative_log_likelihood,
 )
@@ -35,6 +36,10 @@ class Batch(NamedTuple):
     """Further images of all data, for FactorVAE's discriminator, (B, C, 64, 64)."""
     label_targets: Tensor | None = None
     """The labels in [0, 1], (B, |y|), where the label loss is a cross-entropy."""
+    known_labels: Tensor | None = None
+    """Labels of images of all data for the conditional model, (B, |y|), where they are known; else anything."""
+    is_known: Tensor | None = None
+    """(B, 1): 1 where an image's label is known, else 0."""
 
 
 class Noise(NamedTuple):
@@ -91,6 +96,8 @@ class Terms(NamedTuple):
     """True if q(y|x) has a given variance, not a learned one."""
     fixes_nuisance_variance: bool = False
     """True if q(z|x) has."""
+    is_conditional: bool = False
+    """True if q(z|x, y) depends on the label, as in Fig. 1a."""
 
 
 class Encoded(NamedTuple):
@@ -128,6 +135,8 @@ class Model(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor: ...
 
+    def condition(self, labels: Tensor) -> Tensor: ...
+
     def discriminate(self, latents: Tensor, *, frozen: bool) -> Tensor: ...
 
 
@@ -147,6 +156,10 @@ class FixedVariances:
             nuisance = self._weights.nuisance_variance.log().expand_as(nuisance)
         return Gaussian(mean, torch.cat([label, nuisance], dim=1))
 
+    def condition(self, labels: Tensor) -> Tensor:
+        mean, log_variance = self._model.condition(labels).chunk(2, dim=1)
+        return torch.cat([mean, torch.zeros_like(mean) if self._terms.fixes_nuisance_variance else log_variance], dim=1)
+
 
 def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights, terms: Terms) -> dict[str, Tensor]:
     """All terms of Eq. 7 by name and their weighted sum `loss`, each 0-d, in nats.
@@ -160,9 +173,11 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     if terms.fixes_label_variance or terms.fixes_nuisance_variance:
         model = FixedVariances(model, weights, terms)
     posterior, labelled_posterior = _posteriors(model, batch)
-    samples = posterior.sample(noise.latents)
+    if terms.is_conditional:
+        samples, kl = _conditional_samples(model, posterior, batch, noise)
+    else:
+        samples, kl = posterior.sample(noise.latents), kl_to_standard_normal(posterior)
     output, variance = model.decode(samples), weights.pixel_variance
-    kl = kl_to_standard_normal(posterior)
     values = {"reconstruction": negative_log_likelihood(output, batch.images, terms.likelihood, variance), "kl": kl}
     loss = values["reconstruction"] if terms.replaces_kl else values["reconstruction"] + kl
 
@@ -219,6 +234,34 @@ def label_replacement_terms(
         "replacement_kl": kl,
         "label_replacement_loss": reconstruction + kl,
     }
+
+
+def inferred_posterior(model: Model, images: Tensor, terms: Terms) -> Gaussian:
+    """q(y, z | x) of images (B, C, 64, 64), each (B, D); where z depends on y, at q(y|x)'s mean."""
+    posterior = model.encode(images)
+    return conditioned(model, posterior, posterior.mean[:, : terms.num_labels]) if terms.is_conditional else posterior
+
+
+def conditioned(model: Model, posterior: Gaussian, labels: Tensor) -> Gaussian:
+    """The encoder's output (B, D) as q(y|x) and q(z|x, y) at some labels (B, |y|)."""
+    num_labels = labels.shape[1]
+    shifts = model.condition(labels).chunk(2, dim=1)
+    return Gaussian(*(F.pad(shift, (num_labels, 0)) + output for shift, output in zip(shifts, posterior, strict=True)))
+
+
+def _conditional_samples(model: Model, posterior: Gaussian, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+    """One sample of each latent (B, D), and the KL to the prior, 0-d: of the conditional model (Kingma et al., 2014).
+
+    y is q(y|x)'s sample, or the image's own where it is known: its −log p(y) is constant, and left out.
+    """
+    known, is_known = given(batch.known_labels, batch.is_known)
+    num_labels = known.shape[1]
+    label = posterior.latents(0, num_labels)
+    label_noise, nuisance_noise = noise.latents.tensor_split([num_labels], dim=1)
+    labels = torch.where(is_known > 0, known, label.sample(label_noise))
+    nuisance = conditioned(model, posterior, labels).latents(num_labels, posterior.mean.shape[1])
+    kl = (1 - is_known[:, 0]) * kl_of_images(label) + kl_of_images(nuisance)
+    return torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1), kl.mean()
 
 
 def _posteriors(model: Model, batch: Batch) -> tuple[Gaussian, Gaussian | None]:

@@ -20,7 +20,7 @@ from larvae.datasets.on_device import on_device
 from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
 from larvae.networks import initialise
-from larvae.objectives import Batch, FixedVariances, Noise, Weights
+from larvae.objectives import Batch, FixedVariances, Noise, Weights, inferred_posterior
 from larvae.regularisers import REGULARISERS, annealing
 from larvae.streams import Stream
 
@@ -132,8 +132,9 @@ class Trainer:
     def posterior_log_variances(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Posterior log-variances (n, |y| + |z|) of the images at the given indices, fixed ones too."""
         # The plain layers: what is seldom asked for is not worth a compilation.
-        model = FixedVariances(self.model, self._weights, self.structure.terms)
-        posteriors = (model.encode(self._images(chunk)) for chunk in _encoding_batches(indices))
+        terms = self.structure.terms
+        model = FixedVariances(self.model, self._weights, terms)
+        posteriors = (inferred_posterior(model, self._images(chunk), terms) for chunk in _encoding_batches(indices))
         return np.concatenate([posterior.log_variance.cpu().numpy() for posterior in posteriors])
 
     @torch.no_grad()
@@ -168,13 +169,11 @@ class Trainer:
         size = self.config.batch_size
         draw = functools.partial(streams.generator, self.config.seed, iteration=iteration)
 
-        def images(stream: Stream) -> Tensor:
-            return self._images(draw(stream).integers(self.dataset.num_images, size=size))
-
         def noise(stream: Stream, num_latents: int) -> Tensor:
             return self._tensor(draw(stream).standard_normal((size, num_latents), np.float32))
 
-        batch = Batch(images(Stream.BATCH))
+        drawn = draw(Stream.BATCH).integers(self.dataset.num_images, size=size)
+        batch = Batch(self._images(drawn))
         batch_noise = Noise(noise(Stream.LATENT_NOISE, self.num_latents))
         if self.config.uses_labels:
             indices = self.labelled[draw(Stream.LABELLED_BATCH).integers(len(self.labelled), size=size)]
@@ -182,9 +181,14 @@ class Trainer:
             if self.config.label_loss == "cross_entropy":
                 batch = batch._replace(label_targets=self._tensor(self.labels.in_unit(self.label_classes(indices))))
             batch_noise = batch_noise._replace(labelled_nuisance=noise(Stream.LABELLED_LATENT_NOISE, self.config.z_dim))
+        if self.config.is_conditional:
+            is_known = np.isin(drawn, self.labelled)[:, None]
+            known_labels = self._tensor(np.where(is_known, self.labels_of(drawn), np.float32(0)))
+            batch = batch._replace(known_labels=known_labels, is_known=self._tensor(is_known.astype(np.float32)))
         if self.structure.architecture.has_discriminator:
             rows = np.tile(np.arange(size)[:, None], self.num_latents)
-            batch = batch._replace(second_images=images(Stream.SECOND_BATCH))
+            drawn = draw(Stream.SECOND_BATCH).integers(self.dataset.num_images, size=size)
+            batch = batch._replace(second_images=self._images(drawn))
             batch_noise = batch_noise._replace(
                 second_latents=noise(Stream.SECOND_LATENT_NOISE, self.num_latents),
                 permutations=self._tensor(draw(Stream.PERMUTATION).permuted(rows, axis=0)),

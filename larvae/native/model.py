@@ -27,7 +27,7 @@ class NativeModel(FastModel):
     """
 
     def _run(self, part: str, features: Tensor, frozen: bool = False) -> Tensor:
-        if part == "discriminator":
+        if part not in ("encoder", "decoder"):
             return super()._run(part, features, frozen)
         cut = True  # whether the ReLU has been applied
         for name, layer in self.skeleton.get_submodule(part).named_children():

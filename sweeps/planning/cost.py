@@ -51,7 +51,7 @@ Results = Mapping[Likeness, Mapping[Execution, Sequence[Result]]]
 
 def kind_of(config: MemberConfig) -> Likeness:
     """The kind of a member, one of equal speed: all that makes members alike but the number of latents."""
-    return likeness(dataclasses.replace(config, z_dim=0, observed_factors=()))
+    return likeness(dataclasses.replace(config, z_dim=1, observed_factors=()))
 
 
 def execution_of(result: Result) -> Execution:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from larvae.config import LATER_FIELDS, MemberConfig, Schedule
+from larvae.config import GRAPHICAL_MODELS, LATER_FIELDS, MemberConfig, Schedule
 from larvae.datasets import SPECIFICATIONS
 from larvae.errors import InvalidInputError
 from larvae.metrics import DEFAULT_METRICS, METRICS
@@ -49,6 +49,8 @@ OTHER_VALUES = {
 """A valid value other than the default for each field."""
 FIELDS = [field.name for field in dataclasses.fields(MemberConfig) if field.name != "regulariser_settings"]
 """All but those that single regularisers have, of which `test_regularisers` tells."""
+CONDITIONAL = {"graphical_model": "conditional", "regulariser": "beta_vae", "tau": 0.0}
+"""The conditional model goes with few others of these values."""
 FLOATS = {
     **dict.fromkeys(("tau", "label_rate", "gamma_tc", "alpha", "learning_rate", "pixel_variance"), 1),
     **dict.fromkeys(("held_out", "label_variance", "nuisance_variance"), 0),
@@ -66,6 +68,7 @@ BROKEN: dict[str, tuple[tuple[object, ...], str]] = {
     "pixel_mean": (("tanh",), "must be one of linear, sigmoid"),
     "replacement": (("false",), "must be one of given, inferred"),
     "label_loss": (("hinge",), "must be one of squared_error, cross_entropy"),
+    "graphical_model": (("causal",), "must be one of joint, conditional"),
     "label_scaling": (("log",), "must be one of standardised, index, unit"),
     **dict.fromkeys(("tau", "gamma_tc", "alpha"), ((-0.1, *FINITE), "must be finite and >= 0")),
     **dict.fromkeys(("label_variance", "nuisance_variance"), ((-0.1, *FINITE), "must be finite and >= 0")),
@@ -173,6 +176,21 @@ def test_quick_metrics_during_training_and_all_at_the_end() -> None:
     assert Schedule(iterations=1, metrics=(), final_metrics=()).final_metrics == ()
 
 
+# The conditional model
+
+
+def test_the_conditional_model_refuses_what_it_cannot_have() -> None:
+    """Both fields are named, and the paper's reason; γ_tc left out is none."""
+    assert MemberConfig(**CONDITIONAL) == MemberConfig(**CONDITIONAL, gamma_tc=0)
+    assert MemberConfig(**CONDITIONAL, alpha=0).uses_labels
+    others = {"tau": 1.0, "regulariser": "beta_tcvae", "gamma_tc": 3.0, "label_loss": "cross_entropy", "z_dim": 0}
+    for name, value in others.items():
+        rule = rf"^`{name}` must be .+ where `graphical_model` is conditional, got {value}"
+        with pytest.raises(InvalidInputError, match=rule) as caught:
+            MemberConfig(**CONDITIONAL | {name: value})
+        assert ("Section 4" in str(caught.value)) == (name in ("tau", "regulariser", "gamma_tc"))
+
+
 # Values that name a member
 
 
@@ -187,9 +205,12 @@ def test_content_hash_depends_on_every_field() -> None:
     default = MemberConfig(pixel_mean="sigmoid")
     others = OTHER_VALUES | {"pixel_mean": "linear", "replacement_likelihood": "bernoulli"}
     changed = [dataclasses.replace(default, **{name: value}) for name, value in others.items()]
-    hashes = {config.content_hash for config in (default, *changed)}
-    assert list(OTHER_VALUES) == FIELDS
-    assert len(hashes) == 1 + len(FIELDS)
+    joint, conditional = (
+        MemberConfig(**CONDITIONAL | {"graphical_model": name}, gamma_tc=0) for name in GRAPHICAL_MODELS
+    )
+    hashes = {config.content_hash for config in (default, *changed, joint, conditional)}
+    assert [*OTHER_VALUES, "graphical_model"] == sorted(FIELDS, key="graphical_model".__eq__)
+    assert len(hashes) == 2 + len(FIELDS)
 
 
 def test_content_hash_is_the_same_for_int_and_float() -> None:

@@ -43,6 +43,7 @@ KINDS = (
     {"regulariser": "factor_vae"},
     {"regulariser": "beta_vae", "instance_norm": False},
     {"density_estimator": "minibatch_stratified", "likelihood": "bernoulli", "tau": 0.0},
+    {"graphical_model": "conditional", "regulariser": "beta_vae", "tau": 0.0, "gamma_tc": 0.0},
 )
 """Of members on 3D Shapes: three channels, six labels. None but the structure asks for the data set."""
 
@@ -66,7 +67,8 @@ def example(seed: int) -> tuple[Batch, Noise]:
         return torch.from_numpy(rng.standard_normal((BATCH_SIZE, dimensions), np.float32))
 
     rows = np.tile(np.arange(BATCH_SIZE)[:, None], NUM_LABELS + Z_DIM)
-    batch = Batch(discs(rng), discs(rng), normal(NUM_LABELS), discs(rng))
+    known = torch.arange(BATCH_SIZE)[:, None] % 2
+    batch = Batch(discs(rng), discs(rng), normal(NUM_LABELS), discs(rng), None, normal(NUM_LABELS), known)
     permutations = torch.from_numpy(rng.permuted(rows, axis=0))
     return batch, Noise(normal(NUM_LABELS + Z_DIM), normal(Z_DIM), normal(NUM_LABELS + Z_DIM), permutations)
 

@@ -36,6 +36,7 @@ KINDS = (
     {"regulariser": "beta_vae", "gamma_tc": 3.0, "instance_norm": False, "likelihood": "bernoulli"},
     {"alpha": 0.0, "tau": 0.0, "density_estimator": "minibatch_stratified"},
     {"regulariser": "dip_vae_ii", "gamma_tc": 10.0},
+    {"graphical_model": "conditional", "regulariser": "beta_vae", "tau": 0.0, "gamma_tc": 0.0},
     {"regulariser": "annealed_vae", "regulariser_settings": (("capacity", 8.0), ("capacity_iterations", 2.0))},
 )
 

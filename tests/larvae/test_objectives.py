@@ -40,9 +40,10 @@ SETTINGS = {"diagonal_weight": 2.0, "capacity": 3.0}
 BERNOULLI, LINEAR = Likelihood("bernoulli", "sigmoid"), Likelihood("gaussian", "linear")
 
 
-def make_model(z_dim: int = 2) -> VariationalAutoencoder:
+def make_model(z_dim: int = 2, num_conditions: int = 0) -> VariationalAutoencoder:
     """With a discriminator, which only FactorVAE's terms ask for anything."""
-    return initialise(Architecture(1, NUM_FACTORS + z_dim, has_discriminator=True), seed=0).double()
+    architecture = Architecture(1, NUM_FACTORS + z_dim, has_discriminator=True, num_conditions=num_conditions)
+    return initialise(architecture, seed=0).double()
 
 
 def make_batch(seed: int = 0) -> Batch:
@@ -51,6 +52,13 @@ def make_batch(seed: int = 0) -> Batch:
     labels = torch.from_numpy(rng.standard_normal((BATCH_SIZE, NUM_FACTORS)))
     second_images = torch.from_numpy(rng.integers(0, 2, (BATCH_SIZE, 1, 64, 64)).astype(np.float64))
     return Batch(images[0], images[1], labels, second_images)
+
+
+def partly_labelled() -> Batch:
+    """Of the batch of all data the middle image's label is known; the others' must not matter."""
+    batch = make_batch()
+    known = torch.tensor([[0.0], [1.0], [0.0]])
+    return batch._replace(known_labels=torch.where(known > 0, batch.labels, torch.nan), is_known=known)
 
 
 def make_noise(z_dim: int = 2) -> Noise:
@@ -165,6 +173,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "detached": {"detaches_nuisance": True},
     "cross-entropy": {"batch": make_batch()._replace(label_targets=torch.rand((3, 5), dtype=torch.float64))},
     "fixed variances": {"fixes_label_variance": True, "fixes_nuisance_variance": True},
+    "conditional": {"is_conditional": True, "replaces_labels": False, "batch": partly_labelled()},
 }
 """Forms of the objective that the paper names, or its reviewers ask for."""
 
@@ -172,7 +181,8 @@ FORMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_gradients_are_those_of_finite_differences(form: dict[str, Any]) -> None:
     """In float64, along random directions, where L_rep's gradient is not meant to stop."""
-    model, name = make_model(), "label_replacement_loss"
+    model = make_model(num_conditions=NUM_FACTORS if "is_conditional" in form else 0)
+    name = "reconstruction" if "is_conditional" in form else "label_replacement_loss"
     named = dict(model.named_parameters())
     generator = torch.Generator().manual_seed(0)
     if form == FORMS["detached"]:
@@ -235,6 +245,38 @@ def test_fixed_variances_take_the_place_of_learned_ones_wherever_posteriors_are(
     assert learned["discriminator_loss"] != given["discriminator_loss"]
     terms_of(model=model, **fixed)["loss"].backward()
     assert torch.equal(model.encoder[-1].weight.grad[7:], torch.zeros(7, 256, dtype=torch.float64))
+
+
+def test_the_conditional_model_by_definition() -> None:
+    """Of each image −log p(x|y,z) + KL(q(z|x,y)), and KL(q(y|x)) where y is sampled, being unknown.
+
+    The label is joined to the last hidden layer: what reads it is one layer of both.
+    """
+    model, batch, noise = make_model(num_conditions=NUM_FACTORS), partly_labelled(), make_noise()
+    *layers, last = model.encoder
+    hidden = torch.nn.Sequential(*layers)(batch.images)
+    rows = [*range(NUM_FACTORS, NUM_FACTORS + 2), *range(2 * NUM_FACTORS + 2, 2 * NUM_FACTORS + 4)]
+    joined = torch.cat([last.weight[rows], model.conditioner[0].weight], dim=1)
+    y_mean, y_log_variance = (output[:, :NUM_FACTORS] for output in last(hidden).chunk(2, dim=1))
+    total, kl = 0.0, 0.0
+    for i, known in enumerate(batch.is_known[:, 0].bool().tolist()):
+        y = y_mean[i] + torch.exp(y_log_variance[i] / 2) * noise.latents[i, :NUM_FACTORS]
+        y = batch.known_labels[i] if known else y
+        z_mean, z_log_variance = (joined @ torch.cat([hidden[i], y]) + last.bias[rows]).chunk(2)
+        z = z_mean + torch.exp(z_log_variance / 2) * noise.latents[i, NUM_FACTORS:]
+        output = model.decode(torch.cat([y, z])[None])
+        kl += divergence(z_mean, z_log_variance) + (0 if known else divergence(y_mean[i], y_log_variance[i]))
+        total += (output - batch.images[i]).square().sum().item() + np.log(np.pi) / 2 * 64 * 64
+    terms = terms_of(model=model, likelihood=LINEAR, regulariser="none", **FORMS["conditional"])
+    assert terms["kl"].item() == pytest.approx(kl / BATCH_SIZE, rel=1e-9)
+    assert terms["reconstruction"].item() == pytest.approx(total / BATCH_SIZE, rel=1e-9)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> float:
+    """KL of a diagonal Gaussian to the standard normal one, from PyTorch."""
+    gaussian = torch.distributions.Normal(mean, torch.exp(log_variance / 2))
+    standard = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    return torch.distributions.kl_divergence(gaussian, standard).sum().item()
 
 
 def test_replacement_leaves_the_label_part_of_the_encoder_alone() -> None:

@@ -139,6 +139,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
     *({"held_out": 0.1}, {"label_seed": 1}, {"replacement": "inferred"}, {"detach_nuisance": True}),
     *({"label_loss": "cross_entropy"}, {"label_scaling": "index"}, {"label_scaling": "unit"}),
     *({"label_variance": 0.5}, {"label_variance": 0.25}, {"nuisance_variance": 0.5}, {"nuisance_variance": 0.25}),
+    {"graphical_model": "conditional", "regulariser": "beta_vae", "tau": 0, "gamma_tc": 0},
 )
 DIP = {"regulariser": "dip_vae_i"}
 
