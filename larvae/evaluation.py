@@ -28,7 +28,7 @@ def evaluate(trainer: Trainer, size: int, metrics: Iterable[str], num_samples: i
     Raises NonFiniteLossError when it has diverged.
     """
     chosen = applicable(metrics, trainer.dataset.specification)
-    of_held_out = _evaluate_held_out(trainer) if len(trainer.held_out) else {}
+    of_held_out = _evaluate_held_out(trainer) if len(trainer.sampler.held_out) else {}
     samples = [_evaluate_whole_data(trainer, size, chosen, number) for number in range(num_samples)] if chosen else [{}]
     return _means_and_deviations(samples) | of_held_out
 
@@ -45,7 +45,7 @@ def _means_and_deviations(samples: Sequence[Mapping[str, float]]) -> dict[str, f
 def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...], number: int) -> dict[str, float]:
     """The metrics of one sample of images, by its number."""
     dataset, seed = trainer.dataset, trainer.config.seed
-    with_labels = np.concatenate([trainer.held_out, trainer.labelled])
+    with_labels = np.concatenate([trainer.sampler.held_out, trainer.sampler.labelled])
     indices = evaluation_indices(dataset.num_images, with_labels, size, seed, number=number)
     test_indices = indices[:0]
     if any(METRICS[name].learns for name in chosen):
@@ -57,7 +57,7 @@ def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...], n
 def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
     """The metrics that tuning may look at: of images whose labels training does not see, of observed factors alone."""
     chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
-    sample = _sample(trainer, trainer.held_out, trainer.held_out[:0])
+    sample = _sample(trainer, trainer.sampler.held_out, trainer.sampler.held_out[:0])
     sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))
     values = metrics_of_sample(sample, chosen, trainer.config.seed)
     return {held_out(name): values[name] for name in chosen}
@@ -71,8 +71,8 @@ def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArra
     return Sample(
         codes=codes[: len(indices)],
         classes=trainer.dataset.classes(indices),
-        label_columns=trainer.label_columns,
-        labels=trainer.labels,
+        label_columns=trainer.sampler.label_columns,
+        labels=trainer.sampler.labels,
         test_codes=codes[len(indices) :],
         test_classes=trainer.dataset.classes(test_indices),
         infers_logits=trainer.config.label_loss == "cross_entropy",

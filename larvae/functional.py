@@ -21,15 +21,18 @@ from torch.func import functional_call
 
 from larvae import datasets, regularisers
 from larvae.config import MemberConfig
+from larvae.datasets.on_device import Receiver
 from larvae.distributions import Gaussian, Likelihood
 from larvae.errors import InvalidInputError
 from larvae.fast_networks import FastModel
+from larvae.inputs import Draws, inputs_of
 from larvae.native.library import COMPILERS, is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
 from larvae.private_folder import make_private_folder
 from larvae.regularisers import REGULARISERS
+from larvae.stacked_adam import update
 
 Parameters = Mapping[str, Tensor]
 
@@ -133,21 +136,43 @@ def functions(structure: Structure, compiled_in: torch.dtype | None, device: str
     return Functions(_fused(objective), _fused(encode), native)
 
 
+class GroupFunctions(NamedTuple):
+    """The functions of a group's step: all tensors, and each term, have a first dimension of members."""
+
+    terms: Callable[[Parameters, Draws, Receiver, Weights, tuple[str, ...]], dict[str, Tensor]]
+    """Terms by name, (K,) each, of draws that a receiver makes images of; see `inputs.inputs_of`."""
+    update: Callable[..., None]
+    """`stacked_adam.update`."""
+
+
 @functools.lru_cache(maxsize=32)
-def group_objective(structure: Structure, compiled_in: torch.dtype | None) -> Objective:
-    """The objective of many members at once: all tensors, and each term, have a first dimension of members.
+def group_functions(structure: Structure, compiled_in: torch.dtype | None) -> GroupFunctions:
+    """A structure's functions for many members at once.
 
     compiled_in: the precision of a fused step; None for one that runs as it is written, in float32.
     """
+    objective = group_objective(structure, compiled_in or torch.float32)
+
+    def terms(
+        parameters: Parameters, draws: Draws, receiver: Receiver, weights: Weights, annealed: tuple[str, ...]
+    ) -> dict[str, Tensor]:
+        return objective(parameters, *inputs_of(draws, receiver, weights, annealed))
+
+    if compiled_in is None:
+        return GroupFunctions(terms, update)
+    return GroupFunctions(_fused(terms), _fused(update))
+
+
+def group_objective(structure: Structure, precision: torch.dtype) -> Objective:
+    """The objective of many members at once, as it is written."""
     with torch.device("meta"):
         skeleton = VariationalAutoencoder(structure.architecture)
 
     def objective(parameters: Parameters, batch: Batch, noise: Noise, weights: Weights) -> dict[str, Tensor]:
-        model = FastModel(skeleton, parameters, compiled_in or torch.float32, products=True)
+        model = FastModel(skeleton, parameters, precision, products=True)
         return larvae_objective(model, batch, noise, weights, structure.terms)
 
-    of_members = over_members(objective)
-    return of_members if compiled_in is None else _fused(of_members)
+    return over_members(objective)
 
 
 def over_members(objective: Objective) -> Objective:

@@ -1,9 +1,9 @@
 """Several members of one structure, trained in the same operations.
 
 A GPU is idle for most of one small model's step; K models in one step fill it. The parameters of a group lie
-stacked in memory and `torch.func.vmap` runs the one objective over all of them. Each member keeps its own
-`Trainer`, whose parameters and gradients are slices of the group's: its optimiser, checkpoint, evaluation and
-failure are its own, as if it were trained alone.
+stacked in memory, `torch.func.vmap` runs the one objective over all of them, and Adam steps them at once. Each member
+keeps its own `Trainer`, whose parameters and moments are slices of the group's: its checkpoint, evaluation and failure
+are its own, as if it were trained alone.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
+from larvae.captured import Captured
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from larvae.functional import Structure, group_objective, structure_of
+from larvae.feed import AHEAD, Feed
+from larvae.functional import Structure, group_functions, structure_of
 from larvae.member import Member
 from larvae.member_directory import Row
+from larvae.stacked_adam import Moments, Rates
 from larvae.training import Trainer
 
 Tensors = TypeVar("Tensors", bound=tuple[Any, ...])
@@ -48,41 +52,108 @@ class Group:
     gradient is one for each of them.
     """
 
-    def __init__(self, trainers: Sequence[Trainer]) -> None:
-        """The trainers' parameters become slices of the group's. Raises InvalidInputError if they are not alike."""
+    def __init__(self, trainers: Sequence[Trainer], ahead: int | None = None) -> None:
+        """The trainers' parameters become slices of the group's, and so do Adam's moments and the terms' sums.
+
+        ahead: iterations whose inputs a thread makes in advance. Left out: some on a GPU, none on a CPU.
+        Raises InvalidInputError if the trainers are not alike.
+        """
         alike = {likeness(trainer.config) for trainer in trainers}
         if len(alike) != 1:
             raise InvalidInputError(
                 f"members of a group must be alike, got {len(alike)} kinds: {sorted(map(str, alike))}"
             )
-        self.trainers = tuple(trainers)
-        self._objective = group_objective(trainers[0].structure, trainers[0].compiled_in)
+        first, device, size = trainers[0], trainers[0].device, len(trainers)
+        on_gpu = device.type == "cuda"
+        self.trainers, self.active = list(trainers), list(trainers)
+        self._functions = group_functions(first.structure, first.compiled_in)
         self._weights = stack_members(trainer.weights for trainer in trainers)
-        names = trainers[0].parameters
+        # Tensors that stay where they are: a CUDA graph knows them by their addresses.
         self.parameters = {
-            name: torch.stack([trainer.parameters[name].detach() for trainer in trainers]).requires_grad_()
-            for name in names
+            name: torch.empty((size, *parameter.shape), device=device, requires_grad=True)
+            for name, parameter in first.parameters.items()
         }
-        for name, stacked in self.parameters.items():
-            stacked.grad = torch.zeros_like(stacked)
-            for slot, trainer in enumerate(trainers):
-                trainer.parameters[name].data = stacked.data[slot]
-                trainer.parameters[name].grad = stacked.grad[slot]
+        self._moments = {
+            name: Moments(torch.zeros_like(p.data), torch.zeros_like(p.data), torch.zeros(size, device=device))
+            for name, p in self.parameters.items()
+        }
+        self._rates = {
+            name: Rates(torch.zeros(size, dtype=torch.float64, device=device), options["betas"])
+            for name, (_, options) in _optimised(first).items()
+        }
+        self._sums: dict[str, Tensor] = {}
+        self._is_active = torch.ones(size, dtype=torch.bool, device=device)
+        for slot in range(size):
+            self._adopt(slot)
+        samplers, iterations = zip(*((t.sampler, t.iteration) for t in trainers), strict=True)
+        self._feed = Feed(samplers, iterations, device, (AHEAD if on_gpu else 0) if ahead is None else ahead)
+        self._run = Captured(self._compute) if on_gpu else self._compute
 
-    def step(self, active: Sequence[Trainer] | None = None) -> None:
-        """One iteration of the active members, all if none are named; the others are computed too, but not changed."""
-        inputs = [trainer.inputs(trainer.iteration) for trainer in self.trainers]
-        batch, noise = stack_members(batch for batch, _ in inputs), stack_members(noise for _, noise in inputs)
-        for stacked in self.parameters.values():
-            assert stacked.grad is not None
-            stacked.grad.zero_()
-        if self.trainers[0].anneals:
-            self._weights = stack_members(trainer.weights for trainer in self.trainers)
-        terms = self._objective(self.parameters, batch, noise, self._weights)
-        (terms["loss"] + terms.get("discriminator_loss", 0)).sum().backward()
-        for slot, trainer in enumerate(self.trainers):
-            if active is None or trainer in active:
-                trainer.update({name: values[slot] for name, values in terms.items()})
+    def step(self) -> None:
+        """One iteration of the active members; the others are computed too, but not changed."""
+        self._feed.advance()
+        self._run()
+        for trainer in self.active:
+            trainer.iteration += 1
+
+    def retire(self, trainer: Trainer) -> None:
+        """Leave a member as it is from now on."""
+        self._is_active[self.trainers.index(trainer)] = False
+        self.active.remove(trainer)
+
+    def close(self) -> None:
+        """End the thread that makes inputs, if there is one."""
+        self._feed.stop()
+
+    def _compute(self) -> None:
+        """An iteration of the draws that the feed has come to; of tensors that stay where they are alone."""
+        first = self.trainers[0]
+        terms = self._functions.terms(
+            self.parameters, self._feed.draws, first.receiver, self._weights, first.sampler.annealed
+        )
+        loss = (terms["loss"] + terms.get("discriminator_loss", 0)).sum()
+        gradients = dict(zip(self.parameters, torch.autograd.grad(loss, list(self.parameters.values())), strict=True))
+        if not self._sums:
+            self._begin_sums(terms)
+        parameters = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        values = {name: value.detach() for name, value in terms.items()}
+        self._functions.update(parameters, gradients, self._moments, self._rates, values, self._sums, self._is_active)
+
+    def _adopt(self, slot: int) -> None:
+        """Take over a trainer's state of training, and put slices of the group's tensors in its place."""
+        trainer = self.trainers[slot]
+        for name, (optimiser, options) in _optimised(trainer).items():
+            parameter, moments = trainer.parameters[name], self._moments[name]
+            self._rates[name].learning_rates[slot] = options["lr"]
+            if state := optimiser.state.get(parameter):
+                moments.first[slot], moments.second[slot] = state["exp_avg"], state["exp_avg_sq"]
+                moments.steps[slot] = state["step"]
+            mine = self.parameters[name].detach()[slot]
+            parameter.data, parameter.grad = mine.copy_(parameter.detach()), None
+            optimiser.state[parameter] = {
+                "step": moments.steps[slot],
+                "exp_avg": moments.first[slot],
+                "exp_avg_sq": moments.second[slot],
+            }
+
+    def _begin_sums(self, names: Iterable[str]) -> None:
+        """Take over the trainers' sums of terms, whose names the first step tells."""
+        for name in names:
+            sums = [float(trainer.totals.get(name, 0)) for trainer in self.trainers]
+            self._sums[name] = torch.tensor(sums, device=self._is_active.device)
+            for slot, trainer in enumerate(self.trainers):
+                trainer.totals[name] = self._sums[name][slot]
+
+
+def _optimised(trainer: Trainer) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
+    """Each parameter's optimiser and the options that it has there, by the parameter's name."""
+    names = {parameter: name for name, parameter in trainer.parameters.items()}
+    return {
+        names[parameter]: (optimiser, options)
+        for optimiser in trainer.optimisers.values()
+        for options in optimiser.param_groups
+        for parameter in options["params"]
+    }
 
 
 class Report(NamedTuple):
@@ -113,12 +184,14 @@ def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report
         for member in training:
             member.before_step()
         if group is not None:
-            group.step([member.trainer for member in training])
-        for report in [_after_step(member, stepped=group is not None) for member in training]:
+            group.step()
+        for member, report in [(member, _after_step(member, stepped=group is not None)) for member in training]:
             if report is None:
                 continue
             if report.status != "running":
-                training = [member for member in training if member.name != report.name]
+                training.remove(member)
+                if group is not None:
+                    group.retire(member.trainer)
             yield report
 
 

@@ -177,7 +177,11 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
         samples, kl = _conditional_samples(model, posterior, batch, noise)
     else:
         samples, kl = posterior.sample(noise.latents), kl_to_standard_normal(posterior)
-    output, variance = model.decode(samples), weights.pixel_variance
+    replaced = None
+    if labelled_posterior is not None and terms.replaces_labels:
+        replaced = _replaced(batch, labelled_posterior, noise, terms)
+    output, replaced_output = _decoded(model, samples, replaced)
+    variance = weights.pixel_variance
     values = {"reconstruction": negative_log_likelihood(output, batch.images, terms.likelihood, variance), "kl": kl}
     loss = values["reconstruction"] if terms.replaces_kl else values["reconstruction"] + kl
 
@@ -194,8 +198,8 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
         values |= penalty.told
         loss = loss + weights.gamma_tc * penalty.value
 
-    if labelled_posterior is not None and terms.replaces_labels:
-        values |= label_replacement_terms(model, batch, labelled_posterior, noise, terms, variance)
+    if replaced is not None and replaced_output is not None:
+        values |= label_replacement_terms(replaced_output, replaced.nuisance, batch, terms, variance)
         loss = loss + weights.tau * values["label_replacement_loss"]
     return values | {"loss": loss}
 
@@ -214,19 +218,10 @@ def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def label_replacement_terms(
-    model: Model, batch: Batch, labelled_posterior: Gaussian, noise: Noise, terms: Terms, variance: Tensor
+    output: Tensor, nuisance: Gaussian, batch: Batch, terms: Terms, variance: Tensor
 ) -> dict[str, Tensor]:
-    """L_rep of Eq. 9 with its two parts: the *true* label decoded with a sampled nuisance. variance: σ².
-
-    The control decodes q(y|x)'s mean in its place: as much reconstruction of labelled images, without their labels.
-    """
-    labels, images, nuisance_noise = given(batch.labels, batch.labelled_images, noise.labelled_nuisance)
-    num_labels = labels.shape[1]
-    nuisance = labelled_posterior.latents(num_labels, labelled_posterior.mean.shape[1])
-    if terms.detaches_nuisance:
-        nuisance = Gaussian(nuisance.mean.detach(), nuisance.log_variance.detach())
-    decoded = labels if terms.replacement == "given" else labelled_posterior.mean[:, :num_labels]
-    output = model.decode(torch.cat([decoded, nuisance.sample(nuisance_noise)], dim=1))
+    """L_rep of Eq. 9 with its two parts. output: of the latents `_replaced`. nuisance: q(z|x). variance: σ²."""
+    (images,) = given(batch.labelled_images)
     reconstruction = negative_log_likelihood(output, images, terms.replacement_likelihood, variance)
     kl = kl_to_standard_normal(nuisance)
     return {
@@ -262,6 +257,37 @@ def _conditional_samples(model: Model, posterior: Gaussian, batch: Batch, noise:
     nuisance = conditioned(model, posterior, labels).latents(num_labels, posterior.mean.shape[1])
     kl = (1 - is_known[:, 0]) * kl_of_images(label) + kl_of_images(nuisance)
     return torch.cat([labels, nuisance.sample(nuisance_noise)], dim=1), kl.mean()
+
+
+class _Replaced(NamedTuple):
+    """The labelled batch's latents, as L_rep decodes them."""
+
+    latents: Tensor
+    """(B, D)"""
+    nuisance: Gaussian
+    """q(z|x)"""
+
+
+def _replaced(batch: Batch, labelled_posterior: Gaussian, noise: Noise, terms: Terms) -> _Replaced:
+    """The *true* label with a sampled nuisance.
+
+    The control has q(y|x)'s mean in its place: as much reconstruction of labelled images, without their labels.
+    """
+    labels, nuisance_noise = given(batch.labels, noise.labelled_nuisance)
+    num_labels = labels.shape[1]
+    nuisance = labelled_posterior.latents(num_labels, labelled_posterior.mean.shape[1])
+    if terms.detaches_nuisance:
+        nuisance = Gaussian(nuisance.mean.detach(), nuisance.log_variance.detach())
+    decoded = labels if terms.replacement == "given" else labelled_posterior.mean[:, :num_labels]
+    return _Replaced(torch.cat([decoded, nuisance.sample(nuisance_noise)], dim=1), nuisance)
+
+
+def _decoded(model: Model, samples: Tensor, replaced: _Replaced | None) -> tuple[Tensor, Tensor | None]:
+    """Outputs of the batch of all data and of the labelled one, decoded in one go."""
+    if replaced is None:
+        return model.decode(samples), None
+    outputs = model.decode(torch.cat([samples, replaced.latents]))
+    return outputs[: len(samples)], outputs[len(samples) :]
 
 
 def _posteriors(model: Model, batch: Batch) -> tuple[Gaussian, Gaussian | None]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
-from larvae import streams
 from larvae.config import MemberConfig
-from larvae.datasets import Dataset, hold_out, labelled_indices
-from larvae.datasets.on_device import on_device
+from larvae.datasets import Dataset
+from larvae.datasets.on_device import images_on
 from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
+from larvae.inputs import Inputs, Sampler, inputs_of, on_tensors
 from larvae.networks import initialise
-from larvae.objectives import Batch, FixedVariances, Noise, Weights, inferred_posterior
-from larvae.regularisers import REGULARISERS, annealing
-from larvae.streams import Stream
+from larvae.objectives import FixedVariances, Weights, inferred_posterior
 
 ENCODING_BATCH = 250
 """Images encoded at a time; divides the usual evaluation sizes."""
@@ -41,20 +38,16 @@ class Trainer:
         self.dataset = dataset
         self.device = torch.device(device)
         self.iteration = 0
-        self._totals: dict[str, Tensor] = {}
+        self.totals: dict[str, Tensor] = {}
+        """Sums of the terms since means were last taken, 0-d each."""
         self._means_taken_at = 0
-        label_seed = config.seed if config.label_seed is None else config.label_seed
-        with_labels = labelled_indices(dataset.num_images, config.label_rate, label_seed)
-        self.labelled, self.held_out = hold_out(with_labels, config.held_out)
-        self.labels = replace(dataset.factors.select(config.labels), scaling=config.label_scaling)
-        self.label_columns = dataset.factors.columns(config.labels)
+        self.receiver, self._send = images_on(dataset, self.device)
+        self.sampler = Sampler(config, dataset, self._send)
         self.structure = structure_of(config)
         self.model = initialise(self.structure.architecture, config.seed).to(self.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.parameters, config.learning_rate)
-        self._on_device = on_device(dataset.store, self.device)
-        self._anneal = annealing(config.regulariser) if REGULARISERS[config.regulariser].anneals else None
-        self._weights = Weights(
+        self.weights = Weights(
             gamma_tc=self._scalar(config.gamma_tc),
             alpha=self._scalar(config.alpha),
             tau=self._scalar(config.tau),
@@ -76,19 +69,6 @@ class Trainer:
         """True if convolutions run in this project's own code, `larvae.native`; never in a group."""
         return self._functions.native
 
-    @property
-    def weights(self) -> Weights:
-        """The weights of the next iteration."""
-        if self._anneal is None:
-            return self._weights
-        now = self._anneal(dict(self.config.regulariser_settings), self.iteration)
-        return self._weights._replace(settings={name: self._scalar(value) for name, value in now.items()})
-
-    @property
-    def anneals(self) -> bool:
-        """True if weights change from iteration to iteration."""
-        return self._anneal is not None
-
     def train(self, num_iterations: int) -> dict[str, float]:
         """Take optimiser steps; return `take_means()` of them."""
         for _ in range(num_iterations):
@@ -97,19 +77,17 @@ class Trainer:
 
     def step(self) -> None:
         """One iteration of Table 1; its terms are added up for `take_means`."""
-        terms = self._functions.objective(self.parameters, *self.inputs(self.iteration), self.weights)
+        terms = self._functions.objective(self.parameters, *self.inputs(self.iteration))
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
         (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
-        self.update(terms)
-
-    def update(self, terms: Mapping[str, Tensor]) -> None:
-        """The rest of an iteration, once gradients are there: the optimisers' steps, and the terms' sums."""
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.iteration += 1
         for name, value in terms.items():
-            self._totals[name] = self._totals.get(name, 0) + value.detach()
+            if name not in self.totals:
+                self.totals[name] = torch.zeros_like(value)
+            self.totals[name] += value.detach()
 
     def take_means(self) -> dict[str, float]:
         """The mean of each term over the steps since this was last called.
@@ -117,8 +95,13 @@ class Trainer:
         Raises NonFiniteLossError, naming the terms, when one of the means is not finite.
         """
         count = self.iteration - self._means_taken_at
-        means = {name: float(total) / count for name, total in self._totals.items()}
-        self._totals, self._means_taken_at = {}, self.iteration
+        if count == 0:
+            return {}
+        sums = torch.stack(list(self.totals.values())).tolist()  # one transfer
+        means = {name: total / count for name, total in zip(self.totals, sums, strict=True)}
+        for total in self.totals.values():
+            total.zero_()
+        self._means_taken_at = self.iteration
         if broken := [name for name, mean in means.items() if not math.isfinite(mean)]:
             raise NonFiniteLossError(f"{', '.join(broken)} not finite within {count} iterations to {self.iteration}")
         return means
@@ -133,7 +116,7 @@ class Trainer:
         """Posterior log-variances (n, |y| + |z|) of the images at the given indices, fixed ones too."""
         # The plain layers: what is seldom asked for is not worth a compilation.
         terms = self.structure.terms
-        model = FixedVariances(self.model, self._weights, terms)
+        model = FixedVariances(self.model, self.weights, terms)
         posteriors = (inferred_posterior(model, self._images(chunk), terms) for chunk in _encoding_batches(indices))
         return np.concatenate([posterior.log_variance.cpu().numpy() for posterior in posteriors])
 
@@ -149,9 +132,12 @@ class Trainer:
         return {
             "iteration": self.iteration,
             # Copies: a view of a group's tensor would be saved with all of it.
-            "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
-            "totals": self._totals,
+            "model": tree_map_only(Tensor, torch.clone, dict(self.model.state_dict())),
+            "optimisers": {
+                name: tree_map_only(Tensor, torch.clone, optimiser.state_dict())
+                for name, optimiser in self.optimisers.items()
+            },
+            "totals": tree_map_only(Tensor, torch.clone, self.totals),
             "means_taken_at": self._means_taken_at,
         }
 
@@ -161,58 +147,21 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-        self._totals = {name: total.to(self.device) for name, total in state["totals"].items()}
+        self.totals = {name: total.to(self.device) for name, total in state["totals"].items()}
         self._means_taken_at = state["means_taken_at"]
 
-    def inputs(self, iteration: int) -> tuple[Batch, Noise]:
-        """The batch and the noise of an iteration; images are drawn with replacement."""
-        size = self.config.batch_size
-        draw = functools.partial(streams.generator, self.config.seed, iteration=iteration)
-
-        def noise(stream: Stream, num_latents: int) -> Tensor:
-            return self._tensor(draw(stream).standard_normal((size, num_latents), np.float32))
-
-        drawn = draw(Stream.BATCH).integers(self.dataset.num_images, size=size)
-        batch = Batch(self._images(drawn))
-        batch_noise = Noise(noise(Stream.LATENT_NOISE, self.num_latents))
-        if self.config.uses_labels:
-            indices = self.labelled[draw(Stream.LABELLED_BATCH).integers(len(self.labelled), size=size)]
-            batch = batch._replace(labelled_images=self._images(indices), labels=self._tensor(self.labels_of(indices)))
-            if self.config.label_loss == "cross_entropy":
-                batch = batch._replace(label_targets=self._tensor(self.labels.in_unit(self.label_classes(indices))))
-            batch_noise = batch_noise._replace(labelled_nuisance=noise(Stream.LABELLED_LATENT_NOISE, self.config.z_dim))
-        if self.config.is_conditional:
-            is_known = np.isin(drawn, self.labelled)[:, None]
-            known_labels = self._tensor(np.where(is_known, self.labels_of(drawn), np.float32(0)))
-            batch = batch._replace(known_labels=known_labels, is_known=self._tensor(is_known.astype(np.float32)))
-        if self.structure.architecture.has_discriminator:
-            rows = np.tile(np.arange(size)[:, None], self.num_latents)
-            drawn = draw(Stream.SECOND_BATCH).integers(self.dataset.num_images, size=size)
-            batch = batch._replace(second_images=self._images(drawn))
-            batch_noise = batch_noise._replace(
-                second_latents=noise(Stream.SECOND_LATENT_NOISE, self.num_latents),
-                permutations=self._tensor(draw(Stream.PERMUTATION).permuted(rows, axis=0)),
-            )
-        return batch, batch_noise
+    def inputs(self, iteration: int) -> Inputs:
+        """The inputs of an iteration."""
+        draws = on_tensors(self.sampler.draws(iteration), self.device)
+        return inputs_of(draws, self.receiver, self.weights, self.sampler.annealed)
 
     def _encode(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         # A compiled encoder knows one size of a batch: a smaller one is filled up.
         filled = indices if self.compiled_in is None else np.resize(indices, ENCODING_BATCH)
         return self._functions.encode(self.parameters, self._images(filled)).cpu().numpy()[: len(indices)]
 
-    def label_classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Class indices (n, |y|) of the factors whose labels are known."""
-        return self.dataset.classes(indices)[:, self.label_columns]
-
-    def labels_of(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Labels (n, |y|) of the images at the given indices, scaled as configured."""
-        return self.labels.to_labels(self.label_classes(indices))
-
     def _images(self, indices: NDArray[np.integer]) -> Tensor:
-        if self._on_device is not None:
-            return self._on_device.images(indices)
-        images = self._tensor(self.dataset.images(indices)).float()
-        return images if self.dataset.maximum == 1 else images / self.dataset.maximum
+        return self.receiver.images(self._tensor(self._send(indices)))
 
     def _scalar(self, value: float) -> Tensor:
         return torch.tensor(float(value), device=self.device)

@@ -76,11 +76,11 @@ def traverse(
     Raises InvalidInputError where a factor is unknown or has no label.
     """
     traversals = []
-    for name in factors or trainer.labels.names:
-        values = traversed_values(trainer.labels, name, steps, classes=classes)
-        varied = trainer.labels.varied(trainer.label_classes(np.array([reference]))[0], name, values)
-        images = trainer.decode(trainer.labels.to_labels(varied), _nuisance(trainer, reference))
-        traversals.append(Traversal(name, value_names(trainer.labels, name, values), images))
+    for name in factors or trainer.sampler.labels.names:
+        values = traversed_values(trainer.sampler.labels, name, steps, classes=classes)
+        varied = trainer.sampler.labels.varied(trainer.sampler.label_classes(np.array([reference]))[0], name, values)
+        images = trainer.decode(trainer.sampler.labels.to_labels(varied), _nuisance(trainer, reference))
+        traversals.append(Traversal(name, value_names(trainer.sampler.labels, name, values), images))
     return traversals
 
 
@@ -145,7 +145,7 @@ def as_picture(image: NDArray[np.uint8]) -> Image.Image:
 
 def _nuisance(trainer: Trainer, reference: int) -> NDArray[np.float32]:
     """z, (|z|,): the prior's mean or, with factors that y does not stand for, the reference's posterior mean."""
-    num_labels = trainer.labels.num_factors
+    num_labels = trainer.sampler.labels.num_factors
     if num_labels == trainer.dataset.factors.num_factors:
         return np.zeros(trainer.num_latents - num_labels, np.float32)
     return trainer.posterior_means(np.array([reference]))[0, num_labels:]

@@ -35,12 +35,12 @@ ORIENTATIONS = np.deg2rad(np.linspace(-30.0, 30.0, 15))
 
 PAINTS = ("floor", "wall", "object", "sky", "highlight")
 """Entries of the table's last axis; the sky and the highlight on the object have constant colours."""
-_HUE_COLOURS = np.rint([[255 * channel for channel in colorsys.hsv_to_rgb(hue, 1, 1)] for hue in HUES])  # (10, 3)
+HUE_COLOURS = np.rint([[255 * channel for channel in colorsys.hsv_to_rgb(hue, 1, 1)] for hue in HUES])  # (10, 3)
 SKY = (153, 226, 249)
 HIGHLIGHT = (255, 255, 255)
 
-_ONE = 160  # a byte b of the table says that a pixel shows (b - _ZERO) / _ONE of a paint
-_ZERO = 32  # the filter below makes some shares negative
+ONE = 160  # a byte b of the table says that a pixel shows (b - ZERO) / ONE of a paint
+ZERO = 32  # the filter below makes some shares negative
 
 # The camera, a horizontal pinhole a little off the centre. The samples look like renderings at three times the size,
 # without anti-aliasing, that Lanczos's filter has shrunk.
@@ -269,7 +269,7 @@ def geometry_table() -> NDArray[np.uint8]:
             for scale, size in enumerate(SCALES):
                 fine = _shares(view, shape, size).T.reshape(len(PAINTS), IMAGE_SIZE * _FINE, IMAGE_SIZE * _FINE)
                 shares = _shrink(np.swapaxes(_shrink(fine), 1, 2)).T  # [line, column, paint]
-                table[scale, shape, orientation] = np.clip(np.rint(_ZERO + _ONE * shares), 0, 255)
+                table[scale, shape, orientation] = np.clip(np.rint(ZERO + ONE * shares), 0, 255)
     return table.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, len(PAINTS))
 
 
@@ -285,7 +285,7 @@ def render(classes: NDArray[np.integer], table: NDArray[np.uint8]) -> NDArray[np
     if np.any(classes < 0) or np.any(classes >= GRID.sizes):
         raise ValueError(f"`classes` must lie in [0, {GRID.sizes}), got {classes.min(0)} to {classes.max(0)}")
     colours = np.empty((len(classes), 3, len(PAINTS)), np.float32)  # [image, channel, paint]
-    colours[:, :, :3] = np.swapaxes(_HUE_COLOURS[classes[:, :3]], 1, 2)
+    colours[:, :, :3] = np.swapaxes(HUE_COLOURS[classes[:, :3]], 1, 2)
     colours[:, :, 3:] = np.stack([SKY, HIGHLIGHT], axis=1)
     geometries = np.ravel_multi_index(tuple(classes[:, 3:].T), GRID.sizes[3:])
     flat = table.reshape(-1, IMAGE_SIZE * IMAGE_SIZE, len(PAINTS))
@@ -294,7 +294,7 @@ def render(classes: NDArray[np.integer], table: NDArray[np.uint8]) -> NDArray[np
         chunk = slice(start, start + _CHUNK)
         # Sums of whole numbers below 2²⁴: exact in float32, whatever the order in which they are added.
         sums = colours[chunk] @ np.swapaxes(flat[geometries[chunk]].astype(np.float32), 1, 2)
-        sums -= _ZERO * colours[chunk].sum(2, keepdims=True)
-        np.clip(np.rint(sums / _ONE, out=sums), 0, 255, out=sums)
+        sums -= ZERO * colours[chunk].sum(2, keepdims=True)
+        np.clip(np.rint(sums / ONE, out=sums), 0, 255, out=sums)
         images[chunk] = sums
     return images.reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)

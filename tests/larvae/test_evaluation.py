@@ -229,23 +229,23 @@ def test_test_sample_is_of_other_images_than_the_labelled_and_the_first_sample(d
     seen = []
     for held_out in (0.0, 0.2):
         trainer = Trainer(dataclasses.replace(TINY, label_rate=0.001, held_out=held_out), dataset)
-        known = np.concatenate([trainer.labelled, trainer.held_out])
+        known = np.concatenate([trainer.sampler.labelled, trainer.sampler.held_out])
         seen.append(encoded_indices(trainer, 61, ["l2", "factor_vae_score"])[-61 - 30 :])
         assert len(np.unique(seen[-1])) == 61 + 30
         assert np.array_equal(seen[-1][:61], evaluation_indices(dataset.num_images, known, 61, TINY.seed))
         assert not np.isin(seen[-1], known).any()
-        assert len(encoded_indices(trainer, 61, ["mig", "l2", "modularity"])) == 61 + len(trainer.held_out)
+        assert len(encoded_indices(trainer, 61, ["mig", "l2", "modularity"])) == 61 + len(trainer.sampler.held_out)
     assert np.array_equal(*seen)
     config = dataclasses.replace(TINY, label_rate=0.5, held_out=0.5)  # 36 of 72 images: there is room for 36 others
     trainer = Trainer(config, few_images(dataset))
     others = encoded_indices(trainer, 24, ["factor_vae_score"])[-36:]
-    assert len(np.unique(np.concatenate([others, trainer.labelled, trainer.held_out]))) == 72
+    assert len(np.unique(np.concatenate([others, trainer.sampler.labelled, trainer.sampler.held_out]))) == 72
 
 
 @pytest.mark.parametrize("observed", [(), ("shape", "position_x")], ids=["all", "some"])
 def test_member_is_evaluated_on_its_posterior_means(dataset: Dataset, observed: tuple[str, ...]) -> None:
     trainer = Trainer(dataclasses.replace(TINY, observed_factors=observed), dataset)
-    indices = evaluation_indices(dataset.num_images, trainer.labelled, 100, TINY.seed)
+    indices = evaluation_indices(dataset.num_images, trainer.sampler.labelled, 100, TINY.seed)
     codes = trainer.posterior_means(indices)
     assert codes.shape == (100, (len(observed) or 5) + 5)
     metrics = evaluate(trainer, 100, QUICK)
@@ -259,7 +259,7 @@ def test_data_sets_smaller_than_an_evaluation_are_evaluated(dataset: Dataset) ->
         trainer = Trainer(dataclasses.replace(TINY, label_rate=label_rate), few_images(dataset))
         seen = encoded_indices(trainer, 40, ["sap"])
         assert len(np.unique(seen)) == len(seen) == 40 + 20
-        assert np.isin(trainer.labelled, seen).any() == (label_rate > 0.1)
+        assert np.isin(trainer.sampler.labelled, seen).any() == (label_rate > 0.1)
     metrics = evaluate(trainer, 10_000, ["mig", "l2", "factor_vae_score"])
     assert {"mig", "l2", "factor_vae_score"} <= metrics.keys()
     assert all(np.isfinite(value) for value in metrics.values())
@@ -271,8 +271,8 @@ def test_several_samples_give_means_and_the_metrics_own_noise(dataset: Dataset) 
     alone, three = (evaluate(trainer, 300, ["mig", "l2"], count) for count in (1, 3))
     assert three.keys() == alone.keys() | {f"{name}_sd" for name in alone}
     assert all(three[f"{name}_sd"] > 0 for name in alone)
-    samples = [evaluation_indices(dataset.num_images, trainer.labelled, 300, 0, number=n) for n in range(3)]
-    assert not set(np.concatenate(samples)) & set(trainer.labelled)
+    samples = [evaluation_indices(dataset.num_images, trainer.sampler.labelled, 300, 0, number=n) for n in range(3)]
+    assert not set(np.concatenate(samples)) & set(trainer.sampler.labelled)
     assert len({tuple(sorted(sample)) for sample in samples}) == 3
     singles = [label_distance_of(trainer, indices) for indices in samples]
     assert singles[0] == alone["l2"]
@@ -281,6 +281,6 @@ def test_several_samples_give_means_and_the_metrics_own_noise(dataset: Dataset) 
 
 
 def label_distance_of(trainer: Trainer, indices: NDArray[np.integer]) -> float:
-    means = trainer.posterior_means(indices)[:, : trainer.labels.num_factors]
-    labels = trainer.labels.to_labels(trainer.label_classes(indices))
-    return label_distance(trainer.labels.to_unit_interval(means), trainer.labels.to_unit_interval(labels))
+    means = trainer.posterior_means(indices)[:, : trainer.sampler.labels.num_factors]
+    labels = trainer.sampler.labels.to_labels(trainer.sampler.label_classes(indices))
+    return label_distance(trainer.sampler.labels.to_unit_interval(means), trainer.sampler.labels.to_unit_interval(labels))

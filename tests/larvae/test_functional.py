@@ -136,7 +136,7 @@ def test_the_objective_of_a_group_is_that_of_each_member(
     weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0), torch.tensor(2.0))]
     stacked = {name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]}
     batch, noise, stacked_weights = (stack_members(parts) for parts in (*zip(*inputs, strict=True), weights))
-    objective = group_objective.__wrapped__(some, precision)
+    objective = group_objective(some, precision or torch.float32)
     terms, gradients = terms_and_gradients(objective, stacked, batch, noise, stacked_weights)
     plain = functions.__wrapped__(some, None).objective
     for slot, parameters in enumerate(members):

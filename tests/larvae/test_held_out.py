@@ -77,8 +77,8 @@ def test_a_split_with_nothing_to_compare_or_to_train_on_is_refused(dataset: Data
 def test_held_out_images_change_nothing_but_the_labelled_set(dataset: Dataset) -> None:
     """Bit for bit the training on the fewer labelled images that are left."""
     ours, theirs, with_all = Trainer(CONFIG, dataset), Trainer(ALL, dataset), Trainer(ALL, dataset)
-    count = round(CONFIG.held_out * len(theirs.labelled))
-    theirs.labelled = theirs.labelled[count:]
+    count = round(CONFIG.held_out * len(theirs.sampler.labelled))
+    theirs.sampler.labelled = theirs.sampler.labelled[count:]
     assert ours.train(2) == theirs.train(2)
     assert is_equal(ours, theirs)
     with_all.train(2)
@@ -94,10 +94,10 @@ def test_held_out_metrics_are_those_of_exactly_the_held_out_images(dataset: Data
     trainer.train(1)
     metrics = evaluate(trainer, 50, ())
     assert set(metrics) == HELD_OUT_KEYS
-    codes, classes = trainer.posterior_means(trainer.held_out), dataset.factors.classes(trainer.held_out)
+    codes, classes = trainer.posterior_means(trainer.sampler.held_out), dataset.factors.classes(trainer.sampler.held_out)
     columns = dataset.factors.columns(trainer.config.labels)
     assert metrics["held_out_mig"] == mutual_information_gap(codes, classes[:, columns])
-    inferred = trainer.labels.to_unit_interval(codes[:, : len(columns)])
+    inferred = trainer.sampler.labels.to_unit_interval(codes[:, : len(columns)])
     labels = classes[:, columns] / (np.array(dataset.factors.sizes)[columns] - 1)
     assert metrics["held_out_l2"] == pytest.approx(label_distance(inferred, labels), rel=1e-5)
     assert metrics["held_out_l2"] == pytest.approx(np.linalg.norm(inferred - labels, axis=1).mean(), rel=1e-5)
@@ -109,7 +109,7 @@ def test_labels_that_are_not_observed_have_no_say(dataset: Dataset, monkeypatch:
     trainer = Trainer(dataclasses.replace(CONFIG, observed_factors=observed), dataset)
     before = evaluate(trainer, 50, ())
     hidden = [i for i, name in enumerate(dataset.factors.names) if name not in observed]
-    classes = dataset.factors.classes(trainer.held_out)
+    classes = dataset.factors.classes(trainer.sampler.held_out)
     classes[:, hidden] = np.random.default_rng(0).permutation(classes[:, hidden])
     monkeypatch.setattr(type(dataset), "classes", lambda self, indices: classes[: len(indices)])
     assert evaluate(trainer, 50, ()) == before
@@ -143,8 +143,8 @@ def test_without_other_metrics_no_other_image_nor_label_is_looked_at(dataset: Da
     metrics = evaluate(trainer, 20, ())
     assert metrics.keys() == (HELD_OUT_KEYS if factors is SMALL else {"held_out_l2"})
     assert all(np.isfinite(value) for value in metrics.values())
-    assert np.array_equal(np.unique(np.concatenate(watched.images_of)), np.sort(trainer.held_out))
-    assert all(np.isin(indices, trainer.held_out).all() for indices in watched.classes_of)
+    assert np.array_equal(np.unique(np.concatenate(watched.images_of)), np.sort(trainer.sampler.held_out))
+    assert all(np.isin(indices, trainer.sampler.held_out).all() for indices in watched.classes_of)
 
 
 def test_other_metrics_are_the_same_with_held_out_metrics_beside_them(dataset: Dataset) -> None:

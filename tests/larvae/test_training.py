@@ -103,7 +103,7 @@ def train_independently(config: MemberConfig, trainer: Trainer, iterations: int)
     optimiser = torch.optim.Adam(networks, lr=config.learning_rate, fused=True)
     losses = []
     for iteration in range(iterations):
-        batch, noise = trainer.inputs(iteration)
+        batch, noise, _ = trainer.inputs(iteration)
         discriminator.requires_grad_(False)
         loss, samples = independent_loss(model, batch, noise, config)
         optimiser.zero_grad()
@@ -201,7 +201,7 @@ def test_members_of_one_process_do_not_touch_each_other_nor_the_global_stream(da
 def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -> None:
     """A stream used twice would tie the labelled batch, or its noise, to the batch of all data."""
     trainer = Trainer(FACTOR_VAE, dataset)
-    batch, noise = trainer.inputs(3)
+    batch, noise, _ = trainer.inputs(3)
 
     def drawn(stream: Stream, count: int) -> Any:
         return generator(TINY.seed, stream, 3).integers(count, size=4)
@@ -209,8 +209,8 @@ def test_inputs_are_drawn_from_the_streams_of_their_purposes(dataset: Dataset) -
     def normal(stream: Stream, dimensions: int) -> Any:
         return generator(TINY.seed, stream, 3).standard_normal((4, dimensions), np.float32)
 
-    assert np.array_equal(trainer.labelled, labelled_indices(dataset.num_images, TINY.label_rate, TINY.seed))
-    labelled = trainer.labelled[drawn(Stream.LABELLED_BATCH, len(trainer.labelled))]
+    assert np.array_equal(trainer.sampler.labelled, labelled_indices(dataset.num_images, TINY.label_rate, TINY.seed))
+    labelled = trainer.sampler.labelled[drawn(Stream.LABELLED_BATCH, len(trainer.sampler.labelled))]
     labels = dataset.factors.to_labels(dataset.classes(labelled))
     expected = Batch(
         dataset.images(drawn(Stream.BATCH, dataset.num_images)),
@@ -240,7 +240,7 @@ def test_inputs_are_no_more_than_the_objective_needs(dataset: Dataset) -> None:
     def given(config: MemberConfig) -> set[str]:
         return {
             name
-            for group in Trainer(config, dataset).inputs(0)
+            for group in Trainer(config, dataset).inputs(0)[:2]
             for name, part in group._asdict().items()
             if part is not None
         }
@@ -351,12 +351,12 @@ OBSERVED = dataclasses.replace(TINY, observed_factors=("position_x", "shape"))
 def test_labels_are_those_of_the_observed_factors_only(dataset: Dataset, z_dim: int) -> None:
     trainer = Trainer(dataclasses.replace(OBSERVED, z_dim=z_dim), dataset)
     assert trainer.num_latents == 2 + z_dim
-    assert (trainer.labels.names, trainer.labels.sizes) == (("shape", "position_x"), (3, 32))
+    assert (trainer.sampler.labels.names, trainer.sampler.labels.sizes) == (("shape", "position_x"), (3, 32))
     indices = np.random.default_rng(0).integers(dataset.num_images, size=50)
     classes = dataset.factors.classes(indices)
-    assert np.array_equal(trainer.label_classes(indices), classes[:, [0, 3]])
-    assert np.array_equal(trainer.labels_of(indices), dataset.factors.to_labels(classes)[:, [0, 3]])
-    batch, noise = trainer.inputs(0)
+    assert np.array_equal(trainer.sampler.label_classes(indices), classes[:, [0, 3]])
+    assert np.array_equal(trainer.sampler.labels_of(indices), dataset.factors.to_labels(classes)[:, [0, 3]])
+    batch, noise, _ = trainer.inputs(0)
     assert batch.labels.shape == (4, 2)
     assert (noise.latents.shape, noise.labelled_nuisance.shape) == ((4, 2 + z_dim), (4, z_dim))
     assert trainer.posterior_means(indices[:5]).shape == (5, 2 + z_dim)

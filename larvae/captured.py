@@ -1,0 +1,53 @@
+"""A function of tensors that stay where they are, as one CUDA graph: launched at once, with no work of the host's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from larvae.errors import one_line
+
+WARM_UP = 11
+"""Calls before a function is captured: libraries and compilers are ready then. PyTorch asks for so many."""
+
+
+class Captured:
+    """Calls a function as it is until it is warm, and replays what it launches from then on.
+
+    Where it cannot be captured it is called as it is for ever, with a warning.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function, self._calls = function, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._side = torch.cuda.Stream()
+        self.is_refused = False
+        """True if it cannot be captured."""
+
+    def __call__(self) -> None:
+        """Launch the function; returns before the GPU has finished it."""
+        self._calls += 1
+        if self._calls > WARM_UP and self._graph is None and not self.is_refused:
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+            return
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            self._function()
+        torch.cuda.current_stream().wait_stream(self._side)
+
+    def _capture(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        try:
+            with torch.cuda.graph(graph, stream=self._side):
+                self._function()
+            self._graph = graph
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
+            self.is_refused = True
+            warnings.warn(f"the step runs without a CUDA graph, which is slower: {one_line(error)}", stacklevel=2)

@@ -1,0 +1,32 @@
+"""Errors by whose they are: a GPU that is out of memory has several, and none is the fault of the member it ends."""
+
+from __future__ import annotations
+
+import torch
+
+TEXTS = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "[CUDA]: out of memory",  # Triton, which loads kernels itself
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "cudaErrorMemoryAllocation",
+    "_ALLOC_FAILED",  # CUBLAS_STATUS_, CUDNN_STATUS_, CUSOLVER_STATUS_
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # of cublasCreate, which has no memory for its handle
+)
+"""Texts of errors of PyTorch, CUDA and its libraries by which a GPU tells that its memory is full.
+
+Discussed in https://github.com/pytorch/pytorch/issues/128601.
+"""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error is a GPU's that is out of memory: only PyTorch's own allocator raises the one named so."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in TEXTS)
+
+
+def is_no_members_own(error: BaseException) -> bool:
+    """Tell whether an error is of the process and its machine, to be raised; others end the member that they are of."""
+    return isinstance(error, OSError) or is_out_of_memory(error)
