@@ -49,11 +49,11 @@ class WhereOptions:
     cpus_per_trial: int = 1
     """CPUs, and PyTorch threads, of each trial."""
     gpus_per_trial: float | None = None
-    """GPUs of each trial: a share, e.g. 0.25, or whole ones. Left out: what a probe measures where Ray has GPUs, 0
-    elsewhere."""
+    """GPUs of each trial: a share, e.g. 0.25, or whole ones. Left out: as is measured to be fastest where Ray has GPUs,
+    0 elsewhere."""
     members_per_trial: int | None = None
-    """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs, as many seeds and
-    other weights as fit, up to 8, on GPUs."""
+    """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs; on GPUs as many
+    seeds and other weights, up to 32, as are measured to be fastest, or up to 8 where --gpus-per-trial is given."""
     preflight: bool = True
     """Ask every node of a cluster first whether the study can run there; it takes seconds."""
     compile: bool = True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import ray
+import torch
 from rich.console import Console
 
 from larvae import datasets
@@ -20,8 +21,11 @@ from sweeps.options import StudyOptions
 from sweeps.preflight.checks import Demand
 from sweeps.preflight.gathering import gpu_nodes
 from sweeps.preflight.inspection import prepared_names, require_ready
+from sweeps.resources.allocation import Request, allocate
 from sweeps.resources.gpu_kinds import GpuKind, gpu_kinds
-from sweeps.resources.shares import TrialResources, trial_resources
+from sweeps.resources.missing_gpus import ADVICE, MUST_BE_FOUND, may_be_missing
+from sweeps.resources.rates import GpuRates, read_rates
+from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, require_writable
 from sweeps.tracking.addresses import sqlite_path
 from sweeps.tracking.tracker import require_reachable
@@ -37,15 +41,29 @@ class Prepared(NamedTuple):
     fingerprints: dict[str, str]
     """Fingerprints of the images of each data set."""
     resources: TrialResources
+    rates: tuple[GpuRates, ...] = ()
+    """Rates of the cluster's GPUs that this rests upon."""
 
 
-def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig], console: Console) -> Prepared:
+class Trials(NamedTuple):
+    """The trials of a study, as far as they are known before it starts."""
+
+    sample: Sequence[MemberConfig]
+    """Members like those of the study: the largest of them is measured."""
+    together: int
+    """Members that are alike, at most, and could be of one trial."""
+    total: int
+    """Members of the study."""
+    sizes: Callable[[StudyDirectory, int], Sequence[int]]
+    """Members of each trial that a folder leaves to do, given the most that one has."""
+
+
+def prepare(study: Study, options: StudyOptions, trials: Trials, console: Console) -> Prepared:
     """Check, connect to Ray, prepare data, measure; write nothing into the study's folder or to MLflow.
 
-    sample: members like those of the study, of which the largest tells what a trial takes.
     Raises InvalidInputError.
     """
-    names = tuple(dict.fromkeys(member.dataset for member in sample))
+    names = tuple(dict.fromkeys(member.dataset for member in trials.sample))
     _require_lasting("storage_path", options.where.storage_path)
     if database := sqlite_path(options.where.tracking_uri):
         _require_lasting("tracking_uri", database)
@@ -60,11 +78,33 @@ def prepare(study: Study, options: StudyOptions, sample: Sequence[MemberConfig],
     kinds = _preflight(options, names, console) if options.where.address and options.where.preflight else []
     files = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in names}
     fingerprints = {name: datasets.open_dataset(name, path).fingerprint for name, path in files.items()}
-    given = (options.where.cpus_per_trial, options.where.gpus_per_trial, options.where.members_per_trial)
-    resources = trial_resources(*given, sample, kinds, console.print)
+    _require_cuda(options)
+    kept = read_rates(directory.gpu_rates)
+    resources, rates = allocate(_request(options, trials, directory), kinds, kept, console.print)
     resources.require_fitting()
     directory.require_going_on(study, fingerprints)
-    return Prepared(directory, files, fingerprints, resources)
+    return Prepared(directory, files, fingerprints, resources, rates)
+
+
+def _request(options: StudyOptions, trials: Trials, directory: StudyDirectory) -> Request:
+    return Request(
+        sample=trials.sample,
+        together=trials.together,
+        total=trials.total,
+        sizes=lambda members: trials.sizes(directory, members),
+        cpus=options.where.cpus_per_trial,
+        gpus=options.where.gpus_per_trial,
+        members=options.where.members_per_trial,
+        compiles=options.where.compile,
+    )
+
+
+def _require_cuda(options: StudyOptions) -> None:
+    """Raise InvalidInputError where this machine's Ray has GPUs for trials, and PyTorch finds none."""
+    if options.where.address or options.where.gpus_per_trial == 0 or may_be_missing():
+        return  # a cluster is asked by its preflight
+    if ray.cluster_resources().get("GPU", 0) > 0 and not torch.cuda.is_available():
+        raise InvalidInputError(f"{MUST_BE_FOUND}: {ADVICE}")
 
 
 def _require_lasting(name: str, path: Path) -> None:
@@ -84,6 +124,7 @@ def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) 
         prepared=prepared_names(names),
         cpus=options.where.cpus_per_trial,
         gpus=options.where.gpus_per_trial or 0.0,
+        gpus_may_be_missing=may_be_missing(),
     )
     return gpu_kinds(gpu_nodes(require_ready(demand, console).nodes))
 
@@ -105,4 +146,5 @@ def trial_settings(study: Study, options: StudyOptions, prepared: Prepared) -> T
         compile=options.where.compile,
         command=secrets.token_hex(8),
         varied=study.varied,
+        gpus_may_be_missing=may_be_missing(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.options import StudyOptions
 from sweeps.planning.plan import Work, plan_study
-from sweeps.preparation import Prepared, prepare, trial_settings
+from sweeps.preparation import Prepared, Trials, prepare, trial_settings
 from sweeps.progress import StudyProgress, results_table
 from sweeps.resources.shares import TrialResources, groups, size
 from sweeps.session import held
@@ -26,7 +27,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
     Raises InvalidInputError before anything is written.
     """
     console = new_console()
-    prepared = prepare(study, options, study.members, console)
+    prepared = prepare(study, options, _trials(study), console)
     settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
     todo = directory.unfinished(study)
     if options.plan:
@@ -44,6 +45,17 @@ def run_study(study: Study, options: StudyOptions) -> int:
                 with session.reporting(reporter):
                     interrupted = tuner.train_all(todo, settings, resources, directory, reporter, console)
         return session.close(_summarise(study, directory, console), interrupted=interrupted)
+
+
+def _trials(study: Study) -> Trials:
+    """The trials of a study whose members are known."""
+    unfinished = functools.cache(lambda directory: directory.unfinished(study))
+    return Trials(
+        sample=study.members,
+        together=max(map(len, groups(study.members, len(study.members)))),
+        total=len(study.members),
+        sizes=lambda directory, members: list(map(len, groups(unfinished(directory), members))),
+    )
 
 
 def failures(study: Study, directory: StudyDirectory) -> dict[str, str]:

@@ -19,6 +19,7 @@ from sweeps.driver.tokens import how_to_read_token
 from sweeps.options import StudyOptions
 from sweeps.preparation import Prepared
 from sweeps.progress import duration
+from sweeps.resources.rates import save_rates
 from sweeps.study import Study
 from sweeps.tracking.addresses import is_server, masked, shown
 from sweeps.tracking.provenance import source_tags
@@ -96,6 +97,8 @@ def held(
         with _answering(options.where.tracking_uri):
             require_own_experiment(options.where.tracking_uri, study.name)
         directory.write_record(study, fingerprints, options.preset)
+        if prepared.rates:
+            save_rates(directory.gpu_rates, prepared.rates)
         with _answering(options.where.tracking_uri):
             tracker = Tracker(options.where.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         yield Session(study, options, prepared, tracker, console)

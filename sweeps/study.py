@@ -90,6 +90,11 @@ class StudyDirectory:
         """The folder of Ray Tune's own records, which nothing here reads back."""
         return self.path / "ray_tune"
 
+    @property
+    def gpu_rates(self) -> Path:
+        """The rates that were measured on the cluster's GPUs, by their kind."""
+        return self.path / "gpu_rates.json"
+
     def member(self, member: MemberConfig) -> MemberDirectory:
         return MemberDirectory(self.path / "members" / member.content_hash)
 

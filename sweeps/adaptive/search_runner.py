@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from larvae.config import MemberConfig
@@ -19,7 +20,7 @@ from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.planning.plan import Work, plan_study
-from sweeps.preparation import Prepared, prepare, trial_settings
+from sweeps.preparation import Prepared, Trials, prepare, trial_settings
 from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
 from sweeps.runner import at_once, failures
@@ -37,7 +38,7 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     options, study = adaptive.options, adaptive.study
     sample = [member for seed in range(options.first_seeds) for member in adaptive.corners(seed)]
     console = new_console()
-    prepared = prepare(study, options, sample, console)
+    prepared = prepare(study, options, _trials_to_do(adaptive, sample), console)
     settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
     log = SuggestionLog(directory.path / "suggestions.jsonl")
     rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
@@ -57,6 +58,17 @@ def run_search(adaptive: AdaptiveStudy) -> int:
         return session.close(failures(whole, directory), interrupted=interrupted)
 
 
+def _trials_to_do(adaptive: AdaptiveStudy, sample: Sequence[MemberConfig]) -> Trials:
+    """The trials of a search: members of one configuration train together, as many as it has seeds at first."""
+    configurations, seeds = adaptive.options.configurations, adaptive.options.first_seeds
+
+    def sizes(_: StudyDirectory, members: int) -> list[int]:
+        whole, rest = divmod(seeds, members)
+        return ([members] * whole + [rest] * bool(rest)) * configurations
+
+    return Trials(sample, seeds, configurations * seeds, sizes)
+
+
 def _train(
     adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, settings: TrialSettings, session: Session
 ) -> tuple[Search, bool]:
@@ -67,13 +79,13 @@ def _train(
         reporter = MemberReporter(tracker, progress, directory)
         told = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
-            for _ in range(2):  # once more where members ran out of memory, and were then trained alone
+            for together in (resources.members, math.ceil(resources.members / 2)):  # again where memory ran out
                 search = adaptive.search(rules, log)
-                suggester = Suggester(search, directory, resources.members, told, resources.places)
+                suggester = Suggester(search, directory, together, told, resources.places)
                 interrupted = _train_suggested(suggester, settings, resources, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break
-                interrupted = tuner.train_alone(settings, directory, reporter, console)
+                interrupted = tuner.train_fewer_together(settings, resources, directory, reporter, console)
     return suggester.search, interrupted
 
 

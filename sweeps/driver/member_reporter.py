@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ray import tune
@@ -22,8 +23,8 @@ class MemberReporter(Unsaved, tune.Callback):
         self.progress = progress
         self.directory = directory
         self.open: set[str] = set()
-        self.out_of_memory: dict[str, MemberConfig] = {}
-        """Members to be tried again, each with a GPU of its own."""
+        self.out_of_memory: list[list[MemberConfig]] = []
+        """Members of each trial that ran out of GPU memory, but those that had ended: to be tried again."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for member in members_of(trial):
@@ -34,6 +35,7 @@ class MemberReporter(Unsaved, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        ran_out = set()
         for name, news in result.get("members", {}).items():
             self.tracker.update(name)
             self.progress.update(name, news["rows"])
@@ -42,7 +44,14 @@ class MemberReporter(Unsaved, tune.Callback):
             elif news["status"] == "out_of_memory":
                 self.open.discard(name)
                 self.progress.wait(name)
-                self.out_of_memory |= {m.content_hash: m for m in members_of(trial) if m.content_hash == name}
+                ran_out.add(name)
+        if ran_out:
+            self.out_of_memory.append([member for member in members_of(trial) if member.content_hash in ran_out])
+
+    def take_out_of_memory(self) -> list[list[MemberConfig]]:
+        """Hand over the members that ran out of GPU memory, a list a trial: whoever asks tries them again."""
+        taken, self.out_of_memory = self.out_of_memory, []
+        return taken
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that a search has stopped ends without a last word; its members' results tell."""
@@ -73,11 +82,10 @@ class MemberReporter(Unsaved, tune.Callback):
 
     def give_up_out_of_memory(self) -> None:
         """Members that even a GPU of their own was too small for have failed."""
-        for name, member in self.out_of_memory.items():
+        for member in itertools.chain(*self.take_out_of_memory()):
             reason = "out of memory, alone on a whole GPU"
             self.directory.member(member).write_result(member, "failed", [], reason)
-            self._end(name, "failed")
-        self.out_of_memory.clear()
+            self._end(member.content_hash, "failed")
 
     def stop(self) -> None:
         """The command ends with members still training."""

@@ -21,7 +21,7 @@ from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
 from sweeps.driver.waiting import NodeWatch
 from sweeps.resources.places import Places, request
-from sweeps.resources.shares import TrialResources, groups
+from sweeps.resources.shares import TrialResources, groups, halves
 from sweeps.study import StudyDirectory
 from sweeps.trial.trainable import MemberTrainable
 from sweeps.trial.worker import TrialSettings
@@ -39,23 +39,37 @@ def train_all(
     reporter: MemberReporter,
     console: Console,
 ) -> bool:
-    """Train all members, those that ran out of GPU memory once more, alone; True if the user stopped it."""
+    """Train all members, those that ran out of GPU memory again with fewer together; True if the user stopped it."""
     interrupted = _train(groups(todo, resources.members), settings, resources, directory, reporter)
-    if not interrupted:
-        interrupted = train_alone(settings, directory, reporter, console)
-    return interrupted
+    return interrupted or train_fewer_together(settings, resources, directory, reporter, console)
 
 
-def train_alone(settings: TrialSettings, directory: StudyDirectory, reporter: MemberReporter, console: Console) -> bool:
-    """Train the members that ran out of GPU memory, if any, each alone on a whole GPU; True if the user stopped it."""
-    again = list(reporter.out_of_memory.values())
-    if not again:
+def train_fewer_together(
+    settings: TrialSettings,
+    resources: TrialResources,
+    directory: StudyDirectory,
+    reporter: MemberReporter,
+    console: Console,
+) -> bool:
+    """Train the members that ran out of GPU memory, if any; True if the user stopped it.
+
+    The members of a trial are tried again in two of half its size, with the same share; at last each alone, on a whole
+    GPU.
+    """
+    alone: list[list[MemberConfig]] = []
+    while ran_out := reporter.take_out_of_memory():
+        alone += [members for members in ran_out if len(members) == 1]
+        smaller = [half for members in ran_out if len(members) > 1 for half in halves(members)]
+        if smaller:
+            number = sum(map(len, smaller))
+            console.print(f"Out of GPU memory: {number} members are tried again, half as many of a trial together")
+            if _train(smaller, settings, resources, directory, reporter):
+                return True
+    if not alone:
         return False
-    console.print(f"Out of GPU memory: {len(again)} members are tried again, each alone on a whole GPU")
-    reporter.out_of_memory.clear()
-    alone = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
-    resources = TrialResources(alone.cpus, alone.gpus)
-    interrupted = _train(groups(again, 1), alone, resources, directory, reporter)
+    console.print(f"Out of GPU memory: {len(alone)} members are tried again, each alone on a whole GPU")
+    settings = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
+    interrupted = _train(alone, settings, TrialResources(settings.cpus, settings.gpus), directory, reporter)
     reporter.give_up_out_of_memory()
     return interrupted
 
@@ -69,8 +83,10 @@ def _train(
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
     fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter)
-    waiting = {name for name, status in reporter.progress.status.items() if status == "waiting"}
-    interrupted = bool(reporter.open or waiting - reporter.out_of_memory.keys())
+    names = {member.content_hash for members in trials for member in members}
+    waiting = {name for name in names if reporter.progress.status[name] == "waiting"}
+    ran_out = {member.content_hash for members in reporter.out_of_memory for member in members}
+    interrupted = bool(reporter.open or waiting - ran_out)
     reporter.stop()
     return interrupted
 

@@ -12,8 +12,8 @@ from ray import tune
 
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import duration
-from sweeps.resources.places import fits, living_nodes
-from sweeps.trial.machine_faults import machine_fault
+from sweeps.resources.places import fits, gpu_hosts, living_nodes
+from sweeps.trial.machine_faults import host_without_gpu, machine_fault
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
@@ -38,6 +38,7 @@ class NodeWatch(Unsaved, tune.Callback):
         self._idle_since: float | None = None
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0
+        self._hosts_without_gpu: set[str] = set()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -62,6 +63,14 @@ class NodeWatch(Unsaved, tune.Callback):
         elif now - self._lost_since > LOST_SECONDS + LOOK_SECONDS:  # else they may be about to move
             waited = f"for {duration(WAIT_SECONDS)} at most"
             self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial leaves its machine; where PyTorch finds no GPU on any, none is worth another try."""
+        fault = machine_fault(trial)
+        if host := host_without_gpu(fault):
+            self._hosts_without_gpu.add(host)
+            if gpu_hosts() <= self._hosts_without_gpu and not self.given_up:
+                self._give_up(f"trials must find machines that work, but {fault}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: where machines were at fault, the others would fare no better."""

@@ -50,7 +50,8 @@ class Node(NamedTuple):
 def gpu_nodes(nodes: Sequence[Node]) -> list[GpuNode]:
     """Those of some nodes that have told of their GPUs."""
     told = [(node.resources, node.facts.gpus) for node in nodes if node.facts and node.facts.gpus]
-    return [GpuNode(resources, min(gpu.memory for gpu in gpus)) for resources, gpus in told]
+    smallest = [(resources, min(gpus, key=lambda gpu: gpu.memory)) for resources, gpus in told]
+    return [GpuNode(resources, gpu.memory, gpu.name) for resources, gpu in smallest]
 
 
 def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tuple[list[Node], Facts]:

@@ -15,6 +15,8 @@ class GpuNode(NamedTuple):
     """Resources as Ray has them."""
     memory: int
     """Bytes of one GPU; of the smallest where they differ."""
+    name: str = ""
+    """Name of that GPU; empty where it is not known."""
 
 
 class GpuKind(NamedTuple):
@@ -26,6 +28,8 @@ class GpuKind(NamedTuple):
     """Bytes of one GPU; of the smallest where they differ."""
     nodes: tuple[Mapping[str, float], ...]
     """Resources of the nodes that have them."""
+    name: str = ""
+    """Name of the smallest; empty where it is not known."""
 
 
 def gpu_kinds(nodes: Sequence[GpuNode]) -> list[GpuKind]:
@@ -45,7 +49,8 @@ def gpu_kinds(nodes: Sequence[GpuNode]) -> list[GpuKind]:
 
 def _kind(resource: str | None, nodes: Iterable[GpuNode]) -> GpuKind:
     nodes = tuple(nodes)
-    return GpuKind(resource, min(node.memory for node in nodes), tuple(node.resources for node in nodes))
+    smallest = min(nodes, key=lambda node: node.memory)
+    return GpuKind(resource, smallest.memory, tuple(node.resources for node in nodes), smallest.name)
 
 
 def _names(alike: Sequence[GpuNode], others: Sequence[GpuNode]) -> str | None:

@@ -22,6 +22,12 @@ def living_nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def gpu_hosts() -> set[str]:
+    """Names of the hosts that live and, as Ray has it, have GPUs."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
+    return {node["NodeManagerHostname"] for node in nodes}
+
+
 def fits(request: Mapping[str, float], node: Mapping[str, float]) -> bool:
     """Tell whether a node of some resources could hold a trial, if nothing else ran on it."""
     return all(node.get(kind, 0) >= amount for kind, amount in request.items())

@@ -18,11 +18,13 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError, one_line
 from larvae.functional import can_compile
-from larvae.group import NO_MEMBERS_OWN, Report, train_together
+from larvae.group import Report, train_together
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
+from larvae.out_of_memory import is_no_members_own, is_out_of_memory
 from sweeps.resources.gpu_memory import cap_gpu_memory
+from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 
@@ -71,6 +73,8 @@ class TrialSettings:
     """Names the command that trains the study now."""
     varied: tuple[str, ...] = ()
     """Fields that differ between members, by which people know them."""
+    gpus_may_be_missing: bool = False
+    """True if members train on a CPU where PyTorch finds no GPU behind the share that they hold: for tests."""
 
     @property
     def reuses_processes(self) -> bool:
@@ -105,7 +109,7 @@ class Worker:
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
-        status: running, finished, failed, or out_of_memory: to be tried again with a larger share.
+        status: running, finished, failed, or out_of_memory: to be tried again with fewer beside it.
         """
         if self.fault:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
@@ -121,13 +125,10 @@ class Worker:
                     break
         except StopIteration:
             is_done = True
-        except torch.OutOfMemoryError as error:
-            self._end_open(reports, "out_of_memory", error)
-            is_done = True
         except OSError as error:
             self._leave(reports, error)
         except Exception as error:  # of the step that the members share
-            self._end_open(reports, "failed", error)
+            self._end_open(reports, "out_of_memory" if is_out_of_memory(error) else "failed", error)
             is_done = True
         self._keep_rows(reports)
         return {"members": {name: report._asdict() for name, report in reports.items()}, "done": is_done}
@@ -168,17 +169,24 @@ class Worker:
 
     def _train(self) -> Iterator[Report]:
         """Reports of the members; a generator, so that failures to open the data are the members' too."""
-        on_gpu = self.settings.gpus > 0 and torch.cuda.is_available()
+        on_gpu = self._is_on_gpu()
         members = []
         for config in list(self.open.values()):
             try:
                 members.append(self._open(config, on_gpu))
-            except NO_MEMBERS_OWN:
-                raise
             except Exception as error:  # its checkpoint, or its data
+                if is_no_members_own(error):
+                    raise
                 reason = self._directory(config.content_hash).write_failure(config, error)
                 yield Report(config.content_hash, [], "failed", reason)
         yield from train_together(members, fused=on_gpu)
+
+    def _is_on_gpu(self) -> bool:
+        """Tell whether members train on a GPU. Raises MissingGpuError where there is none behind their share."""
+        has_gpu = torch.cuda.is_available()
+        if self.settings.gpus > 0 and not has_gpu and not self.settings.gpus_may_be_missing:
+            raise MissingGpuError
+        return self.settings.gpus > 0 and has_gpu
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
         """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from larvae.config import Schedule
 from larvae.datasets import Dataset
 from sweeps.driver import connection
+from sweeps.resources import missing_gpus
 from sweeps.study import Study, StudyDirectory, grid
 
 FIXED = {"batch_size": 4}
@@ -24,14 +25,16 @@ def ray_session(dataset: Dataset, ray_token: str) -> Iterator[None]:
     """Two CPUs and two GPUs that do not exist. The data set is made before: trials find it in the tests' cache."""
     import ray  # after `connection`, which sets what it reads
 
-    connection.start_local(
-        num_cpus=2,
-        num_gpus=2,
-        runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
-        include_dashboard=False,
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(missing_gpus.VARIABLE, "1")
+        connection.start_local(
+            num_cpus=2,
+            num_gpus=2,
+            runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
+            include_dashboard=False,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Members that run out of GPU memory are tried again, each alone on a whole GPU."""
+"""Members that run out of GPU memory are tried again: half as many together, and alone on a whole GPU at last."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rich.console import Console
 
 from larvae.config import MemberConfig
 from sweeps.driver import tuner
-from sweeps.driver.member_reporter import MemberReporter, trial_name
+from sweeps.driver.member_reporter import MemberReporter, members_of, trial_name
+from sweeps.driver.queueing import MemberQueue
 from sweeps.resources.shares import TrialResources
 from sweeps.study import StudyDirectory
 from sweeps.trial.worker import TrialSettings
 from tests.sweeps.commands import SCHEDULE
 
-MEMBERS = [MemberConfig(batch_size=4, seed=seed) for seed in range(3)]
+MEMBERS = [MemberConfig(batch_size=4, seed=seed) for seed in range(5)]
 
 
 class Recorder:
@@ -53,38 +54,65 @@ def trial_of(members: list[MemberConfig]) -> Any:
     return SimpleNamespace(config={"members": [member.to_dict() for member in members]}, last_result={})
 
 
-@pytest.mark.parametrize("fits_alone", [True, False])
-def test_members_out_of_memory_are_tried_again_alone_on_a_whole_gpu(
-    fits_alone: bool, recorder: Any, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fitting", "asked", "status"),
+    [
+        (5, [([5], 0.25)], "finished"),
+        (3, [([5], 0.25), ([3, 2], 0.25)], "finished"),
+        (1, [([5], 0.25), ([3, 2], 0.25), ([2, 1, 1, 1], 0.25), ([1, 1], 0.25)], "finished"),
+        (0, [([5], 0.25), ([3, 2], 0.25), ([2, 1, 1, 1], 0.25), ([1, 1], 0.25), ([1] * 5, 1.0)], "failed"),
+    ],
+)
+def test_trials_out_of_memory_are_halved_and_a_whole_gpu_comes_last(
+    fitting: int,
+    asked: list[tuple[list[int], float]],
+    status: str,
+    recorder: Any,
+    study_directory: StudyDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    """fitting: members of a trial that a quarter of a GPU holds."""
     reporter = MemberReporter(recorder, recorder, study_directory)
-    asked: list[tuple[list[int], float]] = []
+    tried: list[tuple[list[int], float]] = []
 
-    def train(trials: list[list[MemberConfig]], settings: TrialSettings, *_: object) -> bool:
-        asked.append(([len(members) for members in trials], settings.gpus))
-        for members in trials:
-            made = trial_of(members)
-            assert trial_name(made) == members[0].content_hash + (f"+{len(members) - 1}" if len(members) > 1 else "")
+    def fit(queue: MemberQueue, settings: TrialSettings, *_: object) -> None:
+        tried.append(([], settings.gpus))
+        while isinstance(suggestion := queue.suggest(str(len(tried[-1][0]))), dict):
+            made = trial_of([MemberConfig.from_dict(fields) for fields in suggestion["members"]])
+            names = [member.content_hash for member in members_of(made)]
+            assert trial_name(made) == names[0] + (f"+{len(names) - 1}" if len(names) > 1 else "")
+            tried[-1][0].append(len(names))
             reporter.on_trial_start(0, [], made)
-            ran_out = len(members) > 1 or not fits_alone
-            status, reason = ("out_of_memory", "CUDA out of memory") if ran_out else ("finished", "")
-            news = {member.content_hash: {"rows": [], "status": status, "reason": reason} for member in members}
+            end, reason = ("out_of_memory", "CUDA out of memory") if len(names) > fitting else ("finished", "")
+            news = {name: {"rows": [], "status": end, "reason": reason} for name in names}
             reporter.on_trial_result(0, [], made, {"members": news})
-        return False
 
-    monkeypatch.setattr(tuner, "_train", train)
+    monkeypatch.setattr(tuner, "fit", fit)
     settings = TrialSettings(SCHEDULE, tmp_path, {}, {}, cpus=1, gpus=0.25, compile=True)
     console = Console(file=io.StringIO())
-    together = TrialResources(settings.cpus, settings.gpus, members=3)
+    together = TrialResources(settings.cpus, settings.gpus, members=5)
     assert not tuner.train_all(MEMBERS, settings, together, study_directory, reporter, console)
-    assert asked == [([3], 0.25), ([1, 1, 1], 1.0)]
-    assert "3 members are tried again, each alone on a whole GPU" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert set(recorder.status.values()) == {"finished" if fits_alone else "failed"}
+    assert tried == asked
+    assert set(recorder.status.values()) == {status}
     assert not reporter.open
-    if not fits_alone:
+    if status == "failed":
+        assert "5 members are tried again, each alone on a whole GPU" in console.file.getvalue()  # type: ignore[attr-defined]
         result = study_directory.member(MEMBERS[0]).read_result()
         assert result is not None
         assert result["reason"] == "out of memory, alone on a whole GPU"
+
+
+def test_members_that_ended_before_memory_ran_out_are_not_tried_again(
+    recorder: Any, study_directory: StudyDirectory
+) -> None:
+    reporter = MemberReporter(recorder, recorder, study_directory)
+    reporter.on_trial_start(0, [], trial_of(MEMBERS))
+    ends = ["finished", "out_of_memory", "failed", "out_of_memory", "out_of_memory"]
+    news = {m.content_hash: {"rows": [], "status": end} for m, end in zip(MEMBERS, ends, strict=True)}
+    reporter.on_trial_result(0, [], trial_of(MEMBERS), {"members": news})
+    assert reporter.take_out_of_memory() == [[MEMBERS[1], *MEMBERS[3:]]]
+    assert reporter.take_out_of_memory() == []
 
 
 def test_a_process_that_dies_is_told_and_only_what_is_no_machines_fault_fails(

@@ -34,15 +34,20 @@ LONG = replace(SCHEDULE, iterations=100, evaluate_every=50)
 QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
 """Ray sees soon that a node is lost."""
 SWEEP = """
+import os
 import sys
 
 from sweeps.driver import moving
 from sweeps import preparation, tau_sweep
+from sweeps.resources.allocation import Allocation
+from sweeps.resources.missing_gpus import VARIABLE
 from sweeps.resources.shares import TrialResources
 from sweeps.resources.places import Place
 
 places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.5, 1))
-preparation.trial_resources = lambda *given: TrialResources(1, 0.5, 1, places)  # as for GPUs that tell their sizes
+resources = TrialResources(1, 0.5, 1, places)
+preparation.allocate = lambda *given: Allocation(resources)  # as for GPUs that tell their sizes
+os.environ[VARIABLE] = "1"
 moving.LOST_SECONDS = 1.0
 moving.LOOK_SECONDS = 0.5
 sys.exit(tau_sweep.run(sys.argv[1:]))

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 from ray import tune
 
+from larvae.errors import one_line
 from sweeps.driver import waiting
 from sweeps.driver.waiting import NodesLostError, NodeWatch
+from sweeps.resources.missing_gpus import MissingGpuError
 
 TRIAL = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
 
@@ -80,6 +82,23 @@ def test_a_trial_that_found_no_sound_machine_ends_the_sweep(world: World, fault:
     world.watch.on_trial_error(0, [], trial)
     assert world.signals == [signal.SIGINT] * bool(fault)
     with pytest.raises(NodesLostError, match=rf"{fault}: mend it, and the same") if fault else contextlib.nullcontext():
+        world.watch.require_nodes()
+
+
+def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad host is left to others; a full disk may be cleared."""
+    monkeypatch.setattr(waiting, "gpu_hosts", lambda: {"host1", "host2"})
+
+    def leave(host: str, error: OSError) -> None:
+        news = {"rows": [], "status": "running", "reason": f"{host}: {one_line(error)}"}
+        world.watch.on_trial_recover(0, [], SimpleNamespace(last_result={"members": {"abc": news}}))
+
+    for host, error in (("host1", MissingGpuError()), ("host1", MissingGpuError()), ("host2", OSError("full"))):
+        leave(host, error)
+    assert world.signals == []
+    leave("host2", MissingGpuError())
+    assert world.signals == [signal.SIGINT]
+    with pytest.raises(NodesLostError, match=r"^trials must .* host2: .* GPUs that Ray has, .*--gpus-per-trial 0"):
         world.watch.require_nodes()
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from larvae.config import MemberConfig
 from sweeps.driver.queueing import MemberQueue
 from sweeps.preflight.gathering import Node, gpu_nodes
-from sweeps.resources import shares
 from sweeps.resources.gpu_kinds import GpuKind
 from sweeps.resources.gpu_kinds import gpu_kinds as kinds_of
 from sweeps.resources.places import BINDING, Place, Places, fits, request
-from sweeps.resources.probe import Measurement, Outcome
-from sweeps.resources.shares import TrialResources, trial_places, trial_resources
 from tests.sweeps.preflight.invented import RTX_2080, V100_16, V100_32, gpu_node, node
 
 DECLARED = [
@@ -24,8 +19,6 @@ DECLARED = [
     gpu_node("c", V100_32, 8, gpu_32GB=1000),
     gpu_node("d", RTX_2080, 2, gpu_8GB=1000),
 ]
-LARGE = 1.9e9
-"""Bytes of a trial that fills a 16 GB card seven times, with the margin."""
 
 
 def gpu_kinds(nodes: list[Node]) -> list[GpuKind]:
@@ -41,49 +34,16 @@ def test_kinds_are_told_apart_by_resources() -> None:
         ("gpu_8GB", 1),
     ]
     by_ray = [gpu_node("a", V100_16, 4, **{"accelerator_type:V100": 1}), gpu_node("b", RTX_2080, 2, other=1)]
-    assert [kind.resource for kind in gpu_kinds(by_ray)] == ["accelerator_type:V100", "other"]
+    assert [(kind.resource, kind.name) for kind in gpu_kinds(by_ray)] == [
+        ("accelerator_type:V100", V100_16.name),
+        ("other", RTX_2080.name),
+    ]
     (one,) = gpu_kinds([node("head"), gpu_node("a", V100_16, 8), gpu_node("b", V100_16, 4)])
     assert (one.resource, len(one.nodes)) == (None, 2)
     for silent in ({"accelerator_type:V100": 1.0}, {}):
         (kind,) = gpu_kinds([gpu_node("a", V100_16, 8, **silent), gpu_node("b", V100_32, 8, **silent)])
         assert (kind.memory, kind.resource) == (V100_16.memory, None)
     assert gpu_kinds([node("a"), node("b", facts=None, silence="no answer")]) == []
-
-
-def test_no_gpu_is_overcommitted_and_none_could_hold_another() -> None:
-    kinds = gpu_kinds(DECLARED)
-    for trial_bytes in (0.3e9, LARGE, 3e9, 5e9, 6.5e9, 12e9, 27e9):
-        places = {place.resource: place for place in trial_places(1, trial_bytes, kinds)}
-        assert places
-        for kind in kinds:
-            if kind.resource in places:
-                trials = round(1 / places[kind.resource].gpus)
-                assert trials * trial_bytes <= kind.memory < (trials + 1) * trial_bytes * 1.2
-                assert places[kind.resource].number <= sum(node["GPU"] * trials for node in kind.nodes)
-            else:  # too small for one
-                assert kind.memory < trial_bytes * 1.2
-    assert {place.gpus for place in trial_places(1, 50e9, kinds)} == {1.0}  # too large everywhere: tried everywhere
-
-
-def test_cpus_limit_what_gpus_hold() -> None:
-    numbers = [{p.resource: p.number for p in trial_places(cpus, None, gpu_kinds(DECLARED))} for cpus in (1, 8)]
-    assert numbers[0] == {"gpu_16GB": 6 * (8 + 4), "gpu_32GB": 64, "gpu_8GB": 6}
-    assert numbers[1] == {"gpu_16GB": 16, "gpu_32GB": 8, "gpu_8GB": 6}
-
-
-def test_resources_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = Measurement(Outcome.MEASURED, LARGE, float(V100_32.memory))
-    monkeypatch.setattr(shares, "probe_gpu_memory", lambda member, together, tell: measured)
-    monkeypatch.setattr(shares.ray, "cluster_resources", lambda: {"CPU": 200.0, "GPU": 20.0})
-    untold = [gpu_node("a", V100_16, 8), gpu_node("b", V100_32, 8)]
-    for nodes, expected in ((DECLARED, {"gpu_16GB", "gpu_32GB", "gpu_8GB"}), (DECLARED[:3], set()), (untold, set())):
-        kinds = gpu_kinds(nodes)
-        resources = trial_resources(1, None, None, [MemberConfig(batch_size=2)], kinds)
-        assert {place.resource for place in resources.places} == expected
-        assert 1 / resources.gpus * LARGE * 1.2 <= min(kind.memory for kind in kinds) * 1.0001  # whichever was probed
-        assert resources.concurrency() >= 20
-    given = trial_resources(1, 0.5, None, [MemberConfig()], gpu_kinds(DECLARED))
-    assert given == TrialResources(1, 0.5, 1)  # the same everywhere
 
 
 def test_places_are_never_overbooked_and_all_used() -> None:

@@ -97,12 +97,19 @@ def test_members_of_one_trial_each_have_their_own_end(trial: Trial, dataset: Dat
     assert trial.events(broken) == ["started", "failed"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_out_of_memory_hands_back_the_members_that_have_not_ended(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
+    error: Exception, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_out(members: list[Any], *, fused: bool) -> Iterator[Report]:
         yield Report(members[0].name, [{"iteration": 20}], "finished")
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+        raise error
 
     monkeypatch.setattr(worker, "train_together", run_out)
     answer = trial.worker.step()
@@ -139,7 +146,14 @@ def _cache_out_of_reach(trial: Trial, patch: pytest.MonkeyPatch) -> str:
     return "/dev/null/cache"
 
 
-@pytest.mark.parametrize("break_machine", [_full_disk, _cache_out_of_reach])
+def _no_gpu_there(trial: Trial, patch: pytest.MonkeyPatch) -> str:
+    patch.setattr(trial.worker, "settings", dataclasses.replace(trial.worker.settings, gpus=0.5))
+    patch.setattr("torch.cuda.is_available", lambda: False)
+    trial.start(*MEMBERS)
+    return "MissingGpuError: PyTorch must find the GPUs that Ray has"
+
+
+@pytest.mark.parametrize("break_machine", [_full_disk, _cache_out_of_reach, _no_gpu_there])
 def test_a_fault_of_the_machine_is_no_members_failure(
     trial: Trial, break_machine: Callable[[Trial, pytest.MonkeyPatch], str]
 ) -> None:
@@ -155,6 +169,12 @@ def test_a_fault_of_the_machine_is_no_members_failure(
     assert [trial.result(member) for member in MEMBERS] == [None, None]
     assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
     trial.start(*MEMBERS)
+    assert {news["status"] for news in trial.finish().values()} == {"finished"}
+
+
+def test_gpus_need_not_exist_where_that_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    trial.start(*MEMBERS, gpus=0.5, gpus_may_be_missing=True)
     assert {news["status"] for news in trial.finish().values()} == {"finished"}
 
 
