@@ -124,7 +124,7 @@ def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) 
         prepared=prepared_names(names),
         cpus=options.where.cpus_per_trial,
         gpus=options.where.gpus_per_trial or 0.0,
-        gpus_may_be_missing=may_be_missing(),
+        gpus_may_be_missing=may_be_missing() or options.where.gpus_per_trial == 0,
     )
     return gpu_kinds(gpu_nodes(require_ready(demand, console).nodes))
 

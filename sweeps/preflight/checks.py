@@ -34,7 +34,7 @@ class Demand(NamedTuple):
     gpus: float
     """GPUs of one trial; 0 where none are wanted, or it is not known yet."""
     gpus_may_be_missing: bool = False
-    """True if GPUs need not exist: for tests."""
+    """True if Ray's GPUs need not exist: trials hold none, or tests say so."""
 
 
 class Finding(NamedTuple):

@@ -56,6 +56,8 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     nodes = [node("a"), node("b", builds), node("c", prepared), gpu_node("d", V100_16, 4), gpu_node("e", RTX_2080, 2)]
     nodes.append(node("f", clock_offset=CLOCK_SECONDS / 2))
     assert examine(nodes, FACTS, DEMAND) == []
+    without_gpus = [node("g", resources={"CPU": 8.0, "GPU": 4.0})]
+    assert examine(without_gpus, FACTS, DEMAND._replace(gpus_may_be_missing=True)) == []  # no trial holds one
 
 
 def test_a_trial_must_fit_on_one_node() -> None:
