@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from larvae.errors import one_line
+from larvae.out_of_memory import is_out_of_memory
 
 WARM_UP = 11
 """Calls before a function is captured: libraries and compilers are ready then. PyTorch asks for so many."""
@@ -19,7 +20,7 @@ class Captured:
     Where it cannot be captured it is called as it is for ever, with a warning.
     """
 
-    def __init__(self, function: Callable[[], None]) -> None:
+    def __init__(self, function: Callable[[], object]) -> None:
         self._function, self._calls = function, 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._side = torch.cuda.Stream()
@@ -46,8 +47,8 @@ class Captured:
             with torch.cuda.graph(graph, stream=self._side):
                 self._function()
             self._graph = graph
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
+            if is_out_of_memory(error):
+                raise
             self.is_refused = True
             warnings.warn(f"the step runs without a CUDA graph, which is slower: {one_line(error)}", stacklevel=2)

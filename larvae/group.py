@@ -8,7 +8,8 @@ are its own, as if it were trained alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,16 +20,10 @@ from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.feed import AHEAD, Feed
 from larvae.functional import Structure, group_functions, structure_of
-from larvae.member import Member
-from larvae.member_directory import Row
 from larvae.stacked_adam import Moments, Rates
 from larvae.training import Trainer
 
 Tensors = TypeVar("Tensors", bound=tuple[Any, ...])
-
-
-NO_MEMBERS_OWN = (torch.OutOfMemoryError, OSError)
-"""Errors of the process and its machine, which are raised; others end the one member that they are of."""
 
 
 class Likeness(NamedTuple):
@@ -96,17 +91,53 @@ class Group:
         for trainer in self.active:
             trainer.iteration += 1
 
+    def rehearse(self) -> list[tuple[dict[str, float], dict[str, Tensor]]]:
+        """Take the next step and take it back: each member's terms and parameters after it."""
+        state = [*(p.detach() for p in self.parameters.values()), *itertools.chain(*self._moments.values())]
+        before = [tensor.clone() for tensor in state]
+        totals = [{name: float(total) for name, total in trainer.totals.items()} for trainer in self.trainers]
+        self._feed.advance()
+        terms = self._compute()
+        parameters = {name: p.detach().clone() for name, p in self.parameters.items()}
+        for tensor, old in zip(state, before, strict=True):
+            tensor.copy_(old)
+        for trainer, sums in zip(self.trainers, totals, strict=True):
+            for name, total in trainer.totals.items():
+                total.fill_(sums.get(name, 0.0))
+        self._feed.restart(self._feed.samplers, [trainer.iteration for trainer in self.trainers])
+        return [
+            ({name: float(of[slot]) for name, of in terms.items()}, {name: p[slot] for name, p in parameters.items()})
+            for slot in range(len(self.trainers))
+        ]
+
     def retire(self, trainer: Trainer) -> None:
         """Leave a member as it is from now on."""
         self._is_active[self.trainers.index(trainer)] = False
         self.active.remove(trainer)
 
+    def compacted(self) -> Group:
+        """This group, or a smaller one where its active members are so few that half of the slots would be idle.
+
+        Sizes go by halves, as each is compiled anew; members that have been retired fill up the last slots.
+        """
+        size = len(self.trainers)
+        while self.active and len(self.active) <= size // 2:
+            size //= 2
+        if size == len(self.trainers):
+            return self
+        self.close()
+        retired = [trainer for trainer in self.trainers if trainer not in self.active]
+        smaller = Group([*self.active, *retired[: size - len(self.active)]], self._feed.ahead)
+        for trainer in smaller.trainers[len(self.active) :]:
+            smaller.retire(trainer)
+        return smaller
+
     def close(self) -> None:
         """End the thread that makes inputs, if there is one."""
         self._feed.stop()
 
-    def _compute(self) -> None:
-        """An iteration of the draws that the feed has come to; of tensors that stay where they are alone."""
+    def _compute(self) -> dict[str, Tensor]:
+        """An iteration of the draws that the feed has come to, of tensors that stay where they are; its terms."""
         first = self.trainers[0]
         terms = self._functions.terms(
             self.parameters, self._feed.draws, first.receiver, self._weights, first.sampler.annealed
@@ -118,6 +149,7 @@ class Group:
         parameters = {name: parameter.detach() for name, parameter in self.parameters.items()}
         values = {name: value.detach() for name, value in terms.items()}
         self._functions.update(parameters, gradients, self._moments, self._rates, values, self._sums, self._is_active)
+        return values
 
     def _adopt(self, slot: int) -> None:
         """Take over a trainer's state of training, and put slices of the group's tensors in its place."""
@@ -154,65 +186,6 @@ def _optimised(trainer: Trainer) -> dict[str, tuple[torch.optim.Optimizer, dict[
         for options in optimiser.param_groups
         for parameter in options["params"]
     }
-
-
-class Report(NamedTuple):
-    """The progress of one member."""
-
-    name: str
-    """Its content hash."""
-    rows: list[Row]
-    status: str = "running"
-    """running, finished, failed or, of a trial's report, out_of_memory."""
-    reason: str = ""
-    """Reason of its end or, running, of that of its process: what is wrong with the machine."""
-
-
-def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
-    """Train members to their ends, an iteration of all before the next; the first rows are those of their checkpoints.
-
-    A member that fails is reported and the others go on. An error of the step that they share is raised.
-    fused: in the same operations, as `Group` does it; else one after the other, each as if it were alone.
-    """
-    for member in members:
-        yield Report(member.name, member.history.copy())
-        if member.is_at_the_end:
-            yield _finished(member, [])
-    training = [member for member in members if not member.is_at_the_end]
-    group = Group([member.trainer for member in training]) if fused and len(training) > 1 else None
-    while training:
-        for member in training:
-            member.before_step()
-        if group is not None:
-            group.step()
-        for member, report in [(member, _after_step(member, stepped=group is not None)) for member in training]:
-            if report is None:
-                continue
-            if report.status != "running":
-                training.remove(member)
-                if group is not None:
-                    group.retire(member.trainer)
-            yield report
-
-
-def _after_step(member: Member, *, stepped: bool) -> Report | None:
-    """The report of one iteration: None if it is only one of many. stepped: the group has taken it already."""
-    try:
-        if not stepped:
-            member.trainer.step()
-        row = member.after_step()
-        if member.is_at_the_end:
-            return _finished(member, [row] if row else [])
-        return Report(member.name, [row]) if row else None
-    except NO_MEMBERS_OWN:
-        raise
-    except Exception as error:  # whatever it is, it is this member's alone, and must be told
-        return Report(member.name, [], "failed", member.fail(error))
-
-
-def _finished(member: Member, rows: list[Row]) -> Report:
-    member.finish()
-    return Report(member.name, rows, "finished")
 
 
 def stack_members(rows: Iterable[Tensors]) -> Tensors:

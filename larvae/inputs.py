@@ -16,13 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from larvae import streams
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.on_device import Receiver
 from larvae.objectives import Batch, Noise, Weights
 from larvae.regularisers import REGULARISERS, annealing
-from larvae.streams import Stream
+from larvae.streams import Stream, Streams
 
 Made = TypeVar("Made")
 
@@ -59,7 +58,7 @@ class Draws(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the objective takes, beside networks."""
+    """All that the objective takes beside networks."""
 
     batch: Batch
     noise: Noise
@@ -81,6 +80,7 @@ class Sampler:
         self.label_columns = dataset.factors.columns(config.labels)
         regulariser = REGULARISERS[config.regulariser]
         self._has_discriminator = config.gamma_tc > 0 and regulariser.has_discriminator
+        self._streams = Streams()
         self._anneal = annealing(config.regulariser) if regulariser.anneals else None
         self.annealed = tuple(self._anneal(dict(config.regulariser_settings), 0)) if self._anneal else ()
         """Names of the regulariser's own weights that change from iteration to iteration."""
@@ -95,7 +95,7 @@ class Sampler:
         config, size = self.config, self.config.batch_size
         num_latents = len(config.labels) + config.z_dim
         once = _Once({} if made is None else made, (config.seed, iteration, size))
-        draw = functools.partial(streams.generator, config.seed, iteration=iteration)
+        draw = functools.partial(self._streams.at, config.seed, iteration=iteration)
 
         def noise(stream: Stream, dimensions: int) -> NDArray[np.float32]:
             return once(
@@ -106,7 +106,7 @@ class Sampler:
         draws = Draws(once(lambda: self._send(drawn), "images"), noise(Stream.LATENT_NOISE, num_latents))
         if config.uses_labels:
             draws = draws._replace(
-                **self._labelled_draws(once, draw(Stream.LABELLED_BATCH)),
+                **self._labelled_draws(once, iteration),
                 labelled_nuisance=noise(Stream.LABELLED_LATENT_NOISE, config.z_dim),
             )
         if config.is_conditional:
@@ -114,7 +114,7 @@ class Sampler:
             known_labels = np.where(is_known, self.labels_of(drawn), np.float32(0))
             draws = draws._replace(known_labels=known_labels, is_known=is_known.astype(np.float32))
         if self._has_discriminator:
-            second = draw(Stream.SECOND_BATCH).integers(self.dataset.num_images, size=size)
+            second = once(lambda: draw(Stream.SECOND_BATCH).integers(self.dataset.num_images, size=size), "second")
             rows = np.tile(np.arange(size)[:, None], num_latents)
             draws = draws._replace(
                 second_images=once(lambda: self._send(second), "second images"),
@@ -126,20 +126,29 @@ class Sampler:
             draws = draws._replace(settings=np.array(list(weights.values()), np.float32))
         return draws
 
-    def _labelled_draws(self, once: _Once, generator: np.random.Generator) -> dict[str, NDArray[Any]]:
-        def indices() -> NDArray[np.integer]:
-            return self.labelled[generator.integers(len(self.labelled), size=self.config.batch_size)]
+    def _labelled_draws(self, once: _Once, iteration: int) -> dict[str, NDArray[Any]]:
+        config = self.config
 
-        drawn = once(indices, "labelled", *self._labelled_set)
+        def positions() -> NDArray[np.integer]:
+            generator = self._streams.at(config.seed, Stream.LABELLED_BATCH, iteration)
+            return generator.integers(len(self.labelled), size=config.batch_size)
+
+        drawn = once(positions, "labelled", *self._labelled_set)
         made = {
-            "labelled_images": once(lambda: self._send(drawn), "labelled images", *self._labelled_set),
-            "labels": once(lambda: self.labels_of(drawn), "labels", *self._labelling),
+            "labelled_images": once(lambda: self._send(self.labelled[drawn]), "labelled images", *self._labelled_set),
+            "labels": once(lambda: self._labels_of_labelled[drawn], "labels", *self._labelling),
         }
-        if self.config.label_loss == "cross_entropy":
-            classes = self.label_classes
-            targets = once(lambda: self.labels.in_unit(classes(drawn)), "label targets", *self._labelling)
-            made["label_targets"] = targets
+        if config.label_loss == "cross_entropy":
+            made["label_targets"] = once(lambda: self._targets_of_labelled[drawn], "targets", *self._labelling)
         return made
+
+    @functools.cached_property
+    def _labels_of_labelled(self) -> NDArray[np.float32]:
+        return self.labels_of(self.labelled)
+
+    @functools.cached_property
+    def _targets_of_labelled(self) -> NDArray[np.float32]:
+        return self.labels.in_unit(self.label_classes(self.labelled))
 
     def label_classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
         """Class indices (n, |y|) of the factors whose labels are known."""
@@ -165,7 +174,7 @@ class _Once:
 
 
 def inputs_of(draws: Draws, receiver: Receiver, weights: Weights, annealed: tuple[str, ...] = ()) -> Inputs:
-    """What the objective takes, of draws that are tensors on the device; of one member or of a group.
+    """Inputs of draws that are tensors on the device; of one member or of a group.
 
     weights: those that do not change. annealed: names of the settings that draws have.
     """

@@ -55,6 +55,7 @@ class Member:
         self._started = time.perf_counter()
         self._first = self.trainer.iteration
         self._saved_at = time.monotonic()
+        self._notes: Row = {}
 
     @property
     def name(self) -> str:
@@ -70,6 +71,10 @@ class Member:
     def is_at_the_end(self) -> bool:
         return self.trainer.iteration >= self.schedule.iterations
 
+    def note(self, entries: Row) -> None:
+        """Entries for its next row."""
+        self._notes |= entries
+
     def before_step(self) -> None:
         """Save a checkpoint when its time has come."""
         if time.monotonic() - self._saved_at >= self.schedule.checkpoint_seconds:
@@ -81,7 +86,8 @@ class Member:
         iteration = self.trainer.iteration
         if iteration % self.schedule.log_every and not self.is_at_the_end:
             return None
-        row: Row = {"iteration": iteration, **self.trainer.take_means()}
+        row: Row = {"iteration": iteration, **self.trainer.take_means(), **self._notes}
+        self._notes = {}
         training_seconds = time.perf_counter() - self._started
         row |= self._evaluate(iteration)
         row["seconds"] = time.perf_counter() - self._started

@@ -46,7 +46,7 @@ class Trainer:
         self.structure = structure_of(config)
         self.model = initialise(self.structure.architecture, config.seed).to(self.device)
         self.parameters = dict(self.model.named_parameters())
-        self.optimisers = _optimisers(self.parameters, config.learning_rate)
+        self.optimisers = make_optimisers(self.parameters, config.learning_rate)
         self.weights = Weights(
             gamma_tc=self._scalar(config.gamma_tc),
             alpha=self._scalar(config.alpha),
@@ -68,6 +68,11 @@ class Trainer:
     def is_native(self) -> bool:
         """True if convolutions run in this project's own code, `larvae.native`; never in a group."""
         return self._functions.native
+
+    def become_plain(self) -> None:
+        """Take the steps that follow as `networks` has them, in float32."""
+        self.compiled_in = None
+        self._functions = functions(self.structure, None, self.device.type)
 
     def train(self, num_iterations: int) -> dict[str, float]:
         """Take optimiser steps; return `take_means()` of them."""
@@ -170,11 +175,7 @@ class Trainer:
         return torch.from_numpy(array).to(self.device)
 
 
-def _encoding_batches(indices: NDArray[np.integer]) -> list[NDArray[np.integer]]:
-    return np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))
-
-
-def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[str, torch.optim.Optimizer]:
+def make_optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[str, torch.optim.Optimizer]:
     """Adam of encoder and decoder and, for FactorVAE, the discriminator's own (Kim & Mnih, 2018, Appendix A)."""
     discriminator = [p for name, p in parameters.items() if name.startswith("discriminator.")]
     others = [p for name, p in parameters.items() if not name.startswith("discriminator.")]
@@ -182,3 +183,7 @@ def _optimisers(parameters: Mapping[str, Tensor], learning_rate: float) -> dict[
     if discriminator:
         optimisers["discriminator"] = torch.optim.Adam(discriminator, lr=1e-4, betas=(0.5, 0.9), fused=True)
     return optimisers
+
+
+def _encoding_batches(indices: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    return np.split(indices, range(ENCODING_BATCH, len(indices), ENCODING_BATCH))

@@ -283,4 +283,6 @@ def test_several_samples_give_means_and_the_metrics_own_noise(dataset: Dataset) 
 def label_distance_of(trainer: Trainer, indices: NDArray[np.integer]) -> float:
     means = trainer.posterior_means(indices)[:, : trainer.sampler.labels.num_factors]
     labels = trainer.sampler.labels.to_labels(trainer.sampler.label_classes(indices))
-    return label_distance(trainer.sampler.labels.to_unit_interval(means), trainer.sampler.labels.to_unit_interval(labels))
+    return label_distance(
+        trainer.sampler.labels.to_unit_interval(means), trainer.sampler.labels.to_unit_interval(labels)
+    )

@@ -6,22 +6,25 @@ import dataclasses
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from larvae import datasets
 from larvae.checkpoint import save_checkpoint
 from larvae.config import MemberConfig, Schedule
-from larvae.datasets import Dataset
+from larvae.datasets import Dataset, on_device
 from larvae.datasets.layouts import PackedImages
-from larvae.datasets.on_device import Packed, receiver
 from larvae.errors import InvalidInputError
-from larvae.group import Group, Report, likeness, train_together
+from larvae.group import Group, likeness
 from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory
+from larvae.self_check import TOLERANCES, deviation
 from larvae.training import Trainer
+from larvae.training_together import Report, train_together
 
 BASE = MemberConfig(batch_size=4, label_rate=0.001)
 SCHEDULE = Schedule(iterations=6, log_every=2, evaluate_every=4, evaluation_size=40, final_metrics=())
@@ -147,6 +150,71 @@ def test_member_that_diverges_leaves_the_others_alone(dataset: Dataset, tmp_path
         assert losses == (pytest.approx(expected, rel=1e-4) if fused else expected)
 
 
+def test_a_group_shrinks_with_its_members_and_those_left_go_on(dataset: Dataset) -> None:
+    """By halves; what is left of a member that has been retired stays as it is."""
+    some = [dataclasses.replace(BASE, seed=seed) for seed in range(5)]
+    together = [Trainer(config, dataset) for config in some]
+    group = Group(together)
+    group.step()
+    sizes = []
+    for trainer in together[:4]:
+        group.retire(trainer)
+        smaller = group.compacted()
+        assert smaller is group or len(smaller.trainers) < len(group.trainers)
+        group = smaller
+        sizes.append(len(group.trainers))
+        group.step()
+    assert sizes == [5, 5, 2, 1]
+    assert [trainer.iteration for trainer in together] == [1, 2, 3, 4, 5]
+    for config, trainer in zip(some, together, strict=True):
+        alone = Trainer(config, dataset)
+        expected = alone.train(trainer.iteration)
+        assert trainer.take_means() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_rehearsal_leaves_no_trace(dataset: Dataset) -> None:
+    """Nor does the check of which it is a part; both groups then take the same steps, bit for bit."""
+    checked, unchecked = ([Trainer(config, dataset) for config in configs({})] for _ in range(2))
+    for trainer in (*checked, *unchecked):
+        trainer.train(1)
+        trainer.step()
+    ours, other = Group(checked), Group(unchecked)
+    found = deviation(ours)
+    assert found.is_within(TOLERANCES[torch.float32])
+    for group in (ours, other):
+        group.step()
+    for trainer, expected in zip(checked, unchecked, strict=True):
+        assert all(torch.equal(trainer.parameters[name], p) for name, p in expected.parameters.items())
+        assert trainer.take_means() == expected.take_means()
+
+
+def test_a_step_that_is_wrong_is_found_and_members_go_on_with_the_plain_one(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong in one layer's gradient alone, of one member: the losses of the first step are right."""
+    some = configs({})
+    right = Group.rehearse
+
+    def wrong(group: Group) -> list[tuple[dict[str, float], dict[str, Tensor]]]:
+        stepped = right(group)
+        start = group.trainers[1].parameters
+        stepped[1] = stepped[1][0], {name: 2 * start[name].detach() - p for name, p in stepped[1][1].items()}
+        return stepped
+
+    monkeypatch.setattr(Group, "rehearse", wrong)
+    with pytest.warns(UserWarning, match="the plain one runs, which is far slower"):
+        reports = list(train_together(members(some, dataset, tmp_path), fused=True))
+    assert {report.status for report in ends(reports).values()} == {"finished"}
+    for config in some:
+        result = MemberDirectory(tmp_path / config.content_hash).read_result()
+        assert result is not None
+        trainer = Trainer(config, dataset)
+        expected = [trainer.train(2)["loss"] for _ in range(3)]
+        assert [row["loss"] for row in result["history"]] == expected  # bit for bit
+        assert result["history"][0]["fused_update_deviation"] == pytest.approx(2, rel=0.01)
+        assert result["history"][0]["fused_loss_deviation"] < 1e-4
+
+
 def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:
     others = [{"z_dim": 4}, {"tau": 0.0}, {"batch_size": 3}, {"regulariser": "beta_vae"}, {"likelihood": "bernoulli"}]
     assert all(likeness(dataclasses.replace(BASE, **change)) != likeness(BASE) for change in others)
@@ -158,11 +226,29 @@ def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:
 def test_packed_images_on_a_device_are_the_data_sets(dataset: Dataset) -> None:
     assert isinstance(dataset.store, PackedImages)
     indices = np.random.default_rng(0).integers(dataset.num_images, size=20)
-    packed = receiver(dataset, torch.device("cpu"), free_bytes=0)
-    assert isinstance(packed, Packed)
+    packed = on_device.receiver(dataset, torch.device("cpu"), free_bytes=0)
+    assert isinstance(packed, on_device.Packed)
     images = packed.images(torch.from_numpy(indices))
     assert images.dtype == torch.float32
     assert np.array_equal(images.numpy(), dataset.images(indices))
+
+
+def test_images_rendered_or_held_on_a_device_are_the_data_sets() -> None:
+    """To the byte, for any shape of indices; images of which too little memory is free are sent."""
+    rendered = datasets.open_dataset("shapes3d-rendered", datasets.prepare("shapes3d-rendered"))
+    some = dataclasses.replace(rendered, specification=dataclasses.replace(rendered.specification, num_images=5000))
+    indices = np.random.default_rng(0).integers(some.num_images, size=(4, 10))
+    expected = some.images(indices.flatten()).reshape(4, 10, 3, 64, 64) / np.float32(255)
+    compressed = dataclasses.replace(some, store=SimpleNamespace(images=some.images, maximum=255))
+    for dataset, free, kind in (
+        (some, 0, on_device.Rendered),
+        (compressed, 4 * 5000 * 3 * 64 * 64, on_device.Bytes),
+        (compressed, 2 * 5000 * 3 * 64 * 64, on_device.Pixels),
+    ):
+        receiver = on_device.receiver(dataset, torch.device("cpu"), free)
+        assert isinstance(receiver, kind)
+        sent = indices if kind is not on_device.Pixels else dataset.images(indices.flatten()).reshape(expected.shape)
+        assert np.array_equal(receiver.images(torch.from_numpy(sent)).numpy(), expected)
 
 
 def test_trained_members_leave_nothing_behind(dataset: Dataset, tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def test_held_out_metrics_are_those_of_exactly_the_held_out_images(dataset: Data
     trainer.train(1)
     metrics = evaluate(trainer, 50, ())
     assert set(metrics) == HELD_OUT_KEYS
-    codes, classes = trainer.posterior_means(trainer.sampler.held_out), dataset.factors.classes(trainer.sampler.held_out)
+    codes, classes = (
+        trainer.posterior_means(trainer.sampler.held_out),
+        dataset.factors.classes(trainer.sampler.held_out),
+    )
     columns = dataset.factors.columns(trainer.config.labels)
     assert metrics["held_out_mig"] == mutual_information_gap(codes, classes[:, columns])
     inferred = trainer.sampler.labels.to_unit_interval(codes[:, : len(columns)])

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from larvae.streams import Stream, generator
+from larvae.streams import Stream, Streams, generator
 
 SEEDS = (0, 1, 2**63 - 1)
 ITERATIONS = (0, 1, 2, 1_000_000)
@@ -26,6 +26,16 @@ def test_drawing_leaves_other_generators_alone() -> None:
     generator(0, Stream.BATCH, 5).standard_normal(1000)
     generator(0, Stream.LATENT_NOISE, 4).standard_normal(1000)
     assert np.array_equal(np.concatenate([first, ours.standard_normal(6)]), expected)
+
+
+def test_one_generator_placed_anew_draws_what_a_new_one_does() -> None:
+    """Whatever was drawn before: half of a 64-bit number may be left of it."""
+    placed = Streams()
+    for place in itertools.product(SEEDS, (Stream.BATCH, Stream.METRICS), ITERATIONS):
+        ours, expected = placed.at(*place), generator(*place)
+        assert np.array_equal(ours.integers(1000, size=5), expected.integers(1000, size=5))
+        assert np.array_equal(ours.standard_normal(7, np.float32), expected.standard_normal(7, np.float32))
+        ours.integers(10, size=3, dtype=np.int32)
 
 
 def test_purposes_keep_their_numbers() -> None:

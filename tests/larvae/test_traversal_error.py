@@ -98,7 +98,9 @@ def test_errors_are_those_of_label_traversals(dataset: Dataset, observed: tuple[
     values = evaluate(trainer, 12, ["traversal_error"])
     names = observed or SMALL.names
     assert values.keys() == {"traversal_error", *(f"traversal_error_{name}" for name in names)}
-    references = evaluation_indices(known.num_images, trainer.sampler.labelled, 12, TINY.seed)  # fewer than NUM_REFERENCES
+    references = evaluation_indices(
+        known.num_images, trainer.sampler.labelled, 12, TINY.seed
+    )  # fewer than NUM_REFERENCES
     errors = []
     for reference, other in zip(references.tolist(), 1 - known.classes(references)[:, 1], strict=True):
         (ours,) = traverse(trainer, reference, ["scale"], 2, classes=True)

@@ -18,9 +18,9 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
-from larvae.group import Report
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.training_together import Report
 from sweeps.trial import worker
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.trial.worker import MachineFaultError, PreparedFile, TrialSettings, Worker
