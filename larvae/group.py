@@ -20,6 +20,7 @@ from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.feed import AHEAD, Feed
 from larvae.functional import Structure, group_functions, structure_of
+from larvae.objectives import Weights
 from larvae.stacked_adam import Moments, Rates
 from larvae.training import Trainer
 
@@ -53,11 +54,7 @@ class Group:
         ahead: iterations whose inputs a thread makes in advance. Left out: some on a GPU, none on a CPU.
         Raises InvalidInputError if the trainers are not alike.
         """
-        alike = {likeness(trainer.config) for trainer in trainers}
-        if len(alike) != 1:
-            raise InvalidInputError(
-                f"members of a group must be alike, got {len(alike)} kinds: {sorted(map(str, alike))}"
-            )
+        require_alike(trainers)
         first, device, size = trainers[0], trainers[0].device, len(trainers)
         on_gpu = device.type == "cuda"
         self.trainers, self.active = list(trainers), list(trainers)
@@ -114,6 +111,23 @@ class Group:
         """Leave a member as it is from now on."""
         self._is_active[self.trainers.index(trainer)] = False
         self.active.remove(trainer)
+
+    def replace(self, trainer: Trainer) -> None:
+        """Give a retired member's slot to another trainer; the retired one is of no more use.
+
+        Raises InvalidInputError if they are not alike.
+        """
+        require_alike([*self.trainers, trainer])
+        slot = self._is_active.tolist().index(False)
+        self.trainers[slot] = trainer
+        self.active.append(trainer)
+        self._is_active[slot] = True
+        _put(self._weights, slot, trainer.weights)
+        self._adopt(slot)
+        for name, total in self._sums.items():
+            total[slot] = trainer.totals.get(name, 0)
+            trainer.totals[name] = total[slot]
+        self._feed.restart([t.sampler for t in self.trainers], [t.iteration for t in self.trainers])
 
     def compacted(self) -> Group:
         """This group, or a smaller one where its active members are so few that half of the slots would be idle.
@@ -177,6 +191,13 @@ class Group:
                 trainer.totals[name] = self._sums[name][slot]
 
 
+def require_alike(trainers: Iterable[Trainer]) -> None:
+    """Raise InvalidInputError unless trainers can be of one group."""
+    alike = {likeness(trainer.config) for trainer in trainers}
+    if len(alike) != 1:
+        raise InvalidInputError(f"members of a group must be alike, got {len(alike)} kinds: {sorted(map(str, alike))}")
+
+
 def _optimised(trainer: Trainer) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
     """Each parameter's optimiser and the options that it has there, by the parameter's name."""
     names = {parameter: name for name, parameter in trainer.parameters.items()}
@@ -198,3 +219,14 @@ def _stacked(column: Sequence[Any]) -> Any:
     if isinstance(column[0], Mapping):
         return {name: torch.stack([tensors[name] for tensors in column]) for name in column[0]}
     return None if column[0] is None else torch.stack(list(column))
+
+
+def _put(stacked: Weights, slot: int, weights: Weights) -> None:
+    """Put one member's weights into its slot of stacked ones."""
+    pairs: Iterable[tuple[Any, Any]] = zip(stacked, weights, strict=True)
+    for ours, theirs in pairs:
+        if isinstance(theirs, Mapping):
+            for name, weight in theirs.items():
+                ours[name][slot] = weight
+        else:
+            ours[slot] = theirs

@@ -69,6 +69,10 @@ class Trainer:
         """True if convolutions run in this project's own code, `larvae.native`; never in a group."""
         return self._functions.native
 
+    def again(self) -> Trainer:
+        """Another trainer of the same configuration, at its start."""
+        return Trainer(self.config, self.dataset, device=str(self.device), compiled=self.compiled_in is not None)
+
     def become_plain(self) -> None:
         """Take the steps that follow as `networks` has them, in float32."""
         self.compiled_in = None

@@ -27,63 +27,108 @@ class Report(NamedTuple):
     """Reason of its end or, running, of that of its process: what is wrong with the machine."""
 
 
+class Together:
+    """Members in training in one process: one after the other, or in the same operations. They may come and go."""
+
+    def __init__(self, *, fused: bool, slots: int = 0) -> None:
+        """fused: in the same operations, as `Group` does it; else each as if it were alone.
+
+        slots: members that there is room for while others come and go, without compiling anew; left out, a group is
+        as large as its members are many, and shrinks with them.
+        """
+        self.members: list[Member] = []
+        self._fused, self._slots = fused, slots
+        self._group: Group | None = None
+        self._is_plain = False
+
+    def add(self, members: Sequence[Member]) -> list[Report]:
+        """Take on members; their first rows are those of their checkpoints."""
+        reports = []
+        for member in members:
+            reports.append(Report(member.name, member.history.copy()))
+            if member.is_at_the_end:
+                reports.append(_finished(member, []))
+        new = [member for member in members if not member.is_at_the_end]
+        self.members += new
+        for member in new if self._is_plain else []:
+            member.trainer.become_plain()
+        if self._group is not None:
+            if len(self._group.active) + len(new) <= len(self._group.trainers):
+                for member in new:
+                    self._group.replace(member.trainer)
+            else:
+                self._group.close()
+                self._group = None
+        return reports
+
+    def drop(self, name: str) -> None:
+        """Let go of a member, if it is still there, as it is."""
+        for member in [member for member in self.members if member.name == name]:
+            self.members.remove(member)
+            if self._group is not None:
+                self._group.retire(member.trainer)
+
+    def iterate(self) -> list[Report]:
+        """One iteration of all members; what there is to report. An error of the step that they share is raised."""
+        if self._fused and self._group is None:
+            self._group = self._checked_group()
+            self._fused = self._group is not None
+        for member in self.members:
+            member.before_step()
+        if self._group is not None:
+            self._group.step()
+        stepped = self._group is not None
+        reports = [report for member in self.members if (report := _after_step(member, stepped=stepped))]
+        for report in reports:
+            if report.status != "running":
+                self.drop(report.name)
+        if self._group is not None and not self._slots:
+            self._group = self._group.compacted()
+        return reports
+
+    def close(self) -> None:
+        """End the thread that makes inputs, if there is one."""
+        if self._group is not None:
+            self._group.close()
+
+    def _checked_group(self) -> Group | None:
+        """A group of the members, if its step is the plain one as far as its precision goes.
+
+        Else None, with a warning: members then go on alone, with the plain step.
+        """
+        trainers = [member.trainer for member in self.members]
+        spare = [trainers[0].again() for _ in range(len(trainers), self._slots)]
+        group = Group([*trainers, *spare])
+        for trainer in spare:
+            group.retire(trainer)
+        found, tolerance = deviation(group), TOLERANCES[trainers[0].compiled_in or torch.float32]
+        for member in self.members:
+            member.note(found.as_row())
+        if found.is_within(tolerance):
+            return group
+        group.close()
+        self._is_plain = True
+        for trainer in trainers:
+            trainer.become_plain()
+        most = f"{tolerance.loss:g} in losses and {tolerance.update:g} in updates at most"
+        got = f"got {found.loss:.2g} and {found.update:.2g}: the plain one runs, which is far slower"
+        warnings.warn(f"the fused step must deviate from the plain one by {most}, {got}", stacklevel=2)
+        return None
+
+
 def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
     """Train members to their ends, an iteration of all before the next; the first rows are those of their checkpoints.
 
     A member that fails is reported and the others go on. An error of the step that they share is raised.
     fused: in the same operations, as `Group` does it; else one after the other, each as if it were alone.
     """
-    for member in members:
-        yield Report(member.name, member.history.copy())
-        if member.is_at_the_end:
-            yield _finished(member, [])
-    training = [member for member in members if not member.is_at_the_end]
-    group = _checked_group(training) if fused and training else None
+    together = Together(fused=fused)
     try:
-        while training:
-            reports = _iteration(training, group)
-            ended = {report.name for report in reports if report.status != "running"}
-            if group is not None and ended:
-                for member in training:
-                    if member.name in ended:
-                        group.retire(member.trainer)
-                group = group.compacted()
-            training = [member for member in training if member.name not in ended]
-            yield from reports
+        yield from together.add(members)
+        while together.members:
+            yield from together.iterate()
     finally:
-        if group is not None:
-            group.close()
-
-
-def _checked_group(members: Sequence[Member]) -> Group | None:
-    """A group of members, whose step is the plain one as far as its precision goes; None, with a warning, if not.
-
-    Members then go on alone with the plain step.
-    """
-    group = Group([member.trainer for member in members])
-    found, tolerance = deviation(group), TOLERANCES[members[0].trainer.compiled_in or torch.float32]
-    for member in members:
-        member.note(found.as_row())
-    if found.is_within(tolerance):
-        return group
-    group.close()
-    for member in members:
-        member.trainer.become_plain()
-    rule = f"the fused step must deviate from the plain one by {tolerance.loss:g} in losses and {tolerance.update:g} in"
-    warnings.warn(
-        f"{rule} updates at most, got {found.loss:.2g} and {found.update:.2g}: the plain one runs, which is far slower",
-        stacklevel=2,
-    )
-    return None
-
-
-def _iteration(members: Sequence[Member], group: Group | None) -> list[Report]:
-    """One iteration of members; what there is to report."""
-    for member in members:
-        member.before_step()
-    if group is not None:
-        group.step()
-    return [report for member in members if (report := _after_step(member, stepped=group is not None))]
+        together.close()
 
 
 def _after_step(member: Member, *, stepped: bool) -> Report | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from larvae.config import MemberConfig
 from larvae.files import listed
+from larvae.group import likeness
 from larvae.member_directory import MemberDirectory
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Rules
@@ -59,14 +60,15 @@ def run_search(adaptive: AdaptiveStudy) -> int:
 
 
 def _trials_to_do(adaptive: AdaptiveStudy, sample: Sequence[MemberConfig]) -> Trials:
-    """The trials of a search: members of one configuration train together, as many as it has seeds at first."""
-    configurations, seeds = adaptive.options.configurations, adaptive.options.first_seeds
+    """The trials of a search: its members train together, as many as are alike where it ends a first time."""
+    total = adaptive.options.configurations * adaptive.options.first_seeds
+    kinds = len({likeness(member) for member in sample})
 
     def sizes(_: StudyDirectory, members: int) -> list[int]:
-        whole, rest = divmod(seeds, members)
-        return ([members] * whole + [rest] * bool(rest)) * configurations
+        whole, rest = divmod(total, members)
+        return [members] * whole + [rest] * bool(rest)
 
-    return Trials(sample, seeds, configurations * seeds, sizes)
+    return Trials(sample, math.ceil(total / kinds), total, sizes)
 
 
 def _train(
@@ -81,7 +83,9 @@ def _train(
         with session.reporting(reporter):
             for together in (resources.members, math.ceil(resources.members / 2)):  # again where memory ran out
                 search = adaptive.search(rules, log)
-                suggester = Suggester(search, directory, together, told, resources.places)
+                suggester = Suggester(search, directory, together, told, reporter, resources.places)
+                slots = together if together > 1 else 0
+                settings = dataclasses.replace(settings, slots=slots)
                 interrupted = _train_suggested(suggester, settings, resources, directory, reporter)
                 if interrupted or not reporter.out_of_memory:
                     break
@@ -110,8 +114,7 @@ def _slots(prepared: Prepared) -> int:
 
 def _parallel(resources: TrialResources, first_seeds: int) -> int:
     """Configurations that the cluster trains at once."""
-    trials_each = math.ceil(first_seeds / resources.members)
-    return max(1, resources.concurrency() // trials_each)
+    return max(1, resources.concurrency() * resources.members // first_seeds)
 
 
 def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resources: TrialResources) -> list[str]:

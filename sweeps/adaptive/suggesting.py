@@ -9,17 +9,22 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
-from sweeps.adaptive.configurations import Configuration
+from larvae.group import Likeness, likeness
 from sweeps.adaptive.search_reporter import SearchReporter
 from sweeps.adaptive.searching import Search
+from sweeps.driver.member_reporter import MemberReporter
 from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
 from sweeps.resources.places import Place, Places
-from sweeps.resources.shares import groups
 from sweeps.study import StudyDirectory
+from sweeps.trial.mailbox import Mailbox
 
 
 class Suggester(UnsavedSearcher):
-    """Suggests the trials of a search. Members that have ended on disk are told to the search, not trained again."""
+    """Suggests the trials of a search. Members that have ended on disk are told to the search, not trained again.
+
+    Where a trial has several members, they are any that are alike, and one that ends or is stopped gives its slot to
+    the next: the trial's mailbox brings it.
+    """
 
     def __init__(
         self,
@@ -27,6 +32,7 @@ class Suggester(UnsavedSearcher):
         directory: StudyDirectory,
         members_per_trial: int,
         reporter: SearchReporter,
+        members: MemberReporter,
         places: Sequence[Place] = (),
     ) -> None:
         super().__init__()
@@ -35,9 +41,12 @@ class Suggester(UnsavedSearcher):
         self.directory = directory
         self.members_per_trial = members_per_trial
         self.reporter = reporter
-        self._waiting: deque[list[MemberConfig]] = deque()
+        self.members = members
+        members.members_of = lambda trial: self._trials.get(trial.trial_id, [])
+        self._waiting: deque[MemberConfig] = deque()
         self._trials: dict[str, list[MemberConfig]] = {}
         self._open: set[str] = set()  # members that have reported and not ended
+        self._ended: set[str] = set()
 
     @property
     def has_ended(self) -> bool:
@@ -52,8 +61,9 @@ class Suggester(UnsavedSearcher):
         place = self.places.take(trial_id) if self._waiting else None
         if place is None:
             return None
-        members = self._trials[trial_id] = self._waiting.popleft()
-        return {"members": [member.to_dict() for member in members], **place}
+        members = self._trials[trial_id] = self._take(likeness(self._waiting[0]), self.members_per_trial)
+        config = {"members": [member.to_dict() for member in members], **place}
+        return config | {"mailbox": str(self._mailbox(trial_id).path)} if self.members_per_trial > 1 else config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; members that it has not told the end of have failed with their process.
@@ -61,16 +71,20 @@ class Suggester(UnsavedSearcher):
         With neither a result nor an error it is to move.
         """
         self.places.give_back(trial_id)
-        members = self._trials.pop(trial_id, [])
+        members = [m for m in self._trials.get(trial_id, []) if m.content_hash not in self._ended]
         if members and result is None and not error:
-            self._waiting.appendleft(members)
+            self._waiting.extendleft(reversed(members))
+            self._trials[trial_id] = []
             return
         for member in members:
             if member.content_hash in self._open or error:
                 self._end(member.content_hash, "failed")
 
     def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tell the search what a trial reports; whether to stop it, its members then being written as stopped."""
+        """Tell the search what a trial reports; whether to stop it, as none of its members is left.
+
+        Members of configurations that the search stops are written as stopped.
+        """
         for name, news in result.get("members", {}).items():
             self._open.add(name)
             self.search.observe(name, news["rows"])
@@ -78,26 +92,52 @@ class Suggester(UnsavedSearcher):
                 self._end(name, "finished" if news["status"] == "finished" else "failed")
                 self.reporter.follow(self.search)
         members = self._trials.get(trial_id, [])
-        configuration = self.search.configuration_of(members[0].content_hash) if members else None
-        if configuration is None or configuration.stopped_at is None or not _are_first(configuration, members):
-            return False
-        for member in members:
-            if member.content_hash in self._open:
-                self._stop(member, configuration.stopped_at)
-        return True
+        stopped = [member for member in members if member.content_hash in self._open and self._stop_if_lost(member)]
+        left = [member for member in members if member.content_hash not in self._ended]
+        if self.members_per_trial == 1 or not members:
+            return bool(stopped)
+        taken = self._next_alike(members[0], self.members_per_trial - len(left))
+        self._mailbox(trial_id).send(taken, [member.content_hash for member in stopped])
+        self.members.end_stopped(stopped)
+        self.members.start(taken)
+        members += taken
+        return not left and not taken
 
     def stopper(self) -> tune.Stopper:
         """The stopper that tells Tune which trials to stop."""
         return _Losers(self)
 
     def _fill(self) -> None:
-        """Ask the search until a trial waits or there is nothing to do but wait."""
-        while not self._waiting and (members := self.search.next()) is not None:
+        """Ask the search until a whole trial waits or there is nothing to do but wait."""
+        while len(self._waiting) < self.members_per_trial and (members := self.search.next()) is not None:
             self.reporter.welcome(self.search.configuration_of(members[0].content_hash), members)
             todo = [member for member in members if not self._found_on_disk(member)]
             self.reporter.expect(todo)
-            self._waiting.extend(groups(todo, self.members_per_trial))
+            self._waiting.extend(todo)
             self.reporter.follow(self.search)
+
+    def _next_alike(self, member: MemberConfig, count: int) -> list[MemberConfig]:
+        """Up to so many of the next members that are like one, which wait no longer."""
+        if count:
+            self._fill()
+        return self._take(likeness(member), count)
+
+    def _take(self, kind: Likeness, count: int) -> list[MemberConfig]:
+        taken = [member for member in self._waiting if likeness(member) == kind][:count]
+        for member in taken:
+            self._waiting.remove(member)
+        return taken
+
+    def _mailbox(self, trial_id: str) -> Mailbox:
+        return Mailbox(self.directory.scheduler_files / "mailboxes" / f"{trial_id}.jsonl")
+
+    def _stop_if_lost(self, member: MemberConfig) -> bool:
+        """Stop a member if the search has stopped its configuration. Seeds that were added are trained to the end."""
+        configuration = self.search.configuration_of(member.content_hash)
+        if configuration.stopped_at is None or all(run.config != member for run in configuration.first):
+            return False
+        self._stop(member, configuration.stopped_at)
+        return True
 
     def _found_on_disk(self, member: MemberConfig) -> bool:
         """Tell whether a member has ended in an earlier command, which is then told to the search."""
@@ -118,12 +158,8 @@ class Suggester(UnsavedSearcher):
 
     def _end(self, name: str, status: str, stopped_at: int | None = None) -> None:
         self._open.discard(name)
+        self._ended.add(name)
         self.search.end(name, status, stopped_at)
-
-
-def _are_first(configuration: Configuration, members: Sequence[MemberConfig]) -> bool:
-    """Tell whether members are of the first seeds: seeds that were added are trained to the end."""
-    return any(run.config == member for run in configuration.first for member in members)
 
 
 class _Losers(Unsaved, tune.Stopper):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray import tune
@@ -22,12 +23,18 @@ class MemberReporter(Unsaved, tune.Callback):
         self.tracker = tracker
         self.progress = progress
         self.directory = directory
+        self.members_of: Callable[[Any], list[MemberConfig]] = members_of
+        """Members that a trial has now: a search hands some to it while it runs."""
         self.open: set[str] = set()
         self.out_of_memory: list[list[MemberConfig]] = []
         """Members of each trial that ran out of GPU memory, but those that had ended: to be tried again."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for member in members_of(trial):
+        self.start(self.members_of(trial))
+
+    def start(self, members: Iterable[MemberConfig]) -> None:
+        """Members are trained from now on."""
+        for member in members:
             self.open.add(member.content_hash)
             self.tracker.start(member.content_hash)
             self.progress.start(member.content_hash)
@@ -46,7 +53,7 @@ class MemberReporter(Unsaved, tune.Callback):
                 self.progress.wait(name)
                 ran_out.add(name)
         if ran_out:
-            self.out_of_memory.append([member for member in members_of(trial) if member.content_hash in ran_out])
+            self.out_of_memory.append([member for member in self.members_of(trial) if member.content_hash in ran_out])
 
     def take_out_of_memory(self) -> list[list[MemberConfig]]:
         """Hand over the members that ran out of GPU memory, a list a trial: whoever asks tries them again."""
@@ -55,14 +62,18 @@ class MemberReporter(Unsaved, tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that a search has stopped ends without a last word; its members' results tell."""
-        for member in members_of(trial):
+        self.end_stopped(self.members_of(trial))
+
+    def end_stopped(self, members: Iterable[MemberConfig]) -> None:
+        """End those members that a search has stopped, as their results tell."""
+        for member in members:
             result = self.directory.member(member).read_result() if member.content_hash in self.open else None
             if result and result["status"] == "stopped":
                 self._end(member.content_hash, "stopped")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
-        names = [member.content_hash for member in members_of(trial) if member.content_hash in self.open]
+        names = [member.content_hash for member in self.members_of(trial) if member.content_hash in self.open]
         cause = machine_fault(trial) or "its process died"
         for name in names:
             self.progress.wait(name)
@@ -75,7 +86,7 @@ class MemberReporter(Unsaved, tune.Callback):
         if machine_fault(trial):
             return
         reason = "its process died again and again (killed, out of memory or node lost)"
-        for member in members_of(trial):
+        for member in self.members_of(trial):
             if member.content_hash in self.open:
                 self.directory.member(member).write_result(member, "failed", [], reason)
                 self._end(member.content_hash, "failed")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from larvae.config import MemberConfig
 from sweeps.study import label
+from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.worker import TrialSettings, Worker
 
 
 class MemberTrainable(tune.Trainable):
-    """Trains the members `config["members"]`. What is the machine's fault is raised: Tune starts the trial again.
+    """Trains the members `config["members"]`, and those that come by its mailbox, if it has one.
+
+    What is the machine's fault is raised: Tune starts the trial again.
 
     Tune's own checkpoints are not used: a trial that is started again goes on from its members' checkpoints.
     """
@@ -23,7 +27,8 @@ class MemberTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on other members in the same process."""
-        self.worker.take_on([MemberConfig.from_dict(fields) for fields in new_config["members"]])
+        mailbox = Mailbox(Path(new_config["mailbox"])) if "mailbox" in new_config else None
+        self.worker.take_on([MemberConfig.from_dict(fields) for fields in new_config["members"]], mailbox)
         return True
 
     def __repr__(self) -> str:

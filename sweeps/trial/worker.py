@@ -22,10 +22,11 @@ from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_no_members_own, is_out_of_memory
-from larvae.training_together import Report, train_together
+from larvae.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
+from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 
 REPORT_SECONDS = 5.0
@@ -73,6 +74,8 @@ class TrialSettings:
     """Names the command that trains the study now."""
     varied: tuple[str, ...] = ()
     """Fields that differ between members, by which people know them."""
+    slots: int = 0
+    """Members that a trial has room for, where a search hands it others while it runs; 0 where none does."""
     gpus_may_be_missing: bool = False
     """True if members train on a CPU where PyTorch finds no GPU behind the share that they hold: for tests."""
 
@@ -99,9 +102,14 @@ class Worker:
             cap_gpu_memory(share)
         self.take_on([])
 
-    def take_on(self, members: Sequence[MemberConfig]) -> None:
-        """Take on other members; the data and the compiled step are kept."""
+    def take_on(self, members: Sequence[MemberConfig], mailbox: Mailbox | None = None) -> None:
+        """Take on other members; the data and the compiled step are kept.
+
+        mailbox: brings more of them while these train; the trial then lasts until it is stopped.
+        """
         self.open = {config.content_hash: config for config in members}
+        self._mailbox, self._place = mailbox, 0
+        self._taken, self._dropped = list(members), list[str]()
         self.reports = self._train()
         self._last_kept: dict[str, float] = {}
         self.fault = ""
@@ -115,13 +123,15 @@ class Worker:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
             raise MachineFaultError(self.fault)
         started = time.monotonic()
+        self._read_mailbox()
         reports: dict[str, Report] = {}
         is_done = False
         try:
             while time.monotonic() - started < self.settings.report_seconds:
-                report = next(self.reports)
-                self._add(reports, report)
-                if any(_HELD_OUT & row.keys() for row in report.rows):  # a search may decide on it
+                found = next(self.reports)
+                for report in found:
+                    self._add(reports, report)
+                if self._may_decide(found) or not self.open:
                     break
         except StopIteration:
             is_done = True
@@ -167,19 +177,49 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._log(name).write("fault", reason=self.fault)
 
-    def _train(self) -> Iterator[Report]:
-        """Reports of the members; a generator, so that failures to open the data are the members' too."""
+    def _may_decide(self, reports: Sequence[Report]) -> bool:
+        """Tell whether a search may decide on reports, and its trial should wait for that."""
+        has_ended = self._mailbox is not None and any(report.status != "running" for report in reports)
+        return has_ended or any(_HELD_OUT & row.keys() for report in reports for row in report.rows)
+
+    def _read_mailbox(self) -> None:
+        """Take note of members that a search hands to this trial or takes from it."""
+        if self._mailbox is not None:
+            taken, dropped, self._place = self._mailbox.news(self._place)
+            self._taken = [member for member in self._taken + taken if member.content_hash not in dropped]
+            self._dropped += dropped
+            self.open |= {member.content_hash: member for member in taken}
+            for name in dropped:
+                self.open.pop(name, None)
+
+    def _train(self) -> Iterator[list[Report]]:
+        """Reports of the members, an iteration after the other; members that come and go do so in between."""
         on_gpu = self._is_on_gpu()
-        members = []
-        for config in list(self.open.values()):
+        together = Together(fused=on_gpu, slots=self.settings.slots if self._mailbox else 0)
+        try:
+            while self._taken or together.members or self._mailbox:
+                for name in self._dropped:
+                    together.drop(name)
+                taken, self._taken, self._dropped = self._taken, [], []
+                if taken:
+                    members, failed = self._opened(taken, on_gpu)
+                    yield failed + together.add(members)
+                yield together.iterate() if together.members else []
+        finally:
+            together.close()
+
+    def _opened(self, configs: Sequence[MemberConfig], on_gpu: bool) -> tuple[list[Member], list[Report]]:
+        """Members at their last checkpoints, and reports of those that cannot be opened."""
+        members, failed = [], []
+        for config in configs:
             try:
                 members.append(self._open(config, on_gpu))
             except Exception as error:  # its checkpoint, or its data
                 if is_no_members_own(error):
                     raise
                 reason = self._directory(config.content_hash).write_failure(config, error)
-                yield Report(config.content_hash, [], "failed", reason)
-        yield from train_together(members, fused=on_gpu)
+                failed.append(Report(config.content_hash, [], "failed", reason))
+        return members, failed
 
     def _is_on_gpu(self) -> bool:
         """Tell whether members train on a GPU. Raises MissingGpuError where there is none behind their share."""

@@ -10,27 +10,35 @@ from typing import Any
 import pytest
 
 from larvae.config import MemberConfig
+from larvae.group import likeness
 from sweeps.adaptive.suggesting import Suggester
 from sweeps.resources.places import Place
 from sweeps.study import StudyDirectory
+from sweeps.trial.mailbox import Mailbox
 from tests.sweeps.adaptive.simulation import Disk, new_search, row_of, with_
 
 RULES = with_(configurations=12, parallel=3, seeds=2)
 QUIET: Any = SimpleNamespace(welcome=lambda *_: None, expect=lambda _: None, follow=lambda _: None)
 
 
-def run(directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**9) -> tuple[Suggester, int]:
+NO_REPORTER: Any = SimpleNamespace(start=lambda members: None, end_stopped=lambda members: None)
+
+
+def run(
+    directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**9, members_per_trial: int = 2
+) -> tuple[Suggester, int]:
     """Trials take turns at random, a row each, until the search has ended or is killed; and how many rows there were.
 
     A trial writes its members' results as a real one does, and is started anew by the next command.
     """
-    suggester = Suggester(new_search(RULES, disk), directory, 2, QUIET)
+    suggester = Suggester(new_search(RULES, disk), directory, members_per_trial, QUIET, NO_REPORTER)
     generator, running, rows = random.Random(seed), dict[str, list[MemberConfig]](), 0
+    read: dict[str, int] = {}
     histories: dict[str, list[Any]] = {}
     for event in range(10**4):
-        while isinstance(suggestion := suggester.suggest(str(event)), dict) and str(event) not in running:
-            running[str(event)] = [MemberConfig(**fields) for fields in suggestion["members"]]
-            break
+        suggestion = suggester.suggest(name := f"{seed}-{kill_after}-{event}")
+        if isinstance(suggestion, dict):
+            running[name] = [MemberConfig(**fields) for fields in suggestion["members"]]
         if suggestion == Suggester.FINISHED or event >= kill_after:
             return suggester, rows
         trial = generator.choice(sorted(running))
@@ -45,9 +53,16 @@ def run(directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**
                 directory.member(member).write_result(member, "finished", history)
             news[member.content_hash] = {"rows": history[-1:], "status": "finished" if is_over else "running"}
         rows += len(news)
-        if suggester.must_stop(trial, {"members": news}) or all(n["status"] != "running" for n in news.values()):
+        running[trial] = [m for m in running[trial] if news[m.content_hash]["status"] == "running"]
+        if suggester.must_stop(trial, {"members": news}) or (members_per_trial == 1 and not running[trial]):
             running.pop(trial)
             suggester.on_trial_complete(trial, {})
+        elif members_per_trial > 1:
+            path = directory.scheduler_files / "mailboxes" / f"{trial}.jsonl"
+            taken, dropped, read[trial] = Mailbox(path).news(read.get(trial, 0))
+            running[trial] = [m for m in running[trial] + taken if m.content_hash not in dropped]
+            assert 0 < len(running[trial]) <= members_per_trial
+            assert len({likeness(member) for member in running[trial]}) == 1
     raise AssertionError("it does not end")
 
 
@@ -79,6 +94,19 @@ def test_killed_in_the_middle_it_comes_to_the_same_end_and_then_trains_nothing(t
     assert suggester.search.num_seeds(best.number) == RULES.seeds
 
 
+def test_members_come_to_the_same_ends_however_many_train_together(tmp_path: Path) -> None:
+    """In groups that hand slots on, killed in the middle or not; and fewer trials than members are started."""
+    stories, suggestions = [], []
+    for members_per_trial, kills in ((1, ()), (3, ()), (8, (30, 45))):
+        directory, disk = StudyDirectory(tmp_path / str(members_per_trial)), Disk()
+        for kill_after in (*kills, 10**9):
+            run(directory, disk, members_per_trial, kill_after, members_per_trial)
+        stories.append(story(directory))
+        suggestions.append(disk.suggestions)
+    assert stories[0] == stories[1] == stories[2]
+    assert suggestions[0] == suggestions[1] == suggestions[2]
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is_over: bool) -> None:
     """One that Tune has given up has failed."""
@@ -87,12 +115,12 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
     search: Any = SimpleNamespace(
         is_done=False,
         next=lambda: jobs.pop() if jobs else None,
-        configuration_of=lambda name: None,
+        configuration_of=lambda name: SimpleNamespace(stopped_at=None),
         observe=lambda name, rows: None,
         end=lambda name, status, stopped_at: ended.append((name, status)),
     )
     places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
-    suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, places)
+    suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, NO_REPORTER, places)
     first = suggester.suggest("1")
     news = {"rows": [{"iteration": 5.0}], "status": "running"}
     assert not suggester.must_stop("1", {"members": {member.content_hash: news}})
