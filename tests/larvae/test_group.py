@@ -172,6 +172,29 @@ def test_a_group_shrinks_with_its_members_and_those_left_go_on(dataset: Dataset)
         assert trainer.take_means() == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
+def test_a_slot_is_handed_on_and_nothing_is_where_it_was_not(dataset: Dataset) -> None:
+    """A CUDA graph knows tensors by their addresses; the newcomer has trained before, with other weights."""
+    some = configs({})
+    leaving, staying, coming = (Trainer(config, dataset) for config in some)
+    group = Group([leaving, staying])
+    group.step()
+    addresses = {name: parameter.data_ptr() for name, parameter in group.parameters.items()}
+    group.retire(leaving)
+    coming.train(1)
+    coming.step()
+    group.replace(coming)
+    with pytest.raises(InvalidInputError, match="must be alike, got 2 kinds"):
+        group.replace(Trainer(dataclasses.replace(BASE, z_dim=4), dataset))
+    for _ in range(3):
+        group.step()
+    assert {name: parameter.data_ptr() for name, parameter in group.parameters.items()} == addresses
+    assert [trainer.iteration for trainer in (leaving, staying, coming)] == [1, 4, 5]
+    for config, ours, before in ((some[1], staying, 0), (some[2], coming, 1)):
+        alone = Trainer(config, dataset)
+        alone.train(before)
+        assert ours.take_means() == pytest.approx(alone.train(ours.iteration - before), rel=1e-3, abs=1e-3)
+
+
 def test_a_rehearsal_leaves_no_trace(dataset: Dataset) -> None:
     """Nor does the check of which it is a part; both groups then take the same steps, bit for bit."""
     checked, unchecked = ([Trainer(config, dataset) for config in configs({})] for _ in range(2))

@@ -130,6 +130,19 @@ def test_killed_in_the_middle_it_comes_to_the_same_end(
     assert {run.info.status for run in runs_of(folder)[1].values()} == {"FINISHED", "KILLED"}
 
 
+def test_members_that_share_trials_come_to_the_same_end(
+    ray_session: None, folder_with_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However many train together: the same suggestions, the same verdicts, the same numbers."""
+    alone, folder = tmp_path_factory.mktemp("alone"), folder_with_database
+    assert run(alone, "--parallel", "4")[0] == 0
+    code, output = run(folder, "--parallel", "4", "--members-per-trial", "8")
+    assert code == 0
+    assert "trials of 8 members at once" in output
+    assert (suggested(folder), story(folder)) == (suggested(alone), story(alone))
+    assert {run.info.status for run in runs_of(folder)[1].values()} == {"FINISHED", "KILLED"}
+
+
 def test_the_same_command_again_trains_nothing_and_more_configurations_go_on(
     searched: tuple[Path, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

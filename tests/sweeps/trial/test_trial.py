@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
-from larvae.training_together import Report
+from larvae.training_together import Report, Together
 from sweeps.trial import worker
+from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.trial.worker import MachineFaultError, PreparedFile, TrialSettings, Worker
 from tests.sweeps.commands import SCHEDULE, without_times
@@ -57,6 +58,13 @@ class Trial:
 
     def result(self, member: MemberConfig) -> Any:
         return MemberDirectory(self.folder / member.content_hash).read_result()
+
+    def news_of(self, *members: MemberConfig) -> dict[str, Any]:
+        """Train until each of some members has told something; all news until then."""
+        news: dict[str, Any] = {}
+        while not {member.content_hash for member in members} <= news.keys():
+            news |= self.worker.step()["members"]
+        return news
 
     def rows(self, member: MemberConfig) -> list[Row]:
         return MemberDirectory(self.folder / member.content_hash).read_rows()[0]
@@ -97,6 +105,33 @@ def test_members_of_one_trial_each_have_their_own_end(trial: Trial, dataset: Dat
     assert trial.events(broken) == ["started", "failed"]
 
 
+def test_members_come_and_go_by_the_mailbox_and_each_is_as_if_alone(
+    trial: Trial, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Also those that a new process of the trial finds there; nothing ends the trial but who stops it."""
+    first, second = MEMBERS
+    third, fourth = (dataclasses.replace(first, seed=seed) for seed in (2, 3))
+    mailbox = Mailbox(tmp_path / "mailbox.jsonl")
+    trial.worker.settings = dataclasses.replace(trial.worker.settings, report_seconds=0.01)
+    trial.worker.take_on([first, second], mailbox)
+    trial.news_of(first, second)
+    mailbox.send([third], [second.content_hash])
+    news = trial.news_of(third)
+    assert second.content_hash not in trial.worker.open
+    trial.worker.take_on([first, second], mailbox)
+    mailbox.send([fourth])
+    while trial.worker.open or not news.keys() >= {fourth.content_hash}:
+        answer = trial.worker.step()
+        assert not answer["done"]
+        news |= answer["members"]
+    assert trial.worker.step() == {"members": {}, "done": False}
+    assert trial.result(second) is None
+    for member in (first, third, fourth):
+        assert news[member.content_hash]["status"] == "finished"
+        rows = list(train_member(member, SHORT, dataset, MemberDirectory(tmp_path / member.content_hash)))
+        assert without_times(trial.rows(member)) == without_times(rows)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -107,11 +142,14 @@ def test_members_of_one_trial_each_have_their_own_end(trial: Trial, dataset: Dat
 def test_out_of_memory_hands_back_the_members_that_have_not_ended(
     error: Exception, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_out(members: list[Any], *, fused: bool) -> Iterator[Report]:
-        yield Report(members[0].name, [{"iteration": 20}], "finished")
+    iterations = iter(([Report(MEMBERS[0].content_hash, [{"iteration": 20}], "finished")],))
+
+    def run_out(together: Together) -> list[Report]:
+        for reports in iterations:
+            return reports
         raise error
 
-    monkeypatch.setattr(worker, "train_together", run_out)
+    monkeypatch.setattr(Together, "iterate", run_out)
     answer = trial.worker.step()
     first, second = (answer["members"][member.content_hash] for member in MEMBERS)
     assert answer["done"]
@@ -121,11 +159,10 @@ def test_out_of_memory_hands_back_the_members_that_have_not_ended(
 
 
 def test_error_of_the_common_step_fails_all_members_and_is_told(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_down(members: list[Any], *, fused: bool) -> Iterator[Report]:
+    def break_down(together: Together) -> list[Report]:
         raise RuntimeError("a kernel is broken")
-        yield
 
-    monkeypatch.setattr(worker, "train_together", break_down)
+    monkeypatch.setattr(Together, "iterate", break_down)
     answer = trial.worker.step()
     for member in MEMBERS:
         assert answer["members"][member.content_hash]["reason"] == "RuntimeError: a kernel is broken"
