@@ -6,6 +6,7 @@ Nothing here is used by the project. It computes the same objective (β-TCVAE, m
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -58,16 +59,18 @@ class TextbookTrainer:
         self.num_labels = len(config.labels)
         self.model = TextbookVAE(dataset.channels, self.num_labels + config.z_dim).to(device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.noise: Callable[[Tensor], Tensor] = torch.randn_like
+        """Standard normal noise of a tensor's shape."""
 
-    def step(self) -> None:
-        """One optimiser step on a batch of all images and one of labelled images."""
+    def step(self) -> Tensor:
+        """One optimiser step on a batch of all images and one of labelled images; its loss, 0-d."""
         config = self.config
         images = self._images(self.rng.integers(self.dataset.num_images, size=config.batch_size))
         labelled = self.rng.choice(self.labelled, config.batch_size)
         labels = self.dataset.factors.to_labels(self.dataset.classes(labelled))
 
         mean, log_variance = self.model.encoder(images).chunk(2, dim=1)
-        samples = _sample(mean, log_variance)
+        samples = self._sample(mean, log_variance)
         loss = _bernoulli(self.model.decoder(samples), images) + _kl(mean, log_variance)
         loss = loss + config.gamma_tc * self._total_correlation(samples, mean, log_variance)
 
@@ -75,12 +78,13 @@ class TextbookTrainer:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
+        return loss.detach()
 
     def _labelled_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         mean, log_variance = self.model.encoder(images).chunk(2, dim=1)
         loss = self.config.alpha * (mean[:, : self.num_labels] - labels).square().sum(1).mean()
         mean, log_variance = mean[:, self.num_labels :], log_variance[:, self.num_labels :]
-        logits = self.model.decoder(torch.cat([labels, _sample(mean, log_variance)], dim=1))
+        logits = self.model.decoder(torch.cat([labels, self._sample(mean, log_variance)], dim=1))
         return loss + self.config.tau * (_bernoulli(logits, images) + _kl(mean, log_variance))
 
     def _total_correlation(self, samples: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -90,12 +94,11 @@ class TextbookTrainer:
         joint = log_density.sum(2).logsumexp(1) - log_size
         return (joint - (log_density.logsumexp(1) - log_size).sum(1)).mean()
 
+    def _sample(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        return mean + (0.5 * log_variance).exp() * self.noise(mean)
+
     def _images(self, indices: np.ndarray) -> Tensor:
         return (torch.from_numpy(self.dataset.images(indices)).float() / self.dataset.maximum).to(self.device)
-
-
-def _sample(mean: Tensor, log_variance: Tensor) -> Tensor:
-    return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
 
 def _bernoulli(logits: Tensor, images: Tensor) -> Tensor:

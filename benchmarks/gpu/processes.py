@@ -1,0 +1,126 @@
+"""Processes of a row, which go on together from phase to phase; a fresh one each, so that no failure reaches others."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from gpu.rows import Figures, LeftOutError
+from larvae.errors import one_line
+
+MPS = "nvidia-cuda-mps-control"
+Work = Callable[[Any], Iterator[Figures]]
+"""Yields the answer of each phase."""
+
+
+class ProcessFailedError(Exception):
+    """A process of a row has failed."""
+
+
+def together(work: Work, tasks: list[Any], timeout: float) -> Iterator[list[Figures]]:
+    """Yield the answers of each phase, one a process. Raises ProcessFailedError where one has died or is late."""
+    context = multiprocessing.get_context("spawn")
+    deadline = time.monotonic() + timeout
+    processes, pipes = [], []
+    try:
+        for task in tasks:
+            pipe, other = context.Pipe()
+            processes.append(context.Process(target=_work, args=(other, work, task)))
+            processes[-1].start()
+            other.close()
+            pipes.append(pipe)
+        while answers := _gathered(pipes, deadline, timeout):
+            yield answers
+            for pipe in pipes:
+                pipe.send("go on")
+        for process in processes:
+            process.join(20)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def row(
+    work: Work, tasks: list[Any], timeout: float, figures: Callable[[int, list[Figures]], Figures], *, mps: bool = False
+) -> Figures:
+    """What a row says of its processes, phase by phase; of the phases before, where one has failed."""
+    found: Figures = {"processes": len(tasks)}
+    try:
+        with _mps() if mps else contextlib.nullcontext():
+            for phase, answers in enumerate(together(work, tasks, timeout)):
+                found |= figures(phase, answers)
+    except ProcessFailedError as error:
+        found["failed"] = str(error)
+    return found
+
+
+def alone(work: Work, task: Any, timeout: float) -> Figures:
+    """What one process answers, all phases put together."""
+    return row(work, [task], timeout, lambda phase, answers: answers[0])
+
+
+def _work(pipe: Connection, work: Work, task: Any) -> None:
+    """A process: after each answer it waits for a word to go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    try:
+        for answer in work(task):
+            pipe.send(answer)
+            pipe.recv()
+        pipe.send(None)
+    except LeftOutError as error:
+        pipe.send(error)
+    except Exception as error:
+        traceback.print_exc()
+        pipe.send(ProcessFailedError(one_line(error)))
+
+
+def _gathered(pipes: list[Connection], deadline: float, timeout: float) -> list[Figures]:
+    """The next answer of each process; none at the end."""
+    answers: list[Figures] = []
+    for pipe in pipes:
+        if not pipe.poll(max(0, deadline - time.monotonic())):
+            raise ProcessFailedError(f"no answer within {timeout:.0f} s")
+        try:
+            answer = pipe.recv()
+        except EOFError:
+            raise ProcessFailedError("a process has died; its message is above") from None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            answers.append(answer)
+    return answers
+
+
+def sharing_the_gpu(device: str) -> contextlib.AbstractContextManager[None]:
+    """NVIDIA's daemon where there is one, for processes that are started within."""
+    return _mps() if device == "cuda" and shutil.which(MPS) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _mps() -> Iterator[None]:
+    """NVIDIA's daemon that lets processes use a GPU at once, with its pipes in a folder that goes with it."""
+    if not shutil.which(MPS):
+        raise LeftOutError(f"not there: {MPS}")
+    with tempfile.TemporaryDirectory(prefix="mps", ignore_cleanup_errors=True) as folder:
+        names = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
+        os.environ |= dict.fromkeys(names, folder)
+        try:
+            if subprocess.run([MPS, "-d"], timeout=30).returncode:
+                raise ProcessFailedError(f"{MPS} has not started")
+            yield
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run([MPS], input="quit\n", text=True, timeout=60)
+            for name in names:
+                del os.environ[name]
