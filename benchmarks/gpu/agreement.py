@@ -30,7 +30,7 @@ class Deviation(NamedTuple):
     """Difference of a mean loss, by that loss."""
 
     def fault(self, tolerance: Deviation) -> str:
-        """What is too much; empty if nothing is. A figure that is not a number is too much."""
+        """The figures that are too large, or no numbers, in words; empty if none is."""
         names = {"gradients": (self.gradient, tolerance.gradient), "losses": (self.loss, tolerance.loss)}
         faults = [f"{name} by {found:.2g}, more than {most:g}" for name, (found, most) in names.items() if found > most]
         faults += [f"{name} by what is no number" for name, (found, _) in names.items() if found != found]

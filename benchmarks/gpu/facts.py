@@ -50,7 +50,7 @@ def rows(settings: Settings) -> list[Row]:
 
 
 def host() -> Figures:
-    """What this machine is and has."""
+    """This machine and its software."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(_module(name))}
     card = ""
     if shutil.which("nvidia-smi"):
@@ -88,7 +88,7 @@ def copies_and_products(settings: Settings) -> Iterator[Figures]:
 
 
 def host_cost(settings: Settings) -> Figures:
-    """What `host_cost.py` measures: the main thread and the inputs of a group's step, without its arithmetic."""
+    """The figures of `host_cost.py`: the main thread and the inputs of a group's step, without its arithmetic."""
     script = Path(__file__).parents[1] / "host_cost.py"
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "host_cost.json"

@@ -26,7 +26,7 @@ WEIGHTS = [(tau, rate) for tau in (0.1, 0.5, 1.0, 5.0, 10.0) for rate in (0.01, 
 
 
 class Task(NamedTuple):
-    """What one process is to do."""
+    """The work of one process."""
 
     way: str
     members: tuple[dict[str, Any], ...]
@@ -78,8 +78,16 @@ def answers(task: Task) -> Iterator[dict[str, Any]]:
     deviates = deviation(found, expected, slots)
     precision = str(way.precision).removeprefix("torch.")
     fault = deviates.fault(TOLERANCES[way.precision])
+    if kind.captures and task.device == "cuda" and not way.is_captured:
+        fault = fault or "its step is no CUDA graph"
     loss = sum(second for _, second in found.losses) / len(configs)
-    yield {"set_up": set_up, "mean_loss": loss, "precision": precision, "fault": fault} | deviates._asdict()
+    yield {
+        "set_up": set_up,
+        "mean_loss": loss,
+        "precision": precision,
+        "captured": way.is_captured,
+        "fault": fault,
+    } | deviates._asdict()
     rate = steps_per_second(way.step, task.seconds, synchronise)
     yield {"rate": rate * len(configs), "step_milliseconds": 1e3 / rate}
     if not all(map(math.isfinite, way.take_losses())):
@@ -107,11 +115,12 @@ def _memory(device: str) -> dict[str, Any]:
 
 
 def figures(phase: int, answered: list[dict[str, Any]], members: int) -> dict[str, Any]:
-    """What a row says of the answers of its processes to one phase of `answers`."""
+    """The figures of a row by the answers of its processes to one phase of `answers`."""
     if phase == 0:
         faults = [answer["fault"] for answer in answered if answer["fault"]]
         return {
             "precision": answered[0]["precision"],
+            "captured": answered[0]["captured"],
             "gradient_deviation": max(answer["gradient"] for answer in answered),
             "loss_deviation": max(answer["loss"] for answer in answered),
             "loss": round(sum(answer["mean_loss"] for answer in answered) / len(answered), 2),

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -19,6 +20,7 @@ from gpu.rows import Figures, LeftOutError
 from larvae.errors import one_line
 
 MPS = "nvidia-cuda-mps-control"
+TRIAL = "import torch; torch.ones(1, device='cuda').item()"
 Work = Callable[[Any], Iterator[Figures]]
 """Yields the answer of each phase."""
 
@@ -54,7 +56,7 @@ def together(work: Work, tasks: list[Any], timeout: float) -> Iterator[list[Figu
 def row(
     work: Work, tasks: list[Any], timeout: float, figures: Callable[[int, list[Figures]], Figures], *, mps: bool = False
 ) -> Figures:
-    """What a row says of its processes, phase by phase; of the phases before, where one has failed."""
+    """The figures of a row by its processes, phase by phase; of the phases before, where one has failed."""
     found: Figures = {"processes": len(tasks)}
     try:
         with _mps() if mps else contextlib.nullcontext():
@@ -66,7 +68,7 @@ def row(
 
 
 def alone(work: Work, task: Any, timeout: float) -> Figures:
-    """What one process answers, all phases put together."""
+    """The answers of one process, all phases put together."""
     return row(work, [task], timeout, lambda phase, answers: answers[0])
 
 
@@ -102,9 +104,16 @@ def _gathered(pipes: list[Connection], deadline: float, timeout: float) -> list[
     return answers
 
 
-def sharing_the_gpu(device: str) -> contextlib.AbstractContextManager[None]:
-    """NVIDIA's daemon where there is one, for processes that are started within."""
-    return _mps() if device == "cuda" and shutil.which(MPS) else contextlib.nullcontext()
+@contextlib.contextmanager
+def sharing_the_gpu(device: str) -> Iterator[bool]:
+    """Hold NVIDIA's daemon for processes that are started within, where it works; yields True if it does."""
+    with contextlib.ExitStack() as stack:
+        works = False
+        with contextlib.suppress(LeftOutError, ProcessFailedError):
+            if device == "cuda":
+                stack.enter_context(_mps())
+                works = True
+        yield works
 
 
 @contextlib.contextmanager
@@ -118,6 +127,8 @@ def _mps() -> Iterator[None]:
         try:
             if subprocess.run([MPS, "-d"], timeout=30).returncode:
                 raise ProcessFailedError(f"{MPS} has not started")
+            if subprocess.run([sys.executable, "-c", TRIAL], timeout=120).returncode:
+                raise ProcessFailedError(f"no process can use the GPU under {MPS}")
             yield
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -142,7 +142,7 @@ def _trained(folder: Path, seconds: float, settings: Settings) -> Figures:
     flags = ["--device", settings.device, "--seconds", str(seconds), "--summary", str(summary)]
     flags += ["--processes", str(settings.in_small(PROCESSES, 1)), "--group-size", str(settings.in_small(32, 2))]
     flags += [] if settings.small else ["--compile"]
-    with sharing_the_gpu(settings.device):
+    with sharing_the_gpu(settings.device) as has_mps:
         done = _run([sys.executable, str(script), str(folder), *flags], settings.timeout_of(seconds + 60))
     if not summary.exists():
         raise ProcessFailedError(done)
@@ -153,7 +153,8 @@ def _trained(folder: Path, seconds: float, settings: Settings) -> Figures:
         found["failed"] = f"{found['failed']} members have failed: {done}"
     else:
         del found["failed"]
-    return {name: value for name, value in found.items() if name not in ("command", "commit", "device", "torch")}
+    told_elsewhere = ("command", "commit", "device", "torch")
+    return {"mps": has_mps} | {name: value for name, value in found.items() if name not in told_elsewhere}
 
 
 def _run(command: Sequence[str], timeout: float) -> str:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from gpu.measuring import Task, answers, figures, of_own_seeds, task
 from gpu.rows import Figures, Row, Settings
@@ -78,28 +80,27 @@ def swept(flags: Sequence[str], seconds: float, settings: Settings) -> Figures:
         limit = settings.timeout_of(seconds + STOPPING) - STOPPING
         told = _interrupted([sys.executable, str(SWEEP), *flags, *places], folder, limit)
         found: Figures = {"seconds": round(time.monotonic() - started, 1)}
-        members = [read_lines(path)[0] for path in (folder / "sweep" / "members").glob("*/rows.jsonl")]
+        rows = (read_lines(path)[0] for path in (folder / "sweep" / "members").glob("*/rows.jsonl"))
+        members = [of_one for of_one in rows if of_one]
         if (rates := folder / "sweep" / "gpu_rates.json").exists():
             found["gpu_rates"] = load_json(rates)
-    points = [(row["timestamp"], row["iteration"]) for rows in members for row in rows[-1:]]
-    found |= {"members": len(members), "reached": sum(int(iteration) for _, iteration in points)}
-    if not points:
+    found |= {"members": len(members), "reached": sum(int(rows[-1]["iteration"]) for rows in members)}
+    if not members:
         return found | {"failed": f"no member has reported within {limit:.0f} s: {told}"}
     return found | {"iterations_per_second": rate_of(members)}
 
 
-def rate_of(members: Iterable[Sequence[dict[str, float]]]) -> float:
+def rate_of(members: Sequence[Sequence[dict[str, float]]]) -> float:
     """Model-iterations a second in the second half of the time that has rows, by each member's rows in their order."""
-    points = []
-    for rows in members:
-        before = 0.0
-        for row in rows:
-            points.append((row["timestamp"], row["iteration"] - before))
-            before = row["iteration"]
-    first, last = min(points)[0], max(points)[0]
-    middle = (first + last) / 2
-    counted = sum(iterations for timestamp, iterations in points if timestamp > middle)
-    return round(counted / (last - middle), 1) if last > first else 0.0
+    times = [[row["timestamp"] for row in rows] for rows in members]
+    first, last = min(map(min, times)), max(map(max, times))
+    if first == last:
+        return 0.0
+    middle, iterations = (first + last) / 2, 0.0
+    for rows, when in zip(members, times, strict=True):
+        then, now = np.interp([middle, last], when, [row["iteration"] for row in rows])
+        iterations += now - then
+    return round(iterations / (last - middle), 1)
 
 
 def _interrupted(command: Sequence[str], folder: Path, seconds: float) -> str:

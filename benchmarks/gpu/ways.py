@@ -9,6 +9,7 @@ import torch
 from textbook import TextbookTrainer
 from torch import Tensor
 
+from larvae.captured import Captured
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.feed import AHEAD, Feed
@@ -26,6 +27,8 @@ class Way(Protocol):
 
     precision: torch.dtype
     """That of most of its arithmetic."""
+    is_captured: bool
+    """True if its step is one CUDA graph by now."""
 
     def step(self) -> None:
         """One iteration of all members; it may return before the GPU has finished it."""
@@ -42,6 +45,8 @@ class Way(Protocol):
 
 class Alone:
     """Our trainers, one after the other."""
+
+    is_captured = False
 
     def __init__(self, configs: Sequence[MemberConfig], dataset: Dataset, device: str, *, compiled: bool) -> None:
         self.trainers = [Trainer(config, dataset, device=device, compiled=compiled) for config in configs]
@@ -68,6 +73,10 @@ class Together(Alone):
         super().__init__(configs, dataset, device, compiled=compiled)
         self.group = Group(self.trainers)
 
+    @property
+    def is_captured(self) -> bool:  # type: ignore[override]
+        return isinstance(self.group._run, Captured) and self.group._run._graph is not None
+
     def step(self) -> None:
         self.group.step()
 
@@ -80,6 +89,8 @@ class Stacked:
 
     Their inputs come as ours do, ahead of time, so that it is the steps that are compared.
     """
+
+    is_captured = False
 
     def __init__(self, configs: Sequence[MemberConfig], dataset: Dataset, device: str, *, compiled: bool) -> None:
         trainers = [Trainer(config, dataset, device=device) for config in configs]
@@ -122,6 +133,8 @@ class Stacked:
 
 class Textbook:
     """Stock PyTorch. Until the first losses are taken twice its noise is the host's, by which CPU and GPU compare."""
+
+    is_captured = False
 
     def __init__(self, configs: Sequence[MemberConfig], dataset: Dataset, device: str, *, compiled: bool) -> None:
         self.trainers = [_textbook_trainer(config, dataset, device) for config in configs]
@@ -188,13 +201,15 @@ class Kind(NamedTuple):
     is_compiled: bool = False
     reference: Callable[..., Way] = Alone
     """Computes the same on the CPU, in float32."""
+    captures: bool = False
+    """True if its step must be a CUDA graph on a GPU."""
 
 
 WAYS = {
     "textbook": Kind("stock PyTorch, eager", Textbook, reference=Textbook),
     "eager": Kind("our plain step", Alone),
     "compiled": Kind("our compiled step", Alone, is_compiled=True),
-    "group": Kind("a group", Together, is_compiled=True),
+    "group": Kind("a group", Together, is_compiled=True, captures=True),
     "vmap": Kind("vmap of plain modules, stacked Adam", Stacked),
     "vmap-compiled": Kind("the same, compiled", Stacked, is_compiled=True),
 }
