@@ -95,7 +95,7 @@ def images_on(dataset: Dataset, device: torch.device) -> Images:
     key = (dataset.fingerprint, device)
     if key not in _KEPT:
         _KEPT.clear()  # one data set at a time: the memory is the models'
-        _KEPT[key] = receiver(dataset, device, torch.cuda.mem_get_info(device)[0])
+        _KEPT[key] = receiver(dataset, device, _free_bytes(device))
     kept = _KEPT[key]
     return Images(kept, dataset.images if isinstance(kept, Pixels) else lambda indices: indices)
 
@@ -117,3 +117,10 @@ def receiver(dataset: Dataset, device: torch.device, free_bytes: int) -> Receive
         indices = np.arange(start, min(start + _SLICE, dataset.num_images))
         pixels[start : start + _SLICE] = torch.from_numpy(dataset.images(indices)).to(device)
     return Bytes(pixels)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Bytes of a GPU that this process may still take: others may be there, and it may be held to a share."""
+    free, total = torch.cuda.mem_get_info(device)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)  # PyTorch 2.6 has none
+    return min(free, int(share * total) - torch.cuda.memory_reserved(device))

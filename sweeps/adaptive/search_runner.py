@@ -146,7 +146,7 @@ def _work(rules: Rules, example: MemberConfig, members_per_trial: int, ended: Co
         members=rules.configurations * rules.first_seeds + _added_seeds(rules, rules.configurations),
         expected=_trials(rules, likely_ends(rules), members_per_trial, ended),
         assumption=f"if each rung stops {1 - 1 / rules.reduction:.0%}" if rules.rungs else "",
-        parallel=rules.parallel * math.ceil(rules.first_seeds / members_per_trial),
+        parallel=math.ceil(rules.parallel * rules.first_seeds / members_per_trial),
     )
 
 
@@ -162,16 +162,14 @@ def likely_ends(rules: Rules) -> list[int]:
 
 
 def _trials(rules: Rules, ends: list[int], members_per_trial: int, ended: Counter[int]) -> tuple[tuple[int, ...], ...]:
-    """Iterations of the members of each trial that is left: of configurations with these ends, and of added seeds."""
-    whole, rest = divmod(rules.first_seeds, members_per_trial)
-    sizes = [members_per_trial] * whole + [rest] * bool(rest)
+    """Iterations of the members of each trial that is left: of configurations with these ends, and of added seeds.
+
+    Members of about the same length count as one trial's: slots are handed on, so none is long empty.
+    """
     first = Counter(ends * rules.first_seeds)
     added = Counter({rules.iterations: _added_seeds(rules, ends.count(rules.iterations))}) - (ended - first)
-    trials: list[tuple[int, ...]] = []
-    for end, number in (first - ended).items():
-        configurations, others = divmod(number, rules.first_seeds)
-        trials += [(end,) * size for size in sizes] * configurations + [(end,) * others] * bool(others)
-    return (*trials, *[(rules.iterations,)] * added.total())
+    left = sorted(((first - ended) + added).elements(), reverse=True)
+    return tuple(tuple(left[start : start + members_per_trial]) for start in range(0, len(left), members_per_trial))
 
 
 def _added_seeds(rules: Rules, finished: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import weakref
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from larvae import datasets
+from larvae import datasets, functional
 from larvae.checkpoint import save_checkpoint
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, on_device
@@ -288,3 +289,23 @@ def test_trained_members_leave_nothing_behind(dataset: Dataset, tmp_path: Path) 
         assert trainer() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", [{}, {"dataset": "shapes3d-rendered", "regulariser": "annealed_vae"}], ids=str)
+def test_a_groups_functions_are_one_graph_each_whatever_receives_images(
+    fields: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A break would leave gathering, Adam or the sums outside of what is compiled, and be found on a GPU only."""
+    whole = functools.partial(torch.compile, backend="eager", fullgraph=True, dynamic=False)
+    monkeypatch.setattr(functional, "_fused", whole)
+    config = MemberConfig.from_dict({"batch_size": 4, **fields})
+    images = datasets.open_dataset(config.dataset, datasets.prepare(config.dataset))
+    trainers = [Trainer(dataclasses.replace(config, seed=seed), images) for seed in (0, 1)]
+    for trainer in trainers:
+        trainer.receiver = on_device.receiver(images, torch.device("cpu"), 0)
+        trainer.sampler._send = lambda indices: indices
+    group = Group(trainers)
+    group._functions = functional.group_functions.__wrapped__(trainers[0].structure, torch.float32)
+    assert deviation(group).is_within(TOLERANCES[torch.float32])
+    group.step()
