@@ -25,7 +25,7 @@ from sweeps.analysis.names import written
 
 FIELDS = ("tau", "replacement", "detach_nuisance", "z_dim")
 """Fields in which arms differ."""
-METRICS = ("mig", "mig_y", "mig_aligned", "l2")
+METRICS = ("mig", "mig_y", "mig_aligned", "l2", "leak", "traversal_error", "mig_aggregate")
 
 
 class Arm(NamedTuple):

@@ -63,10 +63,9 @@ def control() -> KeptStudy:
     """
     inferred, detached = {"replacement": "inferred"}, {"detach_nuisance": True}
     arms: list[dict[str, Any]] = [{"tau": 0.0}, {}, inferred, detached]
-    more: list[dict[str, Any]] = [{"tau": 10.0}, {"tau": 10.0, **inferred}, {"tau": 0.0, "z_dim": 0}, {"z_dim": 0}]
-    members = [
-        MemberConfig.from_dict(arm | {"seed": seed}) for some in (arms, more) for seed, arm in product(_SEEDS, some)
-    ]
+    more: list[dict[str, Any]] = [{"tau": 10.0, **inferred}, {"tau": 0.0, "z_dim": 0}, {"z_dim": 0}]
+    in_turn = (arms, [{"tau": 10.0}], more)
+    members = [MemberConfig.from_dict(arm | {"seed": seed}) for some in in_turn for seed, arm in product(_SEEDS, some)]
     return KeptStudy(tuple(members), _schedule(3_000, "leak", "traversal_error", "mig_aggregate"))
 
 
