@@ -31,10 +31,10 @@ NVIDIA_SMI = (
 def rows(settings: Settings) -> list[Row]:
     """The rows, the most informative first."""
     members = settings.in_small(8, 2)
-    seconds = min(settings.seconds, 3.0)
+    seconds, profiled = min(settings.seconds, 3.0), settings.in_small(20, 2)
 
     def way(name: str, count: int, at_least: float) -> Row:
-        return row(name, of_own_seeds(count), settings, at_least=at_least, is_profiled=True, seconds=seconds)
+        return row(name, of_own_seeds(count), settings, at_least=at_least, profiled=profiled, seconds=seconds)
 
     return [
         Row("the host", host, 0),

@@ -39,7 +39,8 @@ class Task(NamedTuple):
     """Half of the iterations that are compared."""
     threads: int = 1
     """Threads of the reference on the CPU; all else has one."""
-    is_profiled: bool = False
+    profiled: int = 0
+    """Steps that are profiled, at the end."""
 
 
 def task(way: str, members: list[dict[str, Any]], settings: Settings, **more: Any) -> Task:
@@ -93,7 +94,7 @@ def answers(task: Task) -> Iterator[dict[str, Any]]:
     if not all(map(math.isfinite, way.take_losses())):
         raise FloatingPointError("a loss is not finite")
     yield _memory(task.device)
-    yield launches.profiled(way.step, 20, task.device, 1e3 / rate) if task.is_profiled else {}
+    yield launches.profiled(way.step, task.profiled, task.device, 1e3 / rate) if task.profiled else {}
     way.close()
 
 

@@ -8,7 +8,7 @@ from gpu.rows import Row, Settings
 
 def rows(settings: Settings) -> list[Row]:
     """The rows, the most informative first: groups, what they are compared with, then the rest."""
-    few, middle, many = settings.in_small((8, 16, 32), (1, 2, 2))
+    few, middle, many = settings.in_small((8, 16, 32), (2, 2, 2))
     return [
         row("group", of_own_seeds(few), settings, at_least=90),
         row("group", of_own_seeds(many), settings, at_least=90),

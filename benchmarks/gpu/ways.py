@@ -211,5 +211,5 @@ WAYS = {
     "compiled": Kind("our compiled step", Alone, is_compiled=True),
     "group": Kind("a group", Together, is_compiled=True, captures=True),
     "vmap": Kind("vmap of plain modules, stacked Adam", Stacked),
-    "vmap-compiled": Kind("the same, compiled", Stacked, is_compiled=True),
+    "vmap-compiled": Kind("vmap of plain modules, compiled", Stacked, is_compiled=True),
 }
