@@ -16,8 +16,9 @@ _ROW_HEIGHT, _FRAME_HEIGHT = 0.27, 0.65  # inches
 def control_figure(found: Controls) -> Figure:
     """Means, intervals and seeds of each arm; the baseline's mean goes on as a line."""
     metrics = [metric for metric in DRAWN_METRICS if metric in found.metrics]
-    seeds = max(len(result.results) for result in found.results)
-    note = f"{found.heading}; mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds"
+    counts = {len(result.results) for result in found.results}
+    seeds = f"{'up to ' if len(counts) > 1 else ''}{max(counts)} seeds"
+    note = f"{found.heading}; mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds}"
     with mpl.rc_context(STYLE):
         height = _FRAME_HEIGHT + _ROW_HEIGHT * len(found.arms)
         figure = figure_with_notes(height, [note, *caution(found.iterations)])
