@@ -44,7 +44,8 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         try:
-            with torch.cuda.graph(graph, stream=self._side):
+            # The thread that makes inputs waits for copies meanwhile, which is no business of the graph's.
+            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 self._function()
             self._graph = graph
         except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
