@@ -24,13 +24,17 @@ class Captured:
         self._function, self._calls = function, 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._side = torch.cuda.Stream()
-        self.is_refused = False
-        """True if it cannot be captured."""
+        self._is_refused = False
+
+    @property
+    def is_captured(self) -> bool:
+        """True once calls are replayed."""
+        return self._graph is not None
 
     def __call__(self) -> None:
         """Launch the function; returns before the GPU has finished it."""
         self._calls += 1
-        if self._calls > WARM_UP and self._graph is None and not self.is_refused:
+        if self._calls > WARM_UP and self._graph is None and not self._is_refused:
             self._capture()
         if self._graph is not None:
             self._graph.replay()
@@ -51,5 +55,5 @@ class Captured:
         except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
             if is_out_of_memory(error):
                 raise
-            self.is_refused = True
+            self._is_refused = True
             warnings.warn(f"the step runs without a CUDA graph, which is slower: {one_line(error)}", stacklevel=2)

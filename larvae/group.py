@@ -34,11 +34,12 @@ class Likeness(NamedTuple):
     structure: Structure
     batch_size: int
     uses_labels: bool
+    label_loss: str
 
 
 def likeness(config: MemberConfig) -> Likeness:
     """The likeness of a member; seeds, label and learning rates are free, and so are weights that are not zero."""
-    return Likeness(config.dataset, structure_of(config), config.batch_size, config.uses_labels)
+    return Likeness(config.dataset, structure_of(config), config.batch_size, config.uses_labels, config.label_loss)
 
 
 class Group:
@@ -80,6 +81,11 @@ class Group:
         samplers, iterations = zip(*((t.sampler, t.iteration) for t in trainers), strict=True)
         self._feed = Feed(samplers, iterations, device, (AHEAD if on_gpu else 0) if ahead is None else ahead)
         self._run = Captured(self._compute) if on_gpu else self._compute
+
+    @property
+    def is_captured(self) -> bool:
+        """True once the step is replayed as a CUDA graph."""
+        return isinstance(self._run, Captured) and self._run.is_captured
 
     def step(self) -> None:
         """One iteration of the active members; the others are computed too, but not changed."""

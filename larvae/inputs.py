@@ -200,9 +200,3 @@ def inputs_of(draws: Draws, receiver: Receiver, weights: Weights, annealed: tupl
 def on_tensors(draws: Draws, device: torch.device) -> Draws:
     """Draws of the host as tensors on a device."""
     return Draws(*(None if array is None else torch.from_numpy(array).to(device) for array in draws))
-
-
-def stacked(several: list[Draws]) -> Draws:
-    """Draws of members, one a member, with a first dimension of members."""
-    columns = zip(*several, strict=True)
-    return Draws(*(None if column[0] is None else np.stack(column) for column in columns))

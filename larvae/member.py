@@ -78,7 +78,7 @@ class Member:
     def before_step(self) -> None:
         """Save a checkpoint when its time has come."""
         if time.monotonic() - self._saved_at >= self.schedule.checkpoint_seconds:
-            self._save()
+            self.save()
             self._saved_at = time.monotonic()
 
     def after_step(self) -> Row | None:
@@ -95,7 +95,7 @@ class Member:
         row["timestamp"] = time.time()
         self.history.append(row)
         if self.is_at_the_end:
-            self._save()
+            self.save()
         self._started, self._first = time.perf_counter(), iteration
         return row
 
@@ -121,7 +121,8 @@ class Member:
             return evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
         return {}
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint."""
         trainer = self.trainer
         state = {
             "format": FORMAT,

@@ -100,7 +100,7 @@ class Suggester(UnsavedSearcher):
         self._mailbox(trial_id).send(taken, [member.content_hash for member in stopped])
         self.members.end_stopped(stopped)
         self.members.start(taken)
-        members += taken
+        members[:] = left + taken
         return not left and not taken
 
     def stopper(self) -> tune.Stopper:

@@ -241,6 +241,7 @@ def test_a_step_that_is_wrong_is_found_and_members_go_on_with_the_plain_one(
 
 def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:
     others = [{"z_dim": 4}, {"tau": 0.0}, {"batch_size": 3}, {"regulariser": "beta_vae"}, {"likelihood": "bernoulli"}]
+    others.append({"label_loss": "cross_entropy"})  # one without targets would be trained by another's loss
     assert all(likeness(dataclasses.replace(BASE, **change)) != likeness(BASE) for change in others)
     assert len({likeness(config) for config in configs({})}) == 1
     with pytest.raises(InvalidInputError, match="must be alike, got 2 kinds"):
