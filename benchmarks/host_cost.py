@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from larvae import datasets
 from larvae.config import MemberConfig
-from larvae.datasets.on_device import Images, Pixels
 from larvae.feed import Feed
 from larvae.files import save_json
 from larvae.group import Group
@@ -49,8 +49,8 @@ def main_thread(members: int, count: int) -> float:
     """Microseconds of the main thread a model-iteration, inputs being made by another thread."""
     dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites"))
     trainers = [Trainer(MemberConfig(seed=seed), dataset) for seed in range(members)]
-    for trainer in trainers:  # as on a GPU, which holds the images
-        trainer.sampler._send = by_index(dataset).send
+    for trainer in trainers:
+        trainer.sampler._send = by_index
     group = Group(trainers, ahead=8)
     group._run = lambda: None
     try:
@@ -59,9 +59,9 @@ def main_thread(members: int, count: int) -> float:
         group.close()
 
 
-def by_index(dataset: Any) -> Images:
-    """Images that are sent as their indices."""
-    return Images(Pixels(1), lambda indices: indices)
+def by_index(indices: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Send images as their indices, as to a GPU that holds them."""
+    return indices
 
 
 def inputs(members: int, seeds: int, count: int) -> float:
@@ -69,7 +69,7 @@ def inputs(members: int, seeds: int, count: int) -> float:
     dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites"))
     taus = itertools.count(1)
     configs = [MemberConfig(seed=member % seeds, tau=float(next(taus))) for member in range(members)]
-    samplers = [Sampler(config, dataset, by_index(dataset).send) for config in configs]
+    samplers = [Sampler(config, dataset, by_index) for config in configs]
     feed = Feed(samplers, [0] * members, CPU, ahead=0)
     return microseconds(feed.advance, count, process=True) / members
 

@@ -18,7 +18,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,8 +138,7 @@ def _train(members: Sequence[Member], task: Task, failed: dict[str, str], clock:
                 break
     for member in members:
         if not member.is_at_the_end and member.name not in failed:
-            member.schedule = replace(member.schedule, checkpoint_seconds=0.0)  # its checkpoint is due
-            member.before_step()
+            member.save()
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import torch
 from textbook import TextbookTrainer
 from torch import Tensor
 
-from larvae.captured import Captured
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.feed import AHEAD, Feed
@@ -75,7 +74,7 @@ class Together(Alone):
 
     @property
     def is_captured(self) -> bool:  # type: ignore[override]
-        return isinstance(self.group._run, Captured) and self.group._run._graph is not None
+        return self.group.is_captured
 
     def step(self) -> None:
         self.group.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,6 +23,7 @@ from sweeps.analysis.estimates import (
     measured,
 )
 from sweeps.analysis.names import written
+from sweeps.analysis.parameters import varies
 
 FIELDS = ("tau", "replacement", "detach_nuisance", "z_dim")
 """Fields in which arms differ."""
@@ -105,10 +107,7 @@ class Controls(NamedTuple):
 
 def find_study(tracking_uri: str) -> str:
     """Name of the most recently created study that has controls. Raises InvalidInputError when there is none."""
-
-    def has_controls(members: pd.DataFrame) -> bool:
-        return "replacement" in members and members["replacement"].nunique() > 1
-
+    has_controls = partial(varies, field="replacement")
     return load.newest_sweep(tracking_uri, has_controls, "a study with controls (sweeps/control_sweep.py makes one)")
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from larvae.errors import InvalidInputError
 from sweeps.analysis.load import LOGGED_METRICS, other_parameters, varied_parameters
 from sweeps.analysis.names import in_order, written
-from sweeps.analysis.parameters import Parameter, value_text
+from sweeps.analysis.parameters import Parameter, value_text, varies
 from sweeps.analysis.references import Reference, reference
 from sweeps.tracking.mlflow_names import FINISHED
 
@@ -153,7 +153,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     (a mean would mix configurations), and one of them has finished.
     """
     others = other_parameters(members, parameter.name)
-    if others or parameter.name not in members or members[parameter.name].nunique() < 2:
+    if others or not varies(members, parameter.name):
         rule = f"members of `study` must vary {parameter.name} and, beside label rate and seed, nothing else"
         raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied_parameters(members)) or 'nothing'}")
     metrics = measured(study, members, DRAWN_METRICS)

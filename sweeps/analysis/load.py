@@ -22,6 +22,7 @@ from larvae.config import LATER_FIELDS, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
 from larvae.regularisers import SETTINGS
+from sweeps.analysis.parameters import varies
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
 from sweeps.tracking.database import require_database
@@ -83,7 +84,7 @@ def find_study(tracking_uri: str, parameter: str) -> str:
 
 
 def _varies(members: pd.DataFrame, parameter: str) -> bool:
-    if parameter not in members or members[parameter].nunique() < 2:
+    if not varies(members, parameter):
         return False
     others = other_parameters(members, parameter)
     settings = [some for _, some in members.groupby(others, dropna=False)] if others else [members]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from sweeps.analysis.names import written
 
@@ -41,3 +42,8 @@ def value_text(value: object) -> str:
 
 
 TAU, Z_DIM = parameter("tau"), parameter("z_dim")
+
+
+def varies(members: pd.DataFrame, field: str) -> bool:
+    """Tell whether members differ in a field."""
+    return field in members and members[field].nunique() > 1

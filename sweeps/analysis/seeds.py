@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from larvae.errors import InvalidInputError
 from sweeps.analysis import load
 from sweeps.analysis.estimates import has_result, measured
 from sweeps.analysis.names import written
-from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.parameters import SYMBOLS, value_text, varies
 
 METRICS = ("mig", "mig_y", "mig_aligned", "l2")
 
@@ -49,16 +50,13 @@ class Components(NamedTuple):
 
 def find_study(tracking_uri: str) -> str:
     """Name of the most recently created study that crosses seeds. Raises InvalidInputError when there is none."""
-
-    def crosses(members: pd.DataFrame) -> bool:
-        return "label_seed" in members and members["label_seed"].nunique() > 1
-
+    crosses = partial(varies, field="label_seed")
     return load.newest_sweep(tracking_uri, crosses, "a study that crosses seeds (--grid label_seed=0,1,2 makes one)")
 
 
 def components(study: str, members: pd.DataFrame) -> list[Components]:
     """Split the variance of each metric at each setting of the other fields. Raises InvalidInputError."""
-    if "label_seed" not in members or members["label_seed"].nunique() < 2:
+    if not varies(members, "label_seed"):
         raise InvalidInputError(f"members of `study` must vary label_seed, got {study}: --grid label_seed=0,1,2 does")
     varied = [name for name in load.varied_parameters(members) if name != "label_seed"]
     varied += ["label_rate"] if members["label_rate"].nunique() > 1 else []
