@@ -74,9 +74,9 @@ def train_group(task: Task) -> dict[str, Any]:
         try:
             _train(members, task, report["failed"], clock)
         except Exception as error:  # of the step that they share: what they have saved before stands
-            report["failed"] |= {member.name: one_line(error) for member in members if not member.is_at_the_end}
+            report["failed"] |= {member.name: one_line(error) for member in members if not member.is_trained}
         report["reached"] = sum(member.trainer.iteration for member in members)
-        report["finished"] = sum(member.is_at_the_end for member in members)
+        report["finished"] = sum(member.is_trained for member in members)
     report |= {"seconds": clock.seconds, "steady_iterations": clock.iterations, "steady_seconds": clock.steady_seconds}
     report["gpu_bytes"] = torch.cuda.max_memory_reserved() if task.device == "cuda" else 0
     return report
@@ -137,7 +137,7 @@ def _train(members: Sequence[Member], task: Task, failed: dict[str, str], clock:
             if time.time() > task.deadline:
                 break
     for member in members:
-        if not member.is_at_the_end and member.name not in failed:
+        if not member.is_trained and member.name not in failed:
             member.save()
 
 

@@ -24,13 +24,25 @@ def evaluate(trainer: Trainer, size: int, metrics: Iterable[str], num_samples: i
     """The applicable ones of some metrics of a member, by name, of images whose labels it was not given, if it can be.
 
     num_samples: samples of so many images; of several each metric is the mean, and `<metric>_sd` their standard
-    deviation. Where it holds out labelled images, HELD_OUT_METRICS of those come with them.
-    Raises NonFiniteLossError when it has diverged.
+    deviation. Raises NonFiniteLossError when it has diverged.
     """
     chosen = applicable(metrics, trainer.dataset.specification)
-    of_held_out = _evaluate_held_out(trainer) if len(trainer.sampler.held_out) else {}
     samples = [_evaluate_whole_data(trainer, size, chosen, number) for number in range(num_samples)] if chosen else [{}]
-    return _means_and_deviations(samples) | of_held_out
+    return _means_and_deviations(samples)
+
+
+def evaluate_held_out(trainer: Trainer) -> dict[str, float]:
+    """The metrics that tuning may look at: of images whose labels training does not see, of observed factors alone.
+
+    None where it holds out none. Raises NonFiniteLossError when it has diverged.
+    """
+    if not len(trainer.sampler.held_out):
+        return {}
+    chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
+    sample = _sample(trainer, trainer.sampler.held_out, trainer.sampler.held_out[:0])
+    sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))
+    values = metrics_of_sample(sample, chosen, trainer.config.seed)
+    return {held_out(name): values[name] for name in chosen}
 
 
 def _means_and_deviations(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -52,15 +64,6 @@ def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...], n
         taken = np.concatenate([with_labels, indices])
         test_indices = evaluation_indices(dataset.num_images, taken, size // 2 or 1, seed, indices, number=number)
     return metrics_of_sample(_sample(trainer, indices, test_indices), chosen, seed, number)
-
-
-def _evaluate_held_out(trainer: Trainer) -> dict[str, float]:
-    """The metrics that tuning may look at: of images whose labels training does not see, of observed factors alone."""
-    chosen = applicable(HELD_OUT_METRICS, trainer.dataset.specification)
-    sample = _sample(trainer, trainer.sampler.held_out, trainer.sampler.held_out[:0])
-    sample = sample._replace(classes=sample.label_classes, label_columns=list(range(len(sample.label_columns))))
-    values = metrics_of_sample(sample, chosen, trainer.config.seed)
-    return {held_out(name): values[name] for name in chosen}
 
 
 def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArray[np.integer]) -> Sample:

@@ -1,4 +1,4 @@
-"""A member's life: trained in rows, checkpointed, resumed, finished or failed."""
+"""A member's life: trained in rows, checkpointed, resumed, evaluated, finished or failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from larvae.checkpoint import save_checkpoint
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.evaluation import evaluate
+from larvae.evaluation import evaluate, evaluate_held_out
 from larvae.files import save_bytes
 from larvae.hardware import device_name
 from larvae.member_directory import MemberDirectory, Row
@@ -46,16 +46,18 @@ class Member:
         self.schedule, self.directory = schedule, directory
         self.trainer = Trainer(config, dataset, device=device, compiled=compiled)
         self.history: list[Row] = []
+        self.last_row: Row | None = None
+        """The row at the end of training while it lacks the metrics of whole data; then it is in the history."""
         self.environments: list[dict[str, Any]] = []
+        self._notes: Row = {}
+        self._has_trained = False
         if directory.checkpoint.exists():
-            state = resume(self.trainer, directory.checkpoint, schedule.iterations)
-            self.history = state["history"]
-            self.environments = state["environments"]
-        self._enter(environment(self.trainer))
+            self._go_on(resume(self.trainer, directory.checkpoint, schedule.iterations))
+        if not self.is_trained:
+            self._enter(environment(self.trainer))
         self._started = time.perf_counter()
         self._first = self.trainer.iteration
         self._saved_at = time.monotonic()
-        self._notes: Row = {}
 
     @property
     def name(self) -> str:
@@ -68,8 +70,14 @@ class Member:
         return self.environments[-1]
 
     @property
-    def is_at_the_end(self) -> bool:
+    def is_trained(self) -> bool:
+        """True at the schedule's end."""
         return self.trainer.iteration >= self.schedule.iterations
+
+    @property
+    def is_evaluated(self) -> bool:
+        """True if its history is whole."""
+        return self.is_trained and self.last_row is None
 
     def note(self, entries: Row) -> None:
         """Entries for its next row."""
@@ -82,21 +90,40 @@ class Member:
             self._saved_at = time.monotonic()
 
     def after_step(self) -> Row | None:
-        """The row that ends with this step: at multiples of `log_every`, and at the end. Raises NonFiniteLossError."""
+        """The row that ends with this step: at multiples of `log_every`, and at the end. Raises NonFiniteLossError.
+
+        The one at the end is saved as it is, for `evaluate` to complete: that can take minutes, and needs no GPU.
+        """
         iteration = self.trainer.iteration
-        if iteration % self.schedule.log_every and not self.is_at_the_end:
+        if iteration % self.schedule.log_every and not self.is_trained:
             return None
         row: Row = {"iteration": iteration, **self.trainer.take_means(), **self._notes}
         self._notes = {}
         training_seconds = time.perf_counter() - self._started
-        row |= self._evaluate(iteration)
+        row |= evaluate_held_out(self.trainer) if self.is_trained else self._metrics_at(iteration)
         row["seconds"] = time.perf_counter() - self._started
         row["seconds_per_iteration"] = training_seconds / (iteration - self._first)
         row["timestamp"] = time.time()
-        self.history.append(row)
-        if self.is_at_the_end:
+        self._started, self._first, self._has_trained = time.perf_counter(), iteration, True
+        if self.is_trained:
+            self.last_row = row
             self.save()
-        self._started, self._first = time.perf_counter(), iteration
+        else:
+            self.history.append(row)
+        return row
+
+    def evaluate(self) -> Row:
+        """Complete the row at the end by the metrics of whole data. Raises NonFiniteLossError."""
+        assert self.last_row is not None
+        schedule = self.schedule
+        metrics = dict.fromkeys(schedule.metrics + schedule.final_metrics)
+        values = evaluate(self.trainer, schedule.evaluation_size, metrics, schedule.evaluation_samples)
+        row = self.last_row | values
+        if self._has_trained:  # else the time is another process's
+            row |= {"seconds": row["seconds"] + time.perf_counter() - self._started, "timestamp": time.time()}
+        self.history.append(row)
+        self.last_row = None
+        self.save()
         return row
 
     def finish(self) -> None:
@@ -112,14 +139,20 @@ class Member:
         """Write the member's end by an error; return its reason, a line."""
         return self.directory.write_failure(self.trainer.config, error, self.history)
 
-    def _evaluate(self, iteration: int) -> dict[str, float]:
+    def _metrics_at(self, iteration: int) -> dict[str, float]:
         schedule = self.schedule
-        if self.is_at_the_end:
-            metrics = dict.fromkeys(schedule.metrics + schedule.final_metrics)
-            return evaluate(self.trainer, schedule.evaluation_size, metrics, schedule.evaluation_samples)
-        if iteration % schedule.evaluate_every == 0:
-            return evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
-        return {}
+        if iteration % schedule.evaluate_every:
+            return {}
+        values = evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
+        return values | evaluate_held_out(self.trainer)
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, whose end was an earlier one perhaps: then it is a row as others are."""
+        self.history, self.environments = state["history"], state["environments"]
+        self.last_row = state.get("last_row")
+        if self.last_row is not None and not self.is_trained:
+            self.history.append(self.last_row | self._metrics_at(self.trainer.iteration))
+            self.last_row = None
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -129,6 +162,7 @@ class Member:
             "config": trainer.config.to_dict(),
             "fingerprint": trainer.dataset.fingerprint,
             "history": self.history,
+            "last_row": self.last_row,
             "environments": self.environments,
             "trainer": trainer.state_dict(),
         }
@@ -160,11 +194,13 @@ def train_member(
     """
     member = Member(config, schedule, dataset, directory, device=device, compiled=compiled)
     yield from member.history
-    while not member.is_at_the_end:
+    while not member.is_trained:
         member.before_step()
         member.trainer.step()
-        if row := member.after_step():
+        if (row := member.after_step()) and not member.is_trained:
             yield row
+    if not member.is_evaluated:
+        yield member.evaluate()
     member.finish()
 
 

@@ -41,7 +41,8 @@ def resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any
     except InvalidInputError as error:
         raise InvalidInputError(f"{error}; delete it to train from the start") from None
     reached = state["trainer"]["iteration"]
-    ended_there = reached == iterations == (state["history"] or [{}])[-1].get("iteration")
+    last = state.get("last_row") or (state["history"] or [{}])[-1]
+    ended_there = reached == iterations == last.get("iteration")
     if reached >= iterations and not ended_there:
         raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
     _load(trainer, state, checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ class Report(NamedTuple):
     """Its content hash."""
     rows: list[Row]
     status: str = "running"
-    """running, finished, failed or, of a trial's report, out_of_memory."""
+    """running, trained (its metrics are left to others), finished, failed or, of a trial's report, out_of_memory."""
     reason: str = ""
     """Reason of its end or, running, of that of its process: what is wrong with the machine."""
 
@@ -30,14 +30,17 @@ class Report(NamedTuple):
 class Together:
     """Members in training in one process: one after the other, or in the same operations. They may come and go."""
 
-    def __init__(self, *, fused: bool, slots: int = 0) -> None:
+    def __init__(self, *, fused: bool, evaluates: bool = True, slots: int = 0) -> None:
         """fused: in the same operations, as `Group` does it; else each as if it were alone.
+
+        evaluates: members are evaluated at their ends, for minutes perhaps, while the others wait; else they are
+        reported as trained, with a last row that lacks metrics, for another process to go on from their checkpoints.
 
         slots: members that there is room for while others come and go, without compiling anew; left out, a group is
         as large as its members are many, and shrinks with them.
         """
         self.members: list[Member] = []
-        self._fused, self._slots = fused, slots
+        self._fused, self._evaluates, self._slots = fused, evaluates, slots
         self._group: Group | None = None
         self._is_plain = False
 
@@ -46,9 +49,9 @@ class Together:
         reports = []
         for member in members:
             reports.append(Report(member.name, member.history.copy()))
-            if member.is_at_the_end:
-                reports.append(_finished(member, []))
-        new = [member for member in members if not member.is_at_the_end]
+            if member.is_trained:
+                reports += _guarded(self._ended, member)
+        new = [member for member in members if not member.is_trained]
         self.members += new
         for member in new if self._is_plain else []:
             member.trainer.become_plain()
@@ -77,8 +80,7 @@ class Together:
             member.before_step()
         if self._group is not None:
             self._group.step()
-        stepped = self._group is not None
-        reports = [report for member in self.members if (report := _after_step(member, stepped=stepped))]
+        reports = [report for member in self.members for report in _guarded(self._after_step, member)]
         for report in reports:
             if report.status != "running":
                 self.drop(report.name)
@@ -90,6 +92,25 @@ class Together:
         """End the thread that makes inputs, if there is one."""
         if self._group is not None:
             self._group.close()
+
+    def _after_step(self, member: Member) -> list[Report]:
+        """The report of one iteration, which a group has taken already: none if it is only one of many."""
+        if self._group is None:
+            member.trainer.step()
+        row = member.after_step()
+        if member.is_trained:
+            return self._ended(member)
+        return [Report(member.name, [row])] if row else []
+
+    def _ended(self, member: Member) -> list[Report]:
+        """The last report of a member that has trained to its end."""
+        rows = [] if member.last_row is None else [member.last_row]
+        if rows and not self._evaluates:
+            return [Report(member.name, rows, "trained")]
+        if rows:
+            rows = [member.evaluate()]
+        member.finish()
+        return [Report(member.name, rows, "finished")]
 
     def _checked_group(self) -> Group | None:
         """A group of the members, if its step is the plain one as far as its precision goes.
@@ -116,13 +137,13 @@ class Together:
         return None
 
 
-def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
+def train_together(members: Sequence[Member], *, fused: bool, evaluates: bool = True) -> Iterator[Report]:
     """Train members to their ends, an iteration of all before the next; the first rows are those of their checkpoints.
 
     A member that fails is reported and the others go on. An error of the step that they share is raised.
-    fused: in the same operations, as `Group` does it; else one after the other, each as if it were alone.
+    fused, evaluates: as `Together` has them.
     """
-    together = Together(fused=fused)
+    together = Together(fused=fused, evaluates=evaluates)
     try:
         yield from together.add(members)
         while together.members:
@@ -131,21 +152,11 @@ def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report
         together.close()
 
 
-def _after_step(member: Member, *, stepped: bool) -> Report | None:
-    """The report of one iteration: None if it is only one of many. stepped: the group has taken it already."""
+def _guarded(reports: Callable[[Member], list[Report]], member: Member) -> list[Report]:
+    """The reports of a member, or of its failure."""
     try:
-        if not stepped:
-            member.trainer.step()
-        row = member.after_step()
-        if member.is_at_the_end:
-            return _finished(member, [row] if row else [])
-        return Report(member.name, [row]) if row else None
+        return reports(member)
     except Exception as error:  # whatever it is, if it is this member's alone, it must be told
         if is_no_members_own(error):
             raise
-        return Report(member.name, [], "failed", member.fail(error))
-
-
-def _finished(member: Member, rows: list[Row]) -> Report:
-    member.finish()
-    return Report(member.name, rows, "finished")
+        return [Report(member.name, [], "failed", member.fail(error))]

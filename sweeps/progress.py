@@ -92,7 +92,11 @@ class StudyProgress:
 
     def update(self, member: str, rows: list[Row]) -> None:
         """A member has reported rows."""
-        rows = [row for row in rows if row["iteration"] > self.done[member]]  # a restarted trial repeats some
+        latest = self.latest.setdefault(member, {})
+        rows = [row for row in rows if row["iteration"] >= self.done[member]]  # a restarted trial repeats others
+        for row in rows:
+            latest.update(row)
+        rows = [row for row in rows if row["iteration"] > self.done[member]]  # the last one comes again, with metrics
         if not rows:
             return
         before, reached = self.done[member], int(rows[-1]["iteration"])
@@ -101,9 +105,6 @@ class StudyProgress:
             self._warm_seconds += sum(row["seconds"] for row in warm)
             self._warm_iterations += reached - (before or int(rows[0]["iteration"]))
         self._change(member, reached, self.status[member])
-        latest = self.latest.setdefault(member, {})
-        for row in rows:
-            latest.update(row)
         self._show(member)
 
     def end(self, member: str, status: str) -> None:

@@ -12,7 +12,7 @@ from larvae.config import MemberConfig
 from larvae.group import Likeness, likeness
 from sweeps.adaptive.search_reporter import SearchReporter
 from sweeps.adaptive.searching import Search
-from sweeps.driver.member_reporter import MemberReporter
+from sweeps.driver.member_reporter import MemberReporter, members_of
 from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
 from sweeps.resources.places import Place, Places
 from sweeps.study import StudyDirectory
@@ -42,7 +42,7 @@ class Suggester(UnsavedSearcher):
         self.members_per_trial = members_per_trial
         self.reporter = reporter
         self.members = members
-        members.members_of = lambda trial: self._trials.get(trial.trial_id, [])
+        members.members_of = self._members_of
         self._waiting: deque[MemberConfig] = deque()
         self._trials: dict[str, list[MemberConfig]] = {}
         self._open: set[str] = set()  # members that have reported and not ended
@@ -56,6 +56,8 @@ class Suggester(UnsavedSearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The members of another trial, and its place; None while there is none; FINISHED at the end."""
+        if evaluating := self.members.evaluations.suggest(trial_id, is_all=self.has_ended):
+            return evaluating
         if self.has_ended:
             return self.FINISHED
         place = self.places.take(trial_id) if self._waiting else None
@@ -71,6 +73,7 @@ class Suggester(UnsavedSearcher):
         With neither a result nor an error it is to move.
         """
         self.places.give_back(trial_id)
+        self.members.evaluations.on_trial_complete(trial_id)
         members = [m for m in self._trials.get(trial_id, []) if m.content_hash not in self._ended]
         if members and result is None and not error:
             self._waiting.extendleft(reversed(members))
@@ -83,13 +86,16 @@ class Suggester(UnsavedSearcher):
     def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the search what a trial reports; whether to stop it, as none of its members is left.
 
-        Members of configurations that the search stops are written as stopped.
+        Members of configurations that the search stops are written as stopped. One that is trained has finished as far
+        as the search goes: its trial gives the slot to the next, and another evaluates it.
         """
+        if trial_id not in self._trials:
+            return False
         for name, news in result.get("members", {}).items():
             self._open.add(name)
             self.search.observe(name, news["rows"])
             if news["status"] != "running":
-                self._end(name, "finished" if news["status"] == "finished" else "failed")
+                self._end(name, "finished" if news["status"] in ("trained", "finished") else "failed")
                 self.reporter.follow(self.search)
         members = self._trials.get(trial_id, [])
         stopped = [member for member in members if member.content_hash in self._open and self._stop_if_lost(member)]
@@ -106,6 +112,9 @@ class Suggester(UnsavedSearcher):
     def stopper(self) -> tune.Stopper:
         """The stopper that tells Tune which trials to stop."""
         return _Losers(self)
+
+    def _members_of(self, trial: Any) -> list[MemberConfig]:
+        return self._trials[trial.trial_id] if trial.trial_id in self._trials else members_of(trial)
 
     def _fill(self) -> None:
         """Ask the search until a whole trial waits or there is nothing to do but wait."""

@@ -9,8 +9,10 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
+from sweeps.driver.evaluating import Evaluations
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import StudyProgress
+from sweeps.resources.places import WITHOUT_GPU
 from sweeps.study import StudyDirectory
 from sweeps.tracking.tracker import Tracker
 from sweeps.trial.machine_faults import machine_fault
@@ -25,7 +27,9 @@ class MemberReporter(Unsaved, tune.Callback):
         self.directory = directory
         self.members_of: Callable[[Any], list[MemberConfig]] = members_of
         """Members that a trial has now: a search hands some to it while it runs."""
-        self.open: set[str] = set()
+        self.evaluations = Evaluations()
+        self.open: dict[str, MemberConfig] = {}
+        """Members that have been started and have not ended, by content hash."""
         self.out_of_memory: list[list[MemberConfig]] = []
         """Members of each trial that ran out of GPU memory, but those that had ended: to be tried again."""
 
@@ -35,25 +39,27 @@ class MemberReporter(Unsaved, tune.Callback):
     def start(self, members: Iterable[MemberConfig]) -> None:
         """Members are trained from now on."""
         for member in members:
-            self.open.add(member.content_hash)
+            self.open[member.content_hash] = member
             self.tracker.start(member.content_hash)
             self.progress.start(member.content_hash)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        ran_out = set()
+        ran_out = []
         for name, news in result.get("members", {}).items():
             self.tracker.update(name)
             self.progress.update(name, news["rows"])
             if news["status"] in ("finished", "failed"):
                 self._end(name, news["status"])
-            elif news["status"] == "out_of_memory":
-                self.open.discard(name)
+            elif news["status"] == "trained":
                 self.progress.wait(name)
-                ran_out.add(name)
+                self.evaluations.add(self.open[name])
+            elif news["status"] == "out_of_memory":
+                self.progress.wait(name)
+                ran_out.append(self.open.pop(name))
         if ran_out:
-            self.out_of_memory.append([member for member in self.members_of(trial) if member.content_hash in ran_out])
+            self.out_of_memory.append(ran_out)
 
     def take_out_of_memory(self) -> list[list[MemberConfig]]:
         """Hand over the members that ran out of GPU memory, a list a trial: whoever asks tries them again."""
@@ -100,11 +106,11 @@ class MemberReporter(Unsaved, tune.Callback):
 
     def stop(self) -> None:
         """The command ends with members still training."""
-        for name in self.open.copy():
+        for name in list(self.open):
             self._end(name, "stopped")
 
     def _end(self, name: str, status: str) -> None:
-        self.open.discard(name)
+        self.open.pop(name, None)
         self.tracker.end(name)
         self.progress.end(name, status)
 
@@ -117,4 +123,6 @@ def members_of(trial: Any) -> list[MemberConfig]:
 def trial_name(trial: Any) -> str:
     """A trial's name: its member's, or its first member's and how many more there are."""
     first, *more = members_of(trial)
+    if trial.config.get("place") == WITHOUT_GPU["place"]:
+        return f"{first.content_hash}-evaluated"
     return f"{first.content_hash}+{len(more)}" if more else first.content_hash

@@ -51,7 +51,7 @@ class Moving(Unsaved, InOrder):
     def _move(self, tune_controller: Any) -> None:
         """End the trials that wait for a lost kind."""
         pending = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
-        stranded = [trial for trial in pending if trial.config["place"]["resource"] in self._places.lost]
+        stranded = [trial for trial in pending if trial.config["place"].get("resource") in self._places.lost]
         for trial in stranded:
             tune_controller.stop_trial(trial)
         if stranded:

@@ -82,7 +82,7 @@ def _train(
     reporter: MemberReporter,
 ) -> bool:
     """Train the members of each trial; True if the user stopped it."""
-    fit(MemberQueue(trials, Places(resources.places)), settings, resources, directory, reporter)
+    fit(MemberQueue(trials, Places(resources.places), reporter.evaluations), settings, resources, directory, reporter)
     names = {member.content_hash for members in trials for member in members}
     waiting = {name for name in names if reporter.progress.status[name] == "waiting"}
     ran_out = {member.content_hash for members in reporter.out_of_memory for member in members}
@@ -111,6 +111,7 @@ def fit(
     """
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     at_once = resources.concurrency()
+    reporter.evaluations.spare = resources.spare()
     settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     trainable = tune.with_resources(trainable, lambda config: request(config, resources.cpus, resources.gpus))

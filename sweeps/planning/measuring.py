@@ -89,7 +89,7 @@ def measure(
             results = earlier[kind][timings[0].execution]
             cost, ended = cost_of(results, settings.schedule, sharing), ended + len(results)
         else:
-            cost, timed = _cost_of_timings(timings, settings.schedule, sharing), timed + 1
+            cost, timed = _cost_of_timings(timings, settings, sharing), timed + 1
         assert cost is not None
         costs[kind] = cost._replace(start=statistics.median(timing.start for timing in timings))
     trial_bytes = statistics.mean(answer.resident_bytes for answer in answers)
@@ -146,11 +146,14 @@ def _question(config: MemberConfig, together: int, earlier: Results, schedule: S
     return _Question(tuple(dataclasses.replace(config, seed=seed) for seed in range(together)), frozenset(told))
 
 
-def _cost_of_timings(timings: Sequence[_Timing], schedule: Schedule, sharing: int) -> Cost | None:
+def _cost_of_timings(timings: Sequence[_Timing], settings: TrialSettings, sharing: int) -> Cost | None:
     cost = cost_of([result for timing in timings for result in timing.results], timings[0].schedule, sharing)
     slow = {name: statistics.median(timing.slow[name] for timing in timings) for name in timings[0].slow}
-    during = sum(seconds for name, seconds in slow.items() if name in schedule.metrics)
-    return cost and cost._replace(evaluation=cost.evaluation + during, end=cost.end + sum(slow.values()))
+    during = sum(seconds for name, seconds in slow.items() if name in settings.schedule.metrics)
+    if not cost:
+        return None
+    end = 0.0 if settings.gpus else cost.end + sum(slow.values())  # else another trial's, which holds no GPU
+    return cost._replace(evaluation=cost.evaluation + during, end=end)
 
 
 def _ask(
@@ -185,6 +188,7 @@ def _time_trial(questions: Sequence[_Question], settings: TrialSettings) -> _Ans
     """Runs in a process of its own, as a trial does."""
     entered = time.time()
     worker = Worker(settings)
+    worker.evaluates = True  # results tell the times
     timed_seconds = min(TIMED_SECONDS, ALL_TIMED_SECONDS / len(questions))
     slow: dict[tuple[str, str], float] = {}
     timings = [_time_kind(worker, question, settings, timed_seconds, slow) for question in questions]
@@ -215,7 +219,8 @@ def _time_kind(
         return _Timing(start, execution_of(first), schedule, [], {})
     config = question.members[0]
     specification = datasets.specification(config.dataset)
-    metrics = dict.fromkeys(settings.schedule.metrics + settings.schedule.final_metrics)
+    at_the_end = () if settings.gpus else settings.schedule.final_metrics
+    metrics = dict.fromkeys(settings.schedule.metrics + at_the_end)
     slow_ones = [name for name in applicable(metrics, specification) if METRICS[name].is_slow]
     for name in slow_ones:
         if (name, config.dataset) not in slow:

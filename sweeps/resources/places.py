@@ -15,6 +15,8 @@ from ray import tune
 
 BINDING = 0.001
 """Amount that a trial takes of the resource that names a kind of GPU."""
+WITHOUT_GPU = {"place": {"gpus": 0}}
+"""The entry of a trial that needs no GPU though others do."""
 
 
 def living_nodes() -> list[Mapping[str, float]]:
@@ -86,8 +88,8 @@ class Places:
 
 def request(config: Mapping[str, Any], cpus: float, gpus: float) -> tune.PlacementGroupFactory:
     """The resources that Ray reserves for a trial: some CPUs, and its share of a GPU at its place, or everywhere."""
-    place = config.get("place")
-    bundle = {"CPU": cpus, "GPU": place["gpus"] if place else gpus}
-    if place:
+    place = config.get("place", {"gpus": gpus})
+    bundle = {"CPU": cpus, "GPU": place["gpus"]}
+    if "resource" in place:
         bundle[place["resource"]] = BINDING
     return tune.PlacementGroupFactory([bundle])

@@ -40,6 +40,10 @@ class TrialResources:
         by_cpus = total.get("CPU", 0) // self.cpus
         return max(1, int(min(by_cpus, self.trials_on(total.get("GPU", 0)))))
 
+    def spare(self) -> int:
+        """Trials that need no GPU, for which the cluster has CPUs beside those that do."""
+        return int(ray.cluster_resources().get("CPU", 0) // self.cpus) - self.concurrency()
+
     def fitting_on(self, node: Mapping[str, float]) -> int:
         """Trials that fit on a node of some resources at once."""
         return int(min(node.get("CPU", 0) // self.cpus, self.trials_on(node.get("GPU", 0))))

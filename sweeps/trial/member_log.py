@@ -19,8 +19,8 @@ import ray
 from larvae.files import append_lines, read_lines
 
 Event = dict[str, Any]
-"""`event` (started, finished, failed, out_of_memory, or fault: of its machine), `time` since the epoch, `host`, `pid`
-and more."""
+"""`event` (started, trained, finished, failed, out_of_memory, or fault: of its machine), `time` since the epoch,
+`host`, `pid` and more."""
 MOST_STARTS = 4
 """Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
 

@@ -18,6 +18,7 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError, one_line
 from larvae.functional import can_compile
+from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
@@ -97,9 +98,12 @@ class Worker:
         self.settings = settings
         self.datasets: dict[str, Dataset] = {}
         torch.set_num_threads(settings.cpus)
-        share = settings.gpus if gpus is None else gpus
-        if 0 < share < 1 and torch.cuda.is_available():
-            cap_gpu_memory(share)
+        self.gpus = settings.gpus if gpus is None else gpus
+        self.evaluates = self.gpus == 0
+        """True if members are evaluated here: where a GPU is held, another trial does so, which needs none."""
+        self._compiles = settings.compile and (self.gpus > 0 or settings.gpus == 0)
+        if 0 < self.gpus < 1 and torch.cuda.is_available():
+            cap_gpu_memory(self.gpus)
         self.take_on([])
 
     def take_on(self, members: Sequence[MemberConfig], mailbox: Mailbox | None = None) -> None:
@@ -117,7 +121,8 @@ class Worker:
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
-        status: running, finished, failed, or out_of_memory: to be tried again with fewer beside it.
+        status: running, trained (to be evaluated by another trial; the last row lacks metrics), finished, failed, or
+        out_of_memory: to be tried again with fewer beside it.
         """
         if self.fault:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
@@ -156,7 +161,8 @@ class Worker:
         try:
             for name, report in reports.items():
                 last = self._last_kept.get(name, 0)
-                if rows := [row for row in report.rows if row["iteration"] > last]:
+                whole = report.rows[:-1] if report.status == "trained" else report.rows
+                if rows := [row for row in whole if row["iteration"] > last]:
                     self._directory(name).append_rows(rows)
                     self._last_kept[name] = rows[-1]["iteration"]
         except OSError as error:
@@ -195,7 +201,8 @@ class Worker:
     def _train(self) -> Iterator[list[Report]]:
         """Reports of the members, an iteration after the other; members that come and go do so in between."""
         on_gpu = self._is_on_gpu()
-        together = Together(fused=on_gpu, slots=self.settings.slots if self._mailbox else 0)
+        slots = self.settings.slots if self._mailbox else 0
+        together = Together(fused=on_gpu, evaluates=self.evaluates, slots=slots)
         try:
             while self._taken or together.members or self._mailbox:
                 for name in self._dropped:
@@ -224,9 +231,9 @@ class Worker:
     def _is_on_gpu(self) -> bool:
         """Tell whether members train on a GPU. Raises MissingGpuError where there is none behind their share."""
         has_gpu = torch.cuda.is_available()
-        if self.settings.gpus > 0 and not has_gpu and not self.settings.gpus_may_be_missing:
+        if self.gpus > 0 and not has_gpu and not self.settings.gpus_may_be_missing:
             raise MissingGpuError
-        return self.settings.gpus > 0 and has_gpu
+        return self.gpus > 0 and has_gpu
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
         """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""
@@ -236,16 +243,17 @@ class Worker:
             self._dataset(config.dataset),
             self._directory(config.content_hash),
             device="cuda" if on_gpu else "cpu",
-            compiled=self.settings.compile and can_compile(),
+            compiled=self._compiles and can_compile(),
         )
         log, iteration = self._log(config.content_hash), member.trainer.iteration
         starts = starts_without_progress(log.read(), self.settings.command, iteration)
-        if starts >= MOST_STARTS and not member.is_at_the_end:
+        if starts >= MOST_STARTS and not member.is_evaluated:
             cause = "killed, out of memory, or its node lost"
             raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
         kept, _ = member.directory.read_rows()
         self._last_kept[member.name] = kept[-1]["iteration"] if kept else 0
-        log.write("started", command=self.settings.command, iteration=iteration, device=member.environment["device"])
+        device = device_name(member.trainer.device)
+        log.write("started", command=self.settings.command, iteration=iteration, device=device)
         return member
 
     def _log(self, member: str) -> MemberLog:

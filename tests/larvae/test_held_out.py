@@ -15,7 +15,7 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.factors import Factors
 from larvae.errors import InvalidInputError
-from larvae.evaluation import evaluate
+from larvae.evaluation import evaluate, evaluate_held_out
 from larvae.metrics import HELD_OUT_METRICS
 from larvae.metrics.l2 import label_distance
 from larvae.metrics.mig import mutual_information_gap
@@ -92,7 +92,7 @@ def test_held_out_images_change_nothing_but_the_labelled_set(dataset: Dataset) -
 def test_held_out_metrics_are_those_of_exactly_the_held_out_images(dataset: Dataset, observed: tuple[str, ...]) -> None:
     trainer = Trainer(dataclasses.replace(CONFIG, observed_factors=observed), dataset)
     trainer.train(1)
-    metrics = evaluate(trainer, 50, ())
+    metrics = evaluate_held_out(trainer)
     assert set(metrics) == HELD_OUT_KEYS
     codes, classes = (
         trainer.posterior_means(trainer.sampler.held_out),
@@ -110,12 +110,12 @@ def test_labels_that_are_not_observed_have_no_say(dataset: Dataset, monkeypatch:
     """Tuning must not profit from labels that a member is said not to have."""
     observed = ("shape", "scale")
     trainer = Trainer(dataclasses.replace(CONFIG, observed_factors=observed), dataset)
-    before = evaluate(trainer, 50, ())
+    before = evaluate_held_out(trainer)
     hidden = [i for i, name in enumerate(dataset.factors.names) if name not in observed]
     classes = dataset.factors.classes(trainer.sampler.held_out)
     classes[:, hidden] = np.random.default_rng(0).permutation(classes[:, hidden])
     monkeypatch.setattr(type(dataset), "classes", lambda self, indices: classes[: len(indices)])
-    assert evaluate(trainer, 50, ()) == before
+    assert evaluate_held_out(trainer) == before
 
 
 class Watched:
@@ -143,7 +143,7 @@ def test_without_other_metrics_no_other_image_nor_label_is_looked_at(dataset: Da
     watched = Watched(known)
     trainer = Trainer(dataclasses.replace(CONFIG, label_rate=0.5, held_out=0.25), Dataset(known.specification, watched))
     assert not watched.images_of
-    metrics = evaluate(trainer, 20, ())
+    metrics = evaluate_held_out(trainer)
     assert metrics.keys() == (HELD_OUT_KEYS if factors is SMALL else {"held_out_l2"})
     assert all(np.isfinite(value) for value in metrics.values())
     assert np.array_equal(np.unique(np.concatenate(watched.images_of)), np.sort(trainer.sampler.held_out))
@@ -152,7 +152,6 @@ def test_without_other_metrics_no_other_image_nor_label_is_looked_at(dataset: Da
 
 def test_other_metrics_are_the_same_with_held_out_metrics_beside_them(dataset: Dataset) -> None:
     trainer = Trainer(CONFIG, dataset)
-    metrics, alone = evaluate(trainer, 50, ["mig", "l2"]), evaluate(trainer, 50, ())
-    assert {name: metrics.pop(name) for name in HELD_OUT_KEYS} == alone
-    assert evaluate(Trainer(ALL, dataset), 50, ["mig", "l2"]) == metrics
-    assert evaluate(Trainer(ALL, dataset), 50, ()) == {}
+    assert evaluate_held_out(trainer).keys() == HELD_OUT_KEYS
+    assert evaluate(Trainer(ALL, dataset), 50, ["mig", "l2"]) == evaluate(trainer, 50, ["mig", "l2"])
+    assert evaluate_held_out(Trainer(ALL, dataset)) == {}

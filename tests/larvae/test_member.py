@@ -19,7 +19,7 @@ from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.evaluation import evaluate
-from larvae.member import train_member
+from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory, Row
 from larvae.metrics import HELD_OUT_METRICS
 from larvae.resuming import checkpoint_config, restore
@@ -240,6 +240,27 @@ def test_going_on_with_other_arithmetic_is_told_and_kept(
 # Budgets
 
 
+@pytest.mark.parametrize("iterations", [SCHEDULE.iterations, 8], ids=["the same end", "a later one"])
+def test_killed_while_its_metrics_are_computed_it_has_trained(
+    iterations: int, dataset: Dataset, directory: MemberDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = (4, iterations)  # at the first, there are metrics during training too
+    schedules = [dataclasses.replace(SELDOM, iterations=end) for end in ends]
+    with monkeypatch.context() as patch:
+        patch.setattr(Member, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(train_member(CONFIG, schedules[0], dataset, directory))
+    assert load_checkpoint(directory.checkpoint)["last_row"]["iteration"] == 4
+    list(train_member(CONFIG, schedules[1], dataset, directory))
+    straight = MemberDirectory(tmp_path / "straight")
+    list(train_member(CONFIG, schedules[1], dataset, straight))
+    assert without_times(history(directory)) == without_times(history(straight))
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_raised_budget_goes_on_from_the_checkpoint(
     dataset: Dataset, directory: MemberDirectory, finished: MemberDirectory
 ) -> None:
@@ -397,7 +418,7 @@ def test_incomplete_and_foreign_checkpoints_are_refused_in_a_line(
     dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory
 ) -> None:
     whole = load_checkpoint(interrupted.checkpoint)
-    for missing in whole:
+    for missing in whole.keys() - {"last_row"}:  # of a member that has not ended
         save_checkpoint(directory.checkpoint, {name: part for name, part in whole.items() if name != missing})
         assert all(str(directory.checkpoint) in message for message in refusals(directory.checkpoint, dataset)), missing
     content = interrupted.checkpoint.read_bytes()

@@ -12,7 +12,8 @@ import pytest
 from larvae.config import MemberConfig
 from larvae.group import likeness
 from sweeps.adaptive.suggesting import Suggester
-from sweeps.resources.places import Place
+from sweeps.driver.evaluating import Evaluations
+from sweeps.resources.places import WITHOUT_GPU, Place
 from sweeps.study import StudyDirectory
 from sweeps.trial.mailbox import Mailbox
 from tests.sweeps.adaptive.simulation import Disk, new_search, row_of, with_
@@ -21,37 +22,63 @@ RULES = with_(configurations=12, parallel=3, seeds=2)
 QUIET: Any = SimpleNamespace(welcome=lambda *_: None, expect=lambda _: None, follow=lambda _: None)
 
 
-NO_REPORTER: Any = SimpleNamespace(start=lambda members: None, end_stopped=lambda members: None)
+def no_reporter() -> Any:
+    return SimpleNamespace(start=lambda members: None, end_stopped=lambda members: None, evaluations=Evaluations())
+
+
+def train(suggester: Suggester, member: MemberConfig, histories: dict[str, list[Any]], end: str) -> dict[str, Any]:
+    """One row of a member and, at its end, its result; its news. end: its status then."""
+    history, files = histories.setdefault(member.content_hash, []), suggester.directory.member(member)
+    history.append(row_of(member, 10 * len(history) + 10))
+    if len(history) > len(files.read_rows()[0]):
+        files.append_rows(history[-1:])
+    is_over = len(history) == RULES.iterations // 10
+    if is_over and end == "finished":
+        files.write_result(member, end, history)
+    elif is_over:
+        suggester.members.evaluations.add(member)
+    return {"rows": history[-1:], "status": end if is_over else "running"}
+
+
+def evaluate(suggester: Suggester, trial: str, member: MemberConfig, history: list[Any]) -> None:
+    """A trial that evaluates a member, from its start to its end."""
+    suggester.directory.member(member).write_result(member, "finished", history)
+    news = {member.content_hash: {"rows": history[-1:], "status": "finished"}}
+    assert not suggester.must_stop(trial, {"members": news})
+    suggester.on_trial_complete(trial, {})
 
 
 def run(
-    directory: StudyDirectory, disk: Disk, seed: int, kill_after: int = 10**9, members_per_trial: int = 2
+    directory: StudyDirectory,
+    disk: Disk,
+    seed: int,
+    kill_after: int = 10**9,
+    members_per_trial: int = 2,
+    end: str = "finished",
 ) -> tuple[Suggester, int]:
     """Trials take turns at random, a row each, until the search has ended or is killed; and how many rows there were.
 
     A trial writes its members' results as a real one does, and is started anew by the next command.
+    end: status of a member that has trained; `trained` ones are evaluated by trials of their own.
     """
-    suggester = Suggester(new_search(RULES, disk), directory, members_per_trial, QUIET, NO_REPORTER)
+    suggester = Suggester(new_search(RULES, disk), directory, members_per_trial, QUIET, no_reporter())
     generator, running, rows = random.Random(seed), dict[str, list[MemberConfig]](), 0
     read: dict[str, int] = {}
     histories: dict[str, list[Any]] = {}
+    evaluating: set[str] = set()
     for event in range(10**4):
         suggestion = suggester.suggest(name := f"{seed}-{kill_after}-{event}")
         if isinstance(suggestion, dict):
             running[name] = [MemberConfig(**fields) for fields in suggestion["members"]]
+            evaluating |= {name} if suggestion.get("place") == WITHOUT_GPU["place"] else set()
         if suggestion == Suggester.FINISHED or event >= kill_after:
             return suggester, rows
         trial = generator.choice(sorted(running))
-        news: dict[str, Any] = {}
-        for member in running[trial]:
-            history = histories.setdefault(member.content_hash, [])
-            history.append(row_of(member, 10 * len(history) + 10))
-            if len(history) > len(directory.member(member).read_rows()[0]):
-                directory.member(member).append_rows(history[-1:])
-            is_over = len(history) == RULES.iterations // 10
-            if is_over:
-                directory.member(member).write_result(member, "finished", history)
-            news[member.content_hash] = {"rows": history[-1:], "status": "finished" if is_over else "running"}
+        if trial in evaluating:
+            [member] = running.pop(trial)
+            evaluate(suggester, trial, member, histories[member.content_hash])
+            continue
+        news = {m.content_hash: train(suggester, m, histories, end) for m in running[trial]}
         rows += len(news)
         running[trial] = [m for m in running[trial] if news[m.content_hash]["status"] == "running"]
         if suggester.must_stop(trial, {"members": news}) or (members_per_trial == 1 and not running[trial]):
@@ -95,16 +122,16 @@ def test_killed_in_the_middle_it_comes_to_the_same_end_and_then_trains_nothing(t
 
 
 def test_members_come_to_the_same_ends_however_many_train_together(tmp_path: Path) -> None:
-    """In groups that hand slots on, killed in the middle or not; and fewer trials than members are started."""
-    stories, suggestions = [], []
-    for members_per_trial, kills in ((1, ()), (3, ()), (8, (30, 45))):
-        directory, disk = StudyDirectory(tmp_path / str(members_per_trial)), Disk()
+    """In groups that hand slots on, killed in the middle or not, evaluated by other trials or not."""
+    ends = []
+    for number, (members_per_trial, kills, end) in enumerate(
+        ((1, (), "finished"), (3, (), "finished"), (8, (30, 45), "finished"), (1, (), "trained"), (4, (40,), "trained"))
+    ):
+        directory, disk = StudyDirectory(tmp_path / str(number)), Disk()
         for kill_after in (*kills, 10**9):
-            run(directory, disk, members_per_trial, kill_after, members_per_trial)
-        stories.append(story(directory))
-        suggestions.append(disk.suggestions)
-    assert stories[0] == stories[1] == stories[2]
-    assert suggestions[0] == suggestions[1] == suggestions[2]
+            run(directory, disk, members_per_trial, kill_after, members_per_trial, end)
+        ends.append((story(directory), disk.suggestions))
+    assert all(other == ends[0] for other in ends[1:])
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -120,7 +147,7 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
         end=lambda name, status, stopped_at: ended.append((name, status)),
     )
     places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
-    suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, NO_REPORTER, places)
+    suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, no_reporter(), places)
     first = suggester.suggest("1")
     news = {"rows": [{"iteration": 5.0}], "status": "running"}
     assert not suggester.must_stop("1", {"members": {member.content_hash: news}})

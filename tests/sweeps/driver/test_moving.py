@@ -14,6 +14,7 @@ import pytest
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from sweeps.driver import moving
+from sweeps.driver.evaluating import Evaluations
 from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
 from sweeps.driver.waiting import LOOK_SECONDS, LOST_SECONDS
@@ -61,7 +62,8 @@ class Cluster:
         self.now = 1000.0
         self.nodes = [LARGE, SMALL]
         self.said: list[str] = []
-        self.queue = MemberQueue([[MemberConfig(seed=seed)] for seed in range(trials)], Places(PLACES))
+        members = [[MemberConfig(seed=seed)] for seed in range(trials)]
+        self.queue = MemberQueue(members, Places(PLACES), Evaluations())
         self.scheduler = Moving(self.queue.places, self.said.append)
         self.trials: list[Any] = []
         monkeypatch.setattr(moving.time, "monotonic", lambda: self.now)

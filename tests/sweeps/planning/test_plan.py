@@ -284,7 +284,10 @@ def test_a_slow_metric_is_timed_on_fewer_images_and_belongs_to_the_evaluations_t
         assert measuring._time_metric("dci", MEMBER, 10_000) == pytest.approx(20 * 3.0)
     assert taken == [10_000 // 20]
     timing = measuring._Timing(1.0, EXECUTION, SCHEDULE, [result()], {"dci": 60.0})
+    settings = TrialSettings(SCHEDULE, Path(), {}, {}, cpus=1, gpus=0, compile=True)
     for metrics, evaluation in ((("mig",), COST.evaluation), (("mig", "dci"), COST.evaluation + 60)):
-        cost = measuring._cost_of_timings([timing], dataclasses.replace(SCHEDULE, metrics=metrics), 1)
-        assert cost is not None
-        assert (cost.evaluation, cost.end) == pytest.approx((evaluation, COST.end + 60))
+        for gpus, end in ((0.0, COST.end + 60), (0.5, 0.0)):  # who holds a GPU leaves the end to others
+            given = dataclasses.replace(settings, schedule=dataclasses.replace(SCHEDULE, metrics=metrics), gpus=gpus)
+            cost = measuring._cost_of_timings([timing], given, 1)
+            assert cost is not None
+            assert (cost.evaluation, cost.end) == pytest.approx((evaluation, end))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from larvae.config import MemberConfig
+from sweeps.driver.evaluating import Evaluations
 from sweeps.driver.queueing import MemberQueue
 from sweeps.preflight.gathering import Node, gpu_nodes
 from sweeps.resources.gpu_kinds import GpuKind
@@ -81,7 +82,7 @@ def test_requests_bind_trials_to_their_place() -> None:
 
 def test_the_queue_hands_out_every_trial_once_in_order() -> None:
     trials = [[MemberConfig(seed=seed)] for seed in range(5)]
-    queue = MemberQueue(trials, Places([Place("a", 0.5, 2)]))
+    queue = MemberQueue(trials, Places([Place("a", 0.5, 2)]), Evaluations())
     given = [queue.suggest("1"), queue.suggest("2")]
     assert queue.suggest("3") is None  # until a place is free
     queue.on_trial_complete("1", error=True)
@@ -96,6 +97,8 @@ def test_the_queue_hands_out_every_trial_once_in_order() -> None:
     told = [suggestion for suggestion in given if isinstance(suggestion, dict)]
     assert [suggestion["members"][0]["seed"] for suggestion in told] == list(range(5))
     assert all(suggestion["place"] == {"resource": "a", "gpus": 0.5} for suggestion in told)
-    without_kinds = MemberQueue([[MemberConfig()]], Places([]))
+    without_kinds = MemberQueue([[MemberConfig()]], Places([]), Evaluations())
     assert without_kinds.suggest("1") == {"members": [MemberConfig().to_dict()]}
+    assert without_kinds.suggest("2") is None  # it may have to be evaluated
+    without_kinds.on_trial_complete("1", {})
     assert without_kinds.suggest("2") == MemberQueue.FINISHED

@@ -18,7 +18,7 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
-from larvae.member import train_member
+from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory, Row
 from larvae.training_together import Report, Together
 from sweeps.trial import worker
@@ -37,14 +37,15 @@ class Trial:
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         self.folder = folder
         fingerprints = {"dsprites": dataset.fingerprint}
-        self.worker = Worker(
-            TrialSettings(SHORT, folder, {}, fingerprints, cpus=1, gpus=0, compile=False, command="command")
-        )
-        self.worker.datasets = {"dsprites": dataset}
+        self.dataset = dataset
+        self.settings = TrialSettings(SHORT, folder, {}, fingerprints, cpus=1, gpus=0, compile=False, command="command")
         self.start(*MEMBERS)
 
-    def start(self, *members: MemberConfig, **settings: object) -> None:
-        self.worker.settings = dataclasses.replace(self.worker.settings, **settings)  # type: ignore[arg-type]
+    def start(self, *members: MemberConfig, gpus: float | None = None, **settings: object) -> None:
+        """Another process begins. gpus: those that it holds, where they are others than all trials'."""
+        self.settings = dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
+        self.worker = Worker(self.settings, gpus)
+        self.worker.datasets = {"dsprites": self.dataset}
         self.worker.take_on(members)
 
     def finish(self) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def _cache_out_of_reach(trial: Trial, patch: pytest.MonkeyPatch) -> str:
 
 
 def _no_gpu_there(trial: Trial, patch: pytest.MonkeyPatch) -> str:
-    patch.setattr(trial.worker, "settings", dataclasses.replace(trial.worker.settings, gpus=0.5))
+    patch.setattr(trial, "settings", dataclasses.replace(trial.settings, gpus=0.5))
     patch.setattr("torch.cuda.is_available", lambda: False)
     trial.start(*MEMBERS)
     return "MissingGpuError: PyTorch must find the GPUs that Ray has"
@@ -212,7 +213,52 @@ def test_a_fault_of_the_machine_is_no_members_failure(
 def test_gpus_need_not_exist_where_that_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     trial.start(*MEMBERS, gpus=0.5, gpus_may_be_missing=True)
-    assert {news["status"] for news in trial.finish().values()} == {"finished"}
+    assert {news["status"] for news in trial.finish().values()} == {"trained"}
+
+
+def test_a_gpu_is_held_for_training_alone_and_another_trial_evaluates(
+    trial: Trial, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is as if one trial had done all; only the trained row comes twice, for those who wait for it."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    alone = Trial(tmp_path / "alone", dataset)
+    alone.finish()
+    for _ in range(2):  # one that is trained is not trained again, wherever it goes on
+        trial.start(*MEMBERS, gpus=0.5, gpus_may_be_missing=True)
+        ends = trial.finish()
+    assert all(ends[m.content_hash]["rows"][-1]["iteration"] == SHORT.iterations for m in MEMBERS)
+    assert all(trial.rows(m)[-1]["iteration"] < SHORT.iterations for m in MEMBERS)
+    assert [trial.result(m) for m in MEMBERS] == [None, None]
+    first, second = MEMBERS
+    for member in MEMBERS:
+        trial.start(member, gpus=0)
+        assert trial.finish()[member.content_hash]["status"] == "finished"
+        ours, theirs = trial.result(member), alone.result(member)
+        assert without_times(ours["history"]) == without_times(theirs["history"]) == without_times(trial.rows(member))
+        assert ours["environments"] == theirs["environments"]
+    assert trial.events(first) == ["started", "trained"] * 2 + ["started", "finished"]
+    trial.start(second, gpus=0)
+    assert trial.finish()[second.content_hash]["status"] == "finished"
+
+
+def test_a_member_whose_metrics_always_kill_its_process_is_given_up(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Member, "evaluate", die)
+    member = MEMBERS[0]
+    for _ in range(MOST_STARTS + 1):  # the first start is of training
+        trial.start(member)
+        with pytest.raises(KeyboardInterrupt):
+            trial.finish()
+    trial.start(member)
+    end = trial.finish()[member.content_hash]
+    assert (end["status"], f"{MOST_STARTS} times after iteration {SHORT.iterations}" in end["reason"]) == (
+        "failed",
+        True,
+    )
 
 
 def test_the_folder_has_each_row_once_also_those_that_a_full_disk_refused(
@@ -266,8 +312,8 @@ def test_starts_are_counted_at_one_iteration_of_one_command_and_cut_lines_left_o
 
 
 def test_a_trial_refuses_images_that_are_not_the_studys(trial: Trial) -> None:
-    trial.worker.datasets = {}
     trial.start(fingerprints={"dsprites": "another renderer's"})
+    trial.worker.datasets = {}
     with pytest.raises(InvalidInputError, match="must hold the study's images, another renderer's, got"):
         trial.worker._dataset("dsprites")
 
