@@ -54,6 +54,8 @@ class WhereOptions:
     members_per_trial: int | None = None
     """Members that a trial trains together, where their models have one shape. Left out: 1 on CPUs; on GPUs as many
     seeds and other weights, up to 32, as are measured to be fastest, or up to 8 where --gpus-per-trial is given."""
+    probe_minutes: float = 10.0
+    """Minutes, at most, in which the fastest is sought for each kind of GPU, once for a study."""
     preflight: bool = True
     """Ask every node of a cluster first whether the study can run there; it takes seconds."""
     compile: bool = True
@@ -65,6 +67,8 @@ class WhereOptions:
             raise InvalidInputError(f"`cpus_per_trial` must be > 0, got {self.cpus_per_trial}")
         if self.members_per_trial is not None and self.members_per_trial <= 0:
             raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
+        if not 1 <= self.probe_minutes <= 60:
+            raise InvalidInputError(f"`probe_minutes` must be in [1, 60], got {self.probe_minutes:g}")
         if self.gpus_per_trial is not None:
             require_gpus(self.gpus_per_trial)
         require_folder("storage_path", self.storage_path)

@@ -96,6 +96,7 @@ def _request(options: StudyOptions, trials: Trials, directory: StudyDirectory) -
         gpus=options.where.gpus_per_trial,
         members=options.where.members_per_trial,
         compiles=options.where.compile,
+        probe_minutes=options.where.probe_minutes,
     )
 
 

@@ -24,7 +24,7 @@ SMALL = (
     *("--preset", "quick", "--taus", "1", "--label-rates", "0.01", "--seeds", "1", "--batch-size", "4"),
     *("--iterations", "8", "--evaluate-every", "8", "--log-every", "2", "--evaluation-size", "100", "--no-compile"),
 )
-FULL = ("--preset", "paper", "--seeds", "11", "--log-every", "50", "--evaluate-every", "50000")
+FULL = ("--preset", "paper", "--seeds", "11", "--log-every", "50", "--evaluate-every", "50000", "--probe-minutes", "4")
 """Section 5.2's 132 members, with rows so often that they tell the rate."""
 STOPPING = 30.0
 """Seconds in which a sweep that is interrupted ends."""

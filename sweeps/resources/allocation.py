@@ -45,6 +45,8 @@ class Request:
     members: int | None = None
     """Members of a trial, if given."""
     compiles: bool = True
+    probe_minutes: float = 10.0
+    """Minutes, at most, that the measurements of a kind of GPU take."""
 
 
 class Allocation(NamedTuple):
@@ -105,12 +107,13 @@ def _rates_of(kind: GpuKind, request: Request, kept: Sequence[GpuRates], tell: C
         if gpu is None:
             return GpuRates(unknown, (Measurement(0, 0, Outcome.NO_CUDA),))
         conditions = _conditions(gpu, probed, request)
-        return _kept(kept, conditions) or _measured(probe, conditions, tell)
+        return _kept(kept, conditions) or _measured(probe, conditions, request.probe_minutes, tell)
 
 
-def _measured(probe: GpuProbe, conditions: Conditions, tell: Callable[[Any], None]) -> GpuRates:
-    tell(f"Measuring how a GPU ({conditions.gpu}) is filled best, for 10 min at most; the study keeps it")
-    search = RateSearch(conditions.members, conditions.most_processes, conditions.gpu_bytes, probe.measure)
+def _measured(probe: GpuProbe, conditions: Conditions, minutes: float, tell: Callable[[Any], None]) -> GpuRates:
+    tell(f"Measuring how a GPU ({conditions.gpu}) is filled best, for {minutes:g} min at most; the study keeps it")
+    measured = conditions.members, conditions.most_processes, conditions.gpu_bytes
+    search = RateSearch(*measured, probe.measure, seconds=60 * minutes)
     return GpuRates(conditions, search.run())
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sweeps.resources.rates import Measurement
 
-SEARCH_SECONDS = 600.0
-"""Seconds that the measurements of one kind of GPU take at most, compilation included."""
 LEAST_SECONDS = 20.0
 """Seconds that a measurement needs at least: a process starts, and steps are compiled or found in a cache."""
 FIRST_TOGETHER = 8
@@ -46,10 +44,13 @@ class RateSearch:
         gpu_bytes: float,
         measure: Measure,
         *,
-        seconds: float = SEARCH_SECONDS,
+        seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """members: numbers together to try, in ascending order. gpu_bytes: memory of the GPU."""
+        """members: numbers together to try, in ascending order. gpu_bytes: memory of the GPU.
+
+        seconds: those that all measurements take at most, compilation included.
+        """
         self.rows: list[Measurement] = []
         self._members = tuple(members)
         self._processes = [number for number in PROCESSES if number <= max(1, most_processes)]

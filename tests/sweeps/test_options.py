@@ -261,6 +261,7 @@ BROKEN: dict[str, str] = {
     "--seeds 0": "`seeds` must be > 0, got 0",
     "--cpus-per-trial 0": "`cpus_per_trial` must be > 0, got 0",
     "--members-per-trial 0": "`members_per_trial` must be > 0, got 0",
+    "--probe-minutes 0.2": "`probe_minutes` must be in [1, 60], got 0.2",
     "--price -1": "`price` must be finite and >= 0, got -1.0",
     **{f"--gpus-per-trial {gpus}": f"{GPUS}, got {gpus}" for gpus in ("9", "-0.5", "nan", "1.5", "1e-05")},
     "--storage-path s3://bucket/larvae": f"{FOLDER}, got s3://bucket/larvae",
