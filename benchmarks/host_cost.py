@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from larvae import datasets
 from larvae.config import MemberConfig
-from larvae.feed import Feed
 from larvae.files import save_json
-from larvae.group import Group
 from larvae.hardware import processor_name
 from larvae.inputs import Sampler
+from larvae.together.feed import Feed
+from larvae.together.group import Group
 from larvae.training import Trainer
 
 CPU = torch.device("cpu")

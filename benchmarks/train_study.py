@@ -28,12 +28,12 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import one_line
 from larvae.files import locked, save_json
-from larvae.group import Likeness, likeness
 from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.out_of_memory import is_no_members_own
-from larvae.training_together import train_together
+from larvae.together.group import Likeness, likeness
+from larvae.together.training_together import train_together
 
 
 class Task(NamedTuple):

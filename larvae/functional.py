@@ -32,7 +32,7 @@ from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
 from larvae.private_folder import make_private_folder
 from larvae.regularisers import REGULARISERS
-from larvae.stacked_adam import update
+from larvae.together.stacked_adam import update
 
 Parameters = Mapping[str, Tensor]
 

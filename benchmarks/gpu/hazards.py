@@ -23,8 +23,8 @@ from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import one_line
 from larvae.evaluation import evaluate
-from larvae.group import Group
 from larvae.out_of_memory import is_out_of_memory
+from larvae.together.group import Group
 from larvae.training import Trainer
 
 MOST_APART = 0.1

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from larvae.feed import AHEAD, Feed
 from larvae.functional import functions, over_members
-from larvae.group import Group, stack_members
 from larvae.inputs import inputs_of
+from larvae.together.feed import AHEAD, Feed
+from larvae.together.group import Group, stack_members
 from larvae.training import Trainer
 
 Gradients = Mapping[str, Tensor]

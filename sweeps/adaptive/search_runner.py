@@ -10,8 +10,8 @@ from pathlib import Path
 
 from larvae.config import MemberConfig
 from larvae.files import listed
-from larvae.group import likeness
 from larvae.member_directory import MemberDirectory
+from larvae.together.group import likeness
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.search_reporter import SearchReporter, counts, search_table

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
-from larvae.group import Likeness, likeness
+from larvae.together.group import Likeness, likeness
 from sweeps.adaptive.search_reporter import SearchReporter
 from sweeps.adaptive.searching import Search
 from sweeps.driver.member_reporter import MemberReporter, members_of

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.files import listed
-from larvae.group import Likeness, likeness
 from larvae.member_directory import MemberDirectory, Row
 from larvae.metrics import METRICS, applicable
+from larvae.together.group import Likeness, likeness
 
 MOST_RESULTS = 100
 """Most results that are read: those of the study's latest ended members."""

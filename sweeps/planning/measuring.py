@@ -24,10 +24,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.errors import one_line
-from larvae.group import Likeness
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import METRICS, applicable, computation
 from larvae.metrics.sample import Sample
+from larvae.together.group import Likeness
 from larvae.training import ENCODING_BATCH
 from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, execution_of, kind_of, read_results
 from sweeps.resources.gpu_memory import CONTEXT_BYTES

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
-from larvae.group import Likeness, likeness
+from larvae.together.group import Likeness, likeness
 from sweeps.planning.cost import Cost, kind_of
 from sweeps.planning.measuring import Measured, measure, roomiest_node
 from sweeps.progress import duration, makespan

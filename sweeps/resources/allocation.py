@@ -12,7 +12,7 @@ import torch
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError, one_line
-from larvae.group import likeness
+from larvae.together.group import likeness
 from sweeps.resources.choosing import KindRates, Sizes, assumed_rates, choose
 from sweeps.resources.gpu_kinds import GpuKind
 from sweeps.resources.missing_gpus import ADVICE, MUST_BE_FOUND, may_be_missing

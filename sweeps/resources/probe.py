@@ -17,8 +17,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from larvae.config import MemberConfig
 from larvae.errors import one_line
 from larvae.functional import can_compile
-from larvae.group import Group
 from larvae.out_of_memory import is_out_of_memory
+from larvae.together.group import Group
 from larvae.training import ENCODING_BATCH, Trainer
 from sweeps.resources.gpu_memory import CONTEXT_BYTES, cap_gpu_memory
 from sweeps.resources.places import BINDING

@@ -14,7 +14,7 @@ from rich.table import Table
 from larvae.config import FORMAT
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
-from larvae.group import Likeness
+from larvae.together.group import Likeness
 
 
 class Outcome(Enum):

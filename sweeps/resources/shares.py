@@ -11,8 +11,8 @@ import ray
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from larvae.group import Likeness, likeness
 from larvae.regularisers import REGULARISERS
+from larvae.together.group import Likeness, likeness
 from sweeps.resources.places import Place, living_nodes, misfit
 
 

@@ -23,7 +23,7 @@ from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_no_members_own, is_out_of_memory
-from larvae.training_together import Report, Together
+from larvae.together.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError

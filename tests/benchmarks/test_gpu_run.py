@@ -17,8 +17,8 @@ import torch
 
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.group import likeness
 from larvae.member_directory import MemberDirectory
+from larvae.together.group import likeness
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"

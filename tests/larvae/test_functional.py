@@ -29,9 +29,9 @@ from larvae.functional import (
     group_objective,
     structure_of,
 )
-from larvae.group import stack_members
 from larvae.networks import initialise
 from larvae.objectives import Batch, Noise, Weights
+from larvae.together.group import stack_members
 from larvae.training import ENCODING_BATCH, Trainer
 
 TINY = MemberConfig(batch_size=4, label_rate=0.001)

@@ -13,9 +13,9 @@ from larvae import training
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.evaluation import evaluate
-from larvae.group import Group
 from larvae.metrics import mig_aggregate
 from larvae.metrics.mig_aggregate import aggregate_information, aggregate_mutual_information_gap, log_density
+from larvae.together.group import Group
 from larvae.training import Trainer
 from tests.larvae.representations import Classes, Codes, combinations
 from tests.larvae.test_evaluation import few_images

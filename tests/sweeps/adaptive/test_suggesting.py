@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from larvae.config import MemberConfig
-from larvae.group import likeness
+from larvae.together.group import likeness
 from sweeps.adaptive.suggesting import Suggester
 from sweeps.driver.evaluating import Evaluations
 from sweeps.resources.places import WITHOUT_GPU, Place

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from larvae.config import MemberConfig
-from larvae.group import likeness
+from larvae.together.group import likeness
 from sweeps.resources.rates import described, read_rates, save_rates
 from tests.sweeps.resources.gpus_that_do_not_exist import h100, v100
 
@@ -35,7 +35,7 @@ def test_what_is_damaged_or_of_another_format_is_measured_anew(text: str, tmp_pa
 
 def test_traits_have_the_same_words_in_every_process_and_others_for_another_structure() -> None:
     script = (
-        "from larvae.config import MemberConfig; from larvae.group import likeness;"
+        "from larvae.config import MemberConfig; from larvae.together.group import likeness;"
         "from sweeps.resources.rates import described; print(described(likeness(MemberConfig())))"
     )
     elsewhere = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from larvae.group import likeness
+from larvae.together.group import likeness
 from sweeps.resources import shares
 from sweeps.resources.shares import TrialResources, groups, halves
 

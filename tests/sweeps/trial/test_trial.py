@@ -20,7 +20,7 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory, Row
-from larvae.training_together import Report, Together
+from larvae.together.training_together import Report, Together
 from sweeps.trial import worker
 from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress

@@ -20,12 +20,12 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, on_device
 from larvae.datasets.layouts import PackedImages
 from larvae.errors import InvalidInputError
-from larvae.group import Group, likeness
 from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory
-from larvae.self_check import TOLERANCES, deviation
+from larvae.together.group import Group, likeness
+from larvae.together.self_check import TOLERANCES, deviation
+from larvae.together.training_together import Report, train_together
 from larvae.training import Trainer
-from larvae.training_together import Report, train_together
 
 BASE = MemberConfig(batch_size=4, label_rate=0.001)
 SCHEDULE = Schedule(iterations=6, log_every=2, evaluate_every=4, evaluation_size=40, final_metrics=())

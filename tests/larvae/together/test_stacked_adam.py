@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from larvae.stacked_adam import Moments, Rates, adam_step, update
+from larvae.together.stacked_adam import Moments, Rates, adam_step, update
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])

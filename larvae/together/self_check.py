@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from larvae.functional import functions
-from larvae.group import Group
+from larvae.together.group import Group
 from larvae.training import Trainer, make_optimisers
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from larvae.group import Group
 from larvae.member import Member
 from larvae.member_directory import Row
 from larvae.out_of_memory import is_no_members_own
-from larvae.self_check import TOLERANCES, deviation
+from larvae.together.group import Group
+from larvae.together.self_check import TOLERANCES, deviation
 
 
 class Report(NamedTuple):

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from larvae.captured import Captured
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from larvae.feed import AHEAD, Feed
 from larvae.functional import Structure, group_functions, structure_of
 from larvae.objectives import Weights
-from larvae.stacked_adam import Moments, Rates
+from larvae.together.captured import Captured
+from larvae.together.feed import AHEAD, Feed
+from larvae.together.stacked_adam import Moments, Rates
 from larvae.training import Trainer
 
 Tensors = TypeVar("Tensors", bound=tuple[Any, ...])

@@ -11,8 +11,8 @@ import torch
 
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
-from larvae.feed import Feed
 from larvae.inputs import Sampler
+from larvae.together.feed import Feed
 
 BASE = MemberConfig(batch_size=4, label_rate=0.001)
 CPU = torch.device("cpu")
