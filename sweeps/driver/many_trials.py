@@ -10,7 +10,8 @@ import logging
 import os
 from collections.abc import Iterator
 
-from sweeps.driver.workarounds.events_in_one_go import events_in_one_go
+from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager, manager_of_actors
+from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
 from sweeps.trial.worker import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
@@ -45,9 +46,8 @@ def tune_for(trials_at_once: int) -> Iterator[None]:
     settings = {PENDING: str(min(trials_at_once, MOST_PENDING)), SAVING: "inf"}
     ours = {name: value for name, value in settings.items() if name not in os.environ}
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
-    with contextlib.ExitStack() as stack:
-        if trials_at_once > FEW_TRIALS:
-            stack.enter_context(events_in_one_go())
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
+    with manager_of_actors(BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager):
         try:
             os.environ.update(ours)
             yield

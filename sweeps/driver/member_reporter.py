@@ -9,13 +9,14 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
+from sweeps.driver.deaths import death_of
 from sweeps.driver.evaluating import Evaluations
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import StudyProgress
 from sweeps.resources.places import WITHOUT_GPU
 from sweeps.study import StudyDirectory
 from sweeps.tracking.tracker import Tracker
-from sweeps.trial.machine_faults import machine_fault
+from sweeps.trial.member_log import MemberLog
 
 
 class MemberReporter(Unsaved, tune.Callback):
@@ -79,17 +80,22 @@ class MemberReporter(Unsaved, tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died, with its node perhaps; Tune starts it again when a place is free."""
-        names = [member.content_hash for member in self.members_of(trial) if member.content_hash in self.open]
-        cause = machine_fault(trial) or "its process died"
-        for name in names:
-            self.progress.wait(name)
-        if names:
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            self.progress.note(f"{self.progress.labels[names[0]]}{others}: {cause}; its checkpoint waits for a place")
+        death, members = death_of(trial), self.members_of(trial)
+        going_on = [member for member in members if member.content_hash in self.open]
+        for member in going_on:
+            self.progress.wait(member.content_hash)
+            if death.is_machines and not death.is_told:
+                log = MemberLog(self.directory.member(member).path)
+                log.write("fault", reason=death.reason, host=death.node, pid="")
+        if going_on or death.is_at_start or death.is_machines:
+            told = going_on or members
+            others = f" and {len(told) - 1} more" if len(told) > 1 else ""
+            then = "its process could not start" if death.is_at_start else "its checkpoint waits for a place"
+            self.progress.note(f"{self.progress.labels[told[0].content_hash]}{others}: {death.reason}; {then}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: its process died again and again. Machines' faults are not the members'."""
-        if machine_fault(trial):
+        if death_of(trial).is_machines:
             return
         reason = "its process died again and again (killed, out of memory or node lost)"
         for member in self.members_of(trial):

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
 
+from sweeps.driver.deaths import death_of
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.progress import duration
 from sweeps.resources.places import fits, gpu_hosts, living_nodes
-from sweeps.trial.machine_faults import host_without_gpu, machine_fault
+from sweeps.trial.machine_faults import host_without_gpu
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
 LOST_SECONDS = 20.0
 """Seconds after which what no living node has is lost: trials are moved then, where there is somewhere to go."""
+MOST_FAILED_STARTS = 3
+"""Starts of processes that fail alike, until the sweep ends: what they import is not there, say."""
 WAIT_SECONDS = 600.0
 """Seconds that a sweep waits once no node of its cluster could hold a trial: spot nodes come back in minutes."""
 
@@ -39,6 +43,7 @@ class NodeWatch(Unsaved, tune.Callback):
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0
         self._hosts_without_gpu: set[str] = set()
+        self._failed_starts: Counter[str] = Counter()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -65,17 +70,22 @@ class NodeWatch(Unsaved, tune.Callback):
             self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial leaves its machine; where PyTorch finds no GPU on any, none is worth another try."""
-        fault = machine_fault(trial)
-        if host := host_without_gpu(fault):
+        """A trial leaves its machine; no other is worth a try where none would work, or its process never starts."""
+        death = death_of(trial)
+        if host := host_without_gpu(death.reason):
             self._hosts_without_gpu.add(host)
-            if gpu_hosts() <= self._hosts_without_gpu and not self.given_up:
-                self._give_up(f"trials must find machines that work, but {fault}")
+            if gpu_hosts() <= self._hosts_without_gpu:
+                self._give_up(f"trials must find machines that work, but {death.reason}")
+        if death.is_at_start:
+            self._failed_starts[death.reason] += 1
+            if self._failed_starts[death.reason] >= MOST_FAILED_STARTS:
+                self._give_up(f"the process of a trial must start, but {death.reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: where machines were at fault, the others would fare no better."""
-        if fault := machine_fault(trial):
-            self._give_up(f"trials must find machines that work, but {fault}: mend it")
+        death = death_of(trial)
+        if death.is_machines:
+            self._give_up(f"trials must find machines that work, but {death.reason}: mend it")
 
     def require_nodes(self) -> None:
         """Raise NodesLostError if the sweep was ended for want of nodes, or of ones that work."""
@@ -89,6 +99,8 @@ class NodeWatch(Unsaved, tune.Callback):
 
     def _give_up(self, reason: str) -> None:
         """End Tune as Ctrl-C does, so that everything is kept."""
+        if self.given_up:
+            return
         self.given_up = f"{reason}, and the same command goes on"
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -33,6 +33,8 @@ class MemberTrainable(tune.Trainable):
 
     def __repr__(self) -> str:
         """The name of this process in Ray's dashboard, from its start to its end: its trial, where it has only one."""
+        if not hasattr(self, "worker"):  # Ray names it in the error of a start that fails, and would die of another
+            return type(self).__name__
         settings = self.worker.settings
         if settings.reuses_processes:
             return type(self).__name__

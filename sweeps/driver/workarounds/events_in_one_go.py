@@ -6,15 +6,13 @@ Discussed in https://github.com/ray-project/ray/issues/15504 (`ray.wait` takes m
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import ray
-from ray.air.execution._internal import RayActorManager
-from ray.tune.execution import tune_controller
+
+from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 
 ASKING_SHARE = 0.1
 """Share of the driver's time, at most, that goes into asking Ray what has arrived."""
@@ -27,7 +25,7 @@ _NEEDED = (
 """Ray's privates that are used here, as Ray 2.60 has them: a Ray that lacks one takes events as it likes."""
 
 
-class BatchingActorManager(RayActorManager):
+class BatchingActorManager(TolerantActorManager):
     """Tune's actor manager, which takes events from a store that it fills in one go."""
 
     def __init__(self, resource_manager: Any) -> None:
@@ -83,17 +81,3 @@ class BatchingActorManager(RayActorManager):
         if future in self._resource_manager.get_resource_futures():
             self._handle_ready_resource_future()
         return False
-
-
-@contextlib.contextmanager
-def events_in_one_go() -> Iterator[None]:
-    """Have Tune take events so; nothing is changed where Ray has its manager elsewhere."""
-    own = getattr(tune_controller, "RayActorManager", None)
-    if own is not RayActorManager:
-        yield
-        return
-    tune_controller.RayActorManager = BatchingActorManager
-    try:
-        yield
-    finally:
-        tune_controller.RayActorManager = own
