@@ -25,7 +25,8 @@ def processor_name() -> str:
 
 def processor_fields(*names: str) -> list[str]:
     """Lines of the processor's description that begin with some names, each once; none without a description."""
-    if not PROCESSOR_INFORMATION.exists():
+    try:
+        lines = PROCESSOR_INFORMATION.read_text(errors="replace").splitlines()
+    except OSError:
         return []
-    lines = PROCESSOR_INFORMATION.read_text().splitlines()
     return list(dict.fromkeys(line for line in lines if line.startswith(names)))
