@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +24,7 @@ from larvae.distributions import Gaussian, Likelihood
 from larvae.errors import InvalidInputError
 from larvae.fast_networks import FastModel
 from larvae.inputs import Draws, inputs_of
-from larvae.native.library import COMPILERS, is_faster
+from larvae.native.library import is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
@@ -90,11 +88,6 @@ def structure_of(config: MemberConfig) -> Structure:
         is_conditional=config.is_conditional,
     )
     return Structure(architecture, terms)
-
-
-def can_compile() -> bool:
-    """Tell whether `torch.compile` has what it needs, also for a GPU: a C++ compiler and Python's headers."""
-    return any(map(shutil.which, COMPILERS)) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

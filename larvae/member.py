@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from larvae.advice import advise
 from larvae.checkpoint import save_checkpoint
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
@@ -176,7 +176,7 @@ class Member:
             self.environments.append({"iteration": self.trainer.iteration} | ours)
         if changes:
             place = f"member {self.name} goes on from iteration {self.trainer.iteration}"
-            warnings.warn(f"{place} with {', '.join(changes)}: not bit for bit as before", stacklevel=3)
+            advise(f"{place} with {', '.join(changes)}: not bit for bit as before")
 
 
 def train_member(

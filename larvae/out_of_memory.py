@@ -29,4 +29,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_no_members_own(error: BaseException) -> bool:
     """Tell whether an error is of the process and its machine, to be raised; others end the member that they are of."""
-    return isinstance(error, OSError) or is_out_of_memory(error)
+    return is_machines(error) or is_out_of_memory(error)
+
+
+def is_machines(error: BaseException) -> bool:
+    """Tell whether an error is of files or the network, or a compiler's for such a reason: a full disk, say."""
+    return any(isinstance(cause, OSError) for cause in (error, getattr(error, "inner_exception", None)))

@@ -33,7 +33,7 @@ class Trainer:
     """
 
     def __init__(self, config: MemberConfig, dataset: Dataset, *, device: str = "cpu", compiled: bool = False) -> None:
-        """compiled: fuse the step with `torch.compile`; see `functional.can_compile`."""
+        """compiled: fuse the step with `torch.compile`; see `compiling.can_compile`."""
         self.config = config
         self.dataset = dataset
         self.device = torch.device(device)

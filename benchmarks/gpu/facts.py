@@ -19,8 +19,8 @@ import torch
 from gpu.measuring import of_own_seeds, row
 from gpu.processes import MPS, ProcessFailedError, alone
 from gpu.rows import Figures, Row, Settings
+from larvae.compiling import can_compile
 from larvae.files import load_json
-from larvae.functional import can_compile
 
 PACKAGES = ("numpy", "h5py", "pooch", "platformdirs", "triton", "ray", "mlflow", "optuna", "scikit-learn")
 NVIDIA_SMI = (

@@ -8,11 +8,11 @@ import hashlib
 import platform
 import shutil
 import subprocess
-import warnings
 from pathlib import Path
 
 import torch
 
+from larvae.advice import advise
 from larvae.datasets.store import cache_directory
 from larvae.files import appearing
 from larvae.hardware import processor_fields
@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL | None:
         return loaded
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        warnings.warn(f"{SOURCE.name} cannot be compiled, PyTorch's slower kernels run: {reason.strip()}", stacklevel=2)
+        advise(f"{SOURCE.name} cannot be compiled, PyTorch's slower kernels run: {' '.join(reason.split())[:200]}")
         return None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 
+from larvae.advice import advise
 from larvae.errors import one_line
 from larvae.out_of_memory import is_out_of_memory
 
@@ -56,4 +56,4 @@ class Captured:
             if is_out_of_memory(error):
                 raise
             self._is_refused = True
-            warnings.warn(f"the step runs without a CUDA graph, which is slower: {one_line(error)}", stacklevel=2)
+            advise(f"the step runs without a CUDA graph, which is slower: {one_line(error)}")

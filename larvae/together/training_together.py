@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
+from larvae.advice import advise
 from larvae.member import Member
 from larvae.member_directory import Row
 from larvae.out_of_memory import is_no_members_own
@@ -133,7 +133,7 @@ class Together:
             trainer.become_plain()
         most = f"{tolerance.loss:g} in losses and {tolerance.update:g} in updates at most"
         got = f"got {found.loss:.2g} and {found.update:.2g}: the plain one runs, which is far slower"
-        warnings.warn(f"the fused step must deviate from the plain one by {most}, {got}", stacklevel=2)
+        advise(f"the fused step must deviate from the plain one by {most}, {got}")
         return None
 
 

@@ -31,6 +31,7 @@ class MemberReporter(Unsaved, tune.Callback):
         self.evaluations = Evaluations()
         self.open: dict[str, MemberConfig] = {}
         """Members that have been started and have not ended, by content hash."""
+        self._advised: set[str] = set()
         self.out_of_memory: list[list[MemberConfig]] = []
         """Members of each trial that ran out of GPU memory, but those that had ended: to be tried again."""
 
@@ -47,6 +48,10 @@ class MemberReporter(Unsaved, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        for line in result.get("advice", ()):
+            if line not in self._advised:
+                self._advised.add(line)
+                self.progress.note(line)
         ran_out = []
         for name, news in result.get("members", {}).items():
             self.tracker.update(name)

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from larvae import datasets
+from larvae.compiling import can_compile
 from larvae.config import LATER_FIELDS, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import NonFiniteLossError, one_line
 from larvae.files import HeldError, load_json, locked, save_json
-from larvae.functional import can_compile
 from larvae.hardware import processor_name
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row

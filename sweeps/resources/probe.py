@@ -14,9 +14,9 @@ import torch
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from larvae.compiling import can_compile
 from larvae.config import MemberConfig
 from larvae.errors import one_line
-from larvae.functional import can_compile
 from larvae.out_of_memory import is_out_of_memory
 from larvae.together.group import Group
 from larvae.training import ENCODING_BATCH, Trainer
@@ -167,7 +167,7 @@ class TimedProcess:
     def warm_up(self, members: int) -> float:
         """Take the first steps, and encode as an evaluation does; the bytes that this process takes of the GPU."""
         dataset = stand_in(self._probed.member.dataset)
-        compiled = self._probed.compiles and can_compile()
+        compiled = self._probed.compiles and can_compile("cuda")
         configs = [dataclasses.replace(self._probed.member, seed=seed) for seed in range(members)]
         trainers = [Trainer(config, dataset, device=self.device, compiled=compiled) for config in configs]
         self._members = members

@@ -14,15 +14,16 @@ import ray
 import torch
 
 from larvae import datasets
+from larvae.advice import advice_taken
+from larvae.compiling import can_compile
 from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset, store
 from larvae.errors import InvalidInputError, one_line
-from larvae.functional import can_compile
 from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
-from larvae.out_of_memory import is_no_members_own, is_out_of_memory
+from larvae.out_of_memory import is_machines, is_no_members_own, is_out_of_memory
 from larvae.together.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.resources.missing_gpus import MissingGpuError
@@ -121,12 +122,18 @@ class Worker:
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
+        `advice`: lines for the user.
+
         status: running, trained (to be evaluated by another trial; the last row lacks metrics), finished, failed, or
         out_of_memory: to be tried again with fewer beside it.
         """
         if self.fault:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
             raise MachineFaultError(self.fault)
+        with advice_taken() as advice:
+            return {**self._step(), "advice": advice}
+
+    def _step(self) -> dict[str, Any]:
         started = time.monotonic()
         self._read_mailbox()
         reports: dict[str, Report] = {}
@@ -140,11 +147,12 @@ class Worker:
                     break
         except StopIteration:
             is_done = True
-        except OSError as error:
-            self._leave(reports, error)
         except Exception as error:  # of the step that the members share
-            self._end_open(reports, "out_of_memory" if is_out_of_memory(error) else "failed", error)
-            is_done = True
+            if is_machines(error):
+                self._leave(reports, error)
+            else:
+                self._end_open(reports, "out_of_memory" if is_out_of_memory(error) else "failed", error)
+                is_done = True
         self._keep_rows(reports)
         return {"members": {name: report._asdict() for name, report in reports.items()}, "done": is_done}
 
@@ -175,7 +183,7 @@ class Worker:
                 self._directory(name).write_failure(config, error)
             self._add(reports, Report(name, [], status, one_line(error)))
 
-    def _leave(self, reports: dict[str, Report], error: OSError) -> None:
+    def _leave(self, reports: dict[str, Report], error: Exception) -> None:
         """Tell what is wrong with the machine, before the next step ends the process."""
         self.fault = f"{platform.node()}: {one_line(error)}"
         for name in self.open:
@@ -243,7 +251,7 @@ class Worker:
             self._dataset(config.dataset),
             self._directory(config.content_hash),
             device="cuda" if on_gpu else "cpu",
-            compiled=self._compiles and can_compile(),
+            compiled=self._compiles and can_compile("cuda" if on_gpu else "cpu"),
         )
         log, iteration = self._log(config.content_hash), member.trainer.iteration
         starts = starts_without_progress(log.read(), self.settings.command, iteration)
