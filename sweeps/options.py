@@ -252,4 +252,9 @@ def _resumed_preset(default: str, presets: Mapping[str, StudyOptions], study: st
 def main(run: Callable[[Sequence[str]], int]) -> int:
     """Run a sweep on this process's command line; bad input becomes one line and exit code 2."""
     take_passwords_off_command_line()
-    return command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")
+    code = command_line.run(lambda: run(sys.argv[1:]), stopped="Stopped. The same command again goes on.")
+    if "ray" in sys.modules:
+        from sweeps.driver.ray_watch import leave_if_lost  # after Ray, which help does without
+
+        leave_if_lost(code)
+    return code

@@ -15,7 +15,10 @@ from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
 from sweeps.driver import connection
 from sweeps.driver.member_reporter import MemberReporter
+from sweeps.driver.ray_watch import leave, watched
+from sweeps.driver.stopping import STOPPED, is_asked
 from sweeps.driver.tokens import how_to_read_token
+from sweeps.driver.workarounds.quiet_deaths import quiet_deaths
 from sweeps.options import StudyOptions
 from sweeps.preparation import Prepared
 from sweeps.progress import duration
@@ -50,9 +53,18 @@ class Session:
 
     @contextlib.contextmanager
     def reporting(self, reporter: MemberReporter) -> Iterator[None]:
-        """No run stays RUNNING, whatever happens."""
+        """No run stays RUNNING, whatever happens; where Ray is lost, the command ends in time."""
+
+        def end(lost: str) -> None:
+            reporter.stop()
+            self.tracker.close("stopped")
+            died = f"error: {lost} has died: the same command goes on from the last checkpoints"
+            print(STOPPED if is_asked() else died, file=sys.stderr)
+            leave(INTERRUPTED if is_asked() else 1)
+
         try:
-            yield
+            with quiet_deaths(), watched(end, reporter.progress.note, is_own=self.options.where.address is None):
+                yield
         except BaseException:
             reporter.stop()
             self.tracker.close("failed")
@@ -65,7 +77,7 @@ class Session:
         if not complete:
             self.console.print("MLflow has not received everything: the same command again sends it.")
         if interrupted:
-            self.console.print("Stopped. The same command again goes on from the last checkpoints.")
+            self.console.print(STOPPED)
             return INTERRUPTED
         study = f"--study {shlex.quote(self.study.name)}"
         places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study} --output figures"

@@ -25,6 +25,7 @@ from sweeps.driver.tokens import find_or_make_token, find_token
 from sweeps.driver.workarounds.authentication import set_mode
 from sweeps.driver.workarounds.connecting import deadline
 from sweeps.driver.workarounds.loopback import on_loopback
+from sweeps.driver.workarounds.own_session import in_own_session
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
 """Ray's mode of authentication that this process was started with; a cluster that it joins may have another."""
@@ -83,7 +84,7 @@ def start_local(**options: Any) -> None:
         find_or_make_token()
     else:
         warn(f"RAY_AUTH_MODE is {MODE}: other users of this machine can run code as you; unset it")
-    with on_loopback():
+    with on_loopback(), in_own_session():
         # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
         ray.init("local", _temp_dir=str(make_own_ray_folder()), **_QUIET, **options)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import signal
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,6 +18,7 @@ from sweeps.driver.many_trials import report_seconds, tune_for
 from sweeps.driver.member_reporter import MemberReporter, trial_name
 from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
+from sweeps.driver.stopping import take_signals
 from sweeps.driver.waiting import NodeWatch
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups, halves
@@ -137,7 +137,7 @@ def fit(
             stop=stopper,
         ),
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is a Ctrl-C
+    take_signals()
     with contextlib.suppress(KeyboardInterrupt), tune_for(at_once):
         tuner.fit()
     watch.require_nodes()

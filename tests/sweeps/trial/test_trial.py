@@ -125,7 +125,7 @@ def test_members_come_and_go_by_the_mailbox_and_each_is_as_if_alone(
         answer = trial.worker.step()
         assert not answer["done"]
         news |= answer["members"]
-    assert trial.worker.step() == {"members": {}, "done": False}
+    assert trial.worker.step() == {"members": {}, "done": False, "advice": []}
     assert trial.result(second) is None
     for member in (first, third, fourth):
         assert news[member.content_hash]["status"] == "finished"
