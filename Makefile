@@ -4,7 +4,7 @@ TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
 BIN := .venv/bin
 SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
-TRACKING_URI ?= sqlite:///mlflow.db
+TRACKING_URI ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
 .PHONY: sweep install test test-slow test-cluster study lint clean force
 .DELETE_ON_ERROR:

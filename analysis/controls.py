@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
 from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +23,7 @@ class Arguments:
 
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Compare only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
     """Draw each metric against the label rate, a row a data set and a column a regulariser, and test differences."""
 
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that the figures (PNG, PDF) and their numbers (CSV) are written to."""

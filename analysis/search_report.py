@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
     """Report on a search over τ, the dimension of z and more: on held-out labels, over seeds, against budget."""
 
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that figures (PNG, PDF), numbers (CSV, Parquet), page (HTML) and journal are written to."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
@@ -18,6 +18,7 @@ import tyro
 from larvae.errors import InvalidInputError, require_known
 from sweeps.analysis import script
 from sweeps.grid import SWEPT
+from sweeps.tracking.addresses import default_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ class Arguments:
     """Field that the sweep varies, such as tau, z_dim or alpha."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Draw only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""

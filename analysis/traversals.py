@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from larvae.errors import InvalidInputError
 from larvae.traversal import STEPS
 from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
     """Vary one label of a reference image after another and show what each model decodes."""
 
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path = Path("figures")
     """Directory that the figure (PNG, PDF) is written to."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
 from larvae import command_line, datasets
 from sweeps.options import require_folder, require_gpus
-from sweeps.tracking.addresses import take_passwords_off_command_line
+from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class PreflightOptions:
     """Ray cluster to join: auto, on one of its nodes, or HOST:PORT."""
     storage_path: Path = Path("results")
     """Folder of checkpoints and results, which all nodes must share."""
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow: a database on this machine, or http://HOST:PORT of a server."""
     datasets: tuple[str, ...] = ("dsprites",)
     """Data sets that trials will need."""

@@ -20,8 +20,13 @@ Parsed = TypeVar("Parsed")
 def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Exception], ...] = (OSError,)) -> int:
     """Run a command; its exit code, or after one line: 2 for bad input, 1 for the machine's faults, 130 for Ctrl-C.
 
+    Characters that a terminal cannot show are replaced.
+
     stopped: what to say after Ctrl-C. faults: errors that are the machine's, such as a full disk.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return command()
     except InvalidInputError as error:

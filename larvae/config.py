@@ -46,6 +46,8 @@ CHOICES: Mapping[str, Collection[str]] = {
 }
 """Names that fields may have."""
 _CHOSEN = [name for name in CHOICES if name not in ("replacement_likelihood", "metrics", "final_metrics")]
+MOST_LATENTS = 1_000
+MOST_ITERATIONS = 10**9
 FORMAT = 2
 """Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
 
@@ -137,7 +139,7 @@ class MemberConfig:
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
         _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
-        _require(self.z_dim >= 0, "`z_dim` must be >= 0", self.z_dim)
+        _require(0 <= self.z_dim <= MOST_LATENTS, f"`z_dim` must be in [0, {MOST_LATENTS}]", self.z_dim)
         for name in ("learning_rate", "pixel_variance"):
             value = getattr(self, name)
             _require(value > 0 and math.isfinite(value), f"`{name}` must be finite and > 0", value)
@@ -295,6 +297,7 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every", "evaluate_every", "evaluation_samples"):
             _require(getattr(self, name) > 0, f"`{name}` must be > 0", getattr(self, name))
+        _require(self.iterations <= MOST_ITERATIONS, f"`iterations` must be <= {MOST_ITERATIONS}", self.iterations)
         _require(self.evaluation_size > 1, "`evaluation_size` must be > 1", self.evaluation_size)
         _require(
             self.evaluate_every % self.log_every == 0,

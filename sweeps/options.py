@@ -18,8 +18,8 @@ from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
 from sweeps.flags import flags_of, flags_of_model, given
-from sweeps.study import StudyDirectory
-from sweeps.tracking.addresses import take_passwords_off_command_line
+from sweeps.study import StudyDirectory, require_name
+from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 Anything = TypeVar("Anything")
 Unseen = Annotated[Anything, tyro.conf.Suppress, tyro.conf.Fixed]
@@ -28,6 +28,7 @@ Values = Mapping[str, tuple[Any, ...]]
 """Values by field, the field first that is first in a member's name."""
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
+MOST_SEEDS = 10_000
 QUICK_METRICS = tuple(name for name in DEFAULT_METRICS if not METRICS[name].is_slow)
 """Metrics that quick presets compute at the end."""
 
@@ -38,7 +39,7 @@ class WhereOptions:
 
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = field(default_factory=default_uri)
     """MLflow: a database on this machine, or http://HOST:PORT of a server. Set MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD for one that asks for a login; a password in the address others could read."""
     storage_path: Path = Path("results")
@@ -138,13 +139,12 @@ class StudyOptions:
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no member's configuration would catch."""
-        if self.seeds <= 0:
-            raise InvalidInputError(f"`seeds` must be > 0, got {self.seeds}")
+        if not 0 < self.seeds <= MOST_SEEDS:
+            raise InvalidInputError(f"`seeds` must be in [1, {MOST_SEEDS:,}], got {self.seeds}")
         self.where.require_valid()
         if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
-        if not self.study or set(self.study) & set("/\\\0") or self.study.startswith("."):
-            raise InvalidInputError(f"`study` must be usable as a folder's name, got '{self.study}'")
+        require_name(self.study)
 
 
 def require_gpus(gpus: float) -> None:

@@ -17,6 +17,9 @@ from larvae.files import HeldError, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
+MOST_BYTES = 100
+"""Bytes of a study's name: file systems have room for 255, and other names are made of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -206,3 +209,11 @@ def require_writable(name: str, folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidInputError(f"`{name}` must be a writable folder, got `{folder}`: {reason}") from None
+
+
+def require_name(name: str) -> None:
+    """Raise InvalidInputError for a study's name that no folder, or no terminal, could have."""
+    is_of_folder = name and not set(name) & set("/\\") and not name.startswith(".")
+    if not is_of_folder or not name.isprintable() or len(name.encode(errors="surrogateescape")) > MOST_BYTES:
+        rule = f"`study` must be usable as a folder's name, of {MOST_BYTES} bytes at most"
+        raise InvalidInputError(f"{rule}, got {name[:MOST_BYTES]!r}")

@@ -118,7 +118,6 @@ class Sampler:
             params=dict(observation.point),
             distributions=self.space.distributions(),
             system_attrs=dict(observation.attributes),
-            user_attrs={**self.space.fields(observation.point), "status": observation.status},
             **values,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,7 +97,11 @@ def parse_space(parts: Iterable[str], file: Path | None = None) -> Space:
     Raises InvalidInputError when a rule is broken or nothing varies.
     """
     described = {} if file is None else _read(file)
-    space = Space.from_dict(described | dict(_from_text(part) for part in parts))
+    given = [_from_text(part) for part in parts]
+    for name, times in Counter(name for name, _ in given).items():
+        if times > 1:
+            raise InvalidInputError(f"`space` must have each field once, got {name} {times} times")
+    space = Space.from_dict(described | dict(given))
     if not space.parameters:
         raise InvalidInputError(f"`space` must vary at least one of {', '.join(SEARCHABLE)}, got none")
     return space

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from larvae.errors import InvalidInputError
 from larvae.files import listed
 from larvae.member_directory import MemberDirectory
-from sweeps.study import StudyDirectory
+from sweeps.study import StudyDirectory, require_name
 from sweeps.trial.member_log import MemberLog
 
 
@@ -30,6 +30,8 @@ class FoundMember(NamedTuple):
 
 def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
     """All members of studies below a folder. Raises InvalidInputError where none is such a study, or one is damaged."""
+    if study:
+        require_name(study)
     records = listed(storage, f"{glob.escape(study) or '*'}/study.json")
     if not records:
         known = ", ".join(file.parent.name for file in listed(storage, "*/study.json")) or "none"

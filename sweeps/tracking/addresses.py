@@ -16,6 +16,17 @@ _READ_PGPASSWORD = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 """PostgreSQL's drivers that are built on its own library."""
 
 
+def default_uri() -> str:
+    """The address where none is given: the environment's MLFLOW_TRACKING_URI, else a file in the working directory.
+
+    A password that it holds goes into the variables that MLflow reads, as help shows the address.
+    """
+    uri, variables = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+    return uri or "sqlite:///mlflow.db"
+
+
 def is_server(uri: str) -> bool:
     """Tell whether an address is that of an MLflow server."""
     return uri.startswith(("http://", "https://"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def rates(script: Script, tracking_uri: str) -> Script:
     ("module", "study"), [(sensitivity, "mixed"), (label_rates, "label-rates"), (search_report, "two-objectives")]
 )
 def test_as_commands_they_write_pictures(module: ModuleType, study: str, tracking_uri: str, tmp_path: Path) -> None:
+    """Also in a notebook's shell, and on a terminal that cannot show τ."""
     command = [
         sys.executable,
         str(module.__file__),
@@ -44,7 +46,11 @@ def test_as_commands_they_write_pictures(module: ModuleType, study: str, trackin
         "--output",
         "new/figures",
     ]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False)
+    latin = "iso-8859-1"
+    elsewhere = {"MPLBACKEND": "module://a_notebooks", "PYTHONIOENCODING": latin}
+    run = subprocess.run(
+        command, capture_output=True, encoding=latin, cwd=tmp_path, timeout=600, env={**os.environ, **elsewhere}
+    )
     assert run.returncode == 0, run.stderr
     for path in (tmp_path / "new/figures").iterdir():
         assert f"new/figures/{path.name}" in run.stdout.splitlines()

@@ -75,7 +75,7 @@ BROKEN: dict[str, tuple[tuple[object, ...], str]] = {
     **dict.fromkeys(("learning_rate", "pixel_variance"), ((0, -0.5, *FINITE), "must be finite and > 0")),
     "label_rate": ((0, 1.5, -0.5, math.nan), "must lie in (0, 1]"),
     "held_out": ((1, 1.5, -0.1, math.nan), "must lie in [0, 1)"),
-    "z_dim": ((-1,), "must be >= 0"),
+    "z_dim": ((-1, 1001), "must be in [0, 1000]"),
     "batch_size": ((0, -64), "must be > 0"),
     **dict.fromkeys(("seed", "label_seed"), ((-1, 2**63), "must lie in [0, 2^63)")),
 }

@@ -243,6 +243,7 @@ def test_help_shows_all_options_and_the_numbers_of_the_preset(capsys: pytest.Cap
 # Bad input
 
 GPUS = "`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8"
+NAME = "`study` must be usable as a folder's name, of 100 bytes at most"
 FOLDER = "`storage_path` must be a folder, on a cluster one that all nodes share"
 BROKEN: dict[str, str] = {
     "--taus 0 nan": "`tau` must be finite and >= 0, got nan",
@@ -258,20 +259,25 @@ BROKEN: dict[str, str] = {
     "L_rep, got linear",
     "--metrics fid": f"`metrics` must be one of {', '.join(METRICS)}, got fid",
     "--evaluate-every 70": "`evaluate_every` must be a multiple of `log_every` (50), got 70",
-    "--seeds 0": "`seeds` must be > 0, got 0",
+    "--seeds 0": "`seeds` must be in [1, 10,000], got 0",
+    "--seeds 99999999999999999999": "`seeds` must be in [1, 10,000], got 99999999999999999999",
+    "--iterations 1000000001": "`iterations` must be <= 1000000000, got 1000000001",
+    "--z-dim 1001": "`z_dim` must be in [0, 1000], got 1001",
     "--cpus-per-trial 0": "`cpus_per_trial` must be > 0, got 0",
     "--members-per-trial 0": "`members_per_trial` must be > 0, got 0",
     "--probe-minutes 0.2": "`probe_minutes` must be in [1, 60], got 0.2",
     "--price -1": "`price` must be finite and >= 0, got -1.0",
     **{f"--gpus-per-trial {gpus}": f"{GPUS}, got {gpus}" for gpus in ("9", "-0.5", "nan", "1.5", "1e-05")},
     "--storage-path s3://bucket/larvae": f"{FOLDER}, got s3://bucket/larvae",
-    "--study a/b": "`study` must be usable as a folder's name, got 'a/b'",
-    "--study ''": "`study` must be usable as a folder's name, got ''",
-    "--study ..": "`study` must be usable as a folder's name, got '..'",
+    "--study a/b": f"{NAME}, got 'a/b'",
+    "--study ''": f"{NAME}, got ''",
+    "--study ..": f"{NAME}, got '..'",
+    f"--study {'a' * 101}": f"{NAME}, got '{'a' * 100}'",
+    "--study 'a	b'": f"{NAME}, got 'a\\tb'",
     "--preset huge": "`preset` must be one of quick, laptop, paper, got huge",
 }
 BROKEN_ELSEWHERE = [
-    (z_dim_sweep, "--z-dims -1", "`z_dim` must be >= 0, got -1"),
+    (z_dim_sweep, "--z-dims -1", "`z_dim` must be in [0, 1000], got -1"),
     (label_rate_sweep, "--tau 0", "`tau` must be > 0, to be compared with τ = 0, got 0"),
     (label_rate_sweep, "--data-file mnist=x.h5", "`data_file` must be one of dsprites, got mnist"),
     (

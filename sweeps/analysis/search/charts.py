@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from sweeps.analysis.estimates import CONFIDENCE
 from sweeps.analysis.search.axes import Axis, axes_of
 from sweeps.analysis.search.history import History
-from sweeps.analysis.search.importances import FANOVA, PED_ANOVA, Importances
+from sweeps.analysis.search.importances import BEST, FANOVA, PED_ANOVA, Importance
 from sweeps.analysis.search.ranking import ConfigurationResult, SearchResult, best_in, pareto_front
 from sweeps.analysis.style import (
     GREY,
@@ -101,17 +102,15 @@ def _name_bests(ax: Axes, shown: History, sign: int) -> None:
             named, last_place = best.configuration, best.budget
 
 
-def importance_figure(search: SearchResult, importances: Importances) -> Figure:
-    """A panel an objective: a pair of bars a parameter, and how far they move when configurations are left out."""
-    most = max(importances.importances, key=lambda i: np.nan_to_num(i.high, nan=i.share))
-    has_ranges = not np.isnan(most.high)
-    ranges = " Lines: least and most when each eighth of the configurations is left out in turn." if has_ranges else ""
+def importance_figure(search: SearchResult, importances: Sequence[Importance]) -> Figure:
+    """A panel an objective: a pair of bars a parameter, with their intervals."""
     notes = [
-        f"{search.study}: of {importances.num_configurations} finished configurations, means over seeds; stopped ones "
-        f"are left out. {FANOVA}: variance over the searched space that a parameter explains alone. {PED_ANOVA}: how "
-        f"much its values differ between the best ({importances.num_best}) and all. Each sums to 100 %.{ranges}",
+        f"{search.study}: of {len(search.finished)} finished configurations, means over seeds; stopped ones are left "
+        f"out. {FANOVA}: variance over the searched space that a parameter explains alone. {PED_ANOVA}: how much its "
+        f"values differ between the best ({BEST}) and all. Each sums to 100 %. Lines: {100 * CONFIDENCE:g} % "
+        "t-intervals over configurations (delete-a-group jackknife).",
     ]
-    objectives = [name for name in search.objectives if any(i.objective == name for i in importances.importances)]
+    objectives = [name for name in search.objectives if any(i.objective == name for i in importances)]
     with mpl.rc_context(STYLE):
         figure = figure_with_notes(0.75 + 0.42 * len(search.space.parameters), notes)
         row = figure.subplots(1, len(objectives), squeeze=False, sharey=True)[0]
@@ -122,9 +121,9 @@ def importance_figure(search: SearchResult, importances: Importances) -> Figure:
     return figure
 
 
-def draw_importance(ax: Axes, axes: Sequence[Axis], importances: Importances, objective: str) -> Axes:
+def draw_importance(ax: Axes, axes: Sequence[Axis], importances: Sequence[Importance], objective: str) -> Axes:
     """Bars of one objective, parameters in the order of the space."""
-    chosen = [i for i in importances.importances if i.objective == objective]
+    chosen = [i for i in importances if i.objective == objective]
     places = {axis.name: -float(place) for place, axis in enumerate(axes)}
     for index, method in enumerate((FANOVA, PED_ANOVA)):
         for one in (i for i in chosen if i.method == method):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -24,7 +25,8 @@ class SearchRecord(NamedTuple):
     """Content of the tag `larvae.search`: space, sampler, objectives, iterations, rungs, first_seeds, seeds, …"""
     members: pd.DataFrame
     """Rows of `load_members` with configuration (its number), point (of Optuna's axes, a dictionary), stopped_at
-    (iteration of the rung, NaN where it was not stopped) and ended_at (ms, NaN while it trains)."""
+    (iteration of the rung, NaN where it was not stopped), started_at (ms, NaN before it trains) and ended_at (ms, NaN
+    while it trains)."""
     evaluations: pd.DataFrame
     """One row an evaluation: hash, iteration, time (ms) and HELD_OUT, NaN where one was not logged."""
 
@@ -63,13 +65,34 @@ def _description(study: str, tags: dict[str, str]) -> dict[str, Any]:
 
 def _row(study: str, client: Any, run: Any) -> dict[str, object]:
     tags = run.data.tags
+    started_at, ended_at = _times(client, run)
     return {
         **load.member_row(client, run),
         "configuration": int(tags[mlflow_names.CONFIGURATION]),
         "point": _parsed(study, mlflow_names.POINT, tags.get(mlflow_names.POINT, "")),
         "stopped_at": float(tags.get(mlflow_names.STOPPED_AT) or "nan"),
-        "ended_at": float(run.info.end_time or "nan"),
+        "started_at": started_at,
+        "ended_at": ended_at,
     }
+
+
+def _times(client: Any, run: Any) -> tuple[float, float]:
+    """Start and end of a member's training, ms, by its rows: MLflow may have been told of both later.
+
+    The first row tells the start, less an evaluation if it has one. Without rows it is when the run was made and ended.
+    """
+    status, info = run.info.status, run.info
+    name = "seconds_per_iteration"
+    rows = client.get_metric_history(info.run_id, name) if name in run.data.metrics else []
+    if rows:
+        first = min(rows, key=lambda row: row.step)
+        started_at, ended_at = first.timestamp - 1000 * first.value * first.step, max(row.timestamp for row in rows)
+    else:
+        started_at, ended_at = info.start_time, info.end_time or info.start_time
+    return (
+        math.nan if status == mlflow_names.SCHEDULED else float(started_at),
+        math.nan if status in (mlflow_names.SCHEDULED, mlflow_names.RUNNING) else float(ended_at),
+    )
 
 
 def _parsed(study: str, tag: str, text: str) -> dict[str, Any]:

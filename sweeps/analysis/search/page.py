@@ -45,8 +45,8 @@ def pictures(record: SearchRecord, search: SearchResult) -> Iterator[Picture]:
         yield from _of_objective(search, objective)
 
 
-def page(search: SearchResult, table: Table, shown: list[tuple[Picture, bytes]]) -> str:
-    """The report as HTML with everything in it; shown: pictures with their PNGs."""
+def page(search: SearchResult, table: Table, shown: list[tuple[Picture, bytes | None]]) -> str:
+    """The report as HTML with everything in it; shown: pictures with their PNGs, None where missing."""
     sections = "\n".join(_section(picture, png) for picture, png in shown)
     front = " An asterisk marks the Pareto front." if "front" in table.header else ""
     return f"""<!DOCTYPE html>
@@ -92,11 +92,11 @@ def _importance(search: SearchResult) -> Picture:
     explained = (
         "Which parameters matter. fANOVA asks what moves the objective anywhere in the searched space, PED-ANOVA what "
         "sets the best configurations apart. Where the two disagree, a parameter matters only among poor or only among "
-        "good configurations. Long black lines mean that too few configurations have finished to tell."
+        "good configurations. Long intervals, the black lines, mean that too few configurations have finished to tell."
     )
     needed = f"needs {importances.FEWEST} finished configurations of different values, {len(search.finished)} finished"
     estimated = importances.importances(search)
-    figure = charts.importance_figure(search, estimated) if estimated.importances else None
+    figure = charts.importance_figure(search, estimated) if estimated else None
     return Picture("search_importance", "Parameter importance", explained, figure, needed)
 
 
@@ -131,7 +131,10 @@ def _of_objective(search: SearchResult, place: int) -> Iterator[Picture]:
     yield Picture(f"search_parallel_{objective}", title, _PARALLEL, figure, "no configuration has finished")
 
 
-def _section(picture: Picture, png: bytes) -> str:
+def _section(picture: Picture, png: bytes | None) -> str:
+    """A picture with its advice; the reason in their place where it is missing."""
+    if png is None:
+        return f"<h2>{escape(picture.title)}</h2>\n<p>Left out: {escape(picture.missing)}.</p>"
     content = base64.b64encode(png).decode()
     return (
         f"<h2>{escape(picture.title)}</h2>\n<p>{escape(picture.help)}</p>\n"

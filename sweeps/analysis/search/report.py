@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sweeps.analysis import script, style
-from sweeps.analysis.search import importances, page, ranking, tables
+from sweeps.analysis.search import journal, page, ranking, tables
 from sweeps.analysis.search.load_search import SearchRecord
 
 
@@ -17,26 +17,27 @@ def write_report(record: SearchRecord, output: Path) -> None:
     seeds = tables.seeds_frame(record, search)
     configurations = tables.configurations_frame(seeds, search)
     table = tables.best_table(configurations, search)
-    contents, shown = {}, []
+    contents: dict[str, bytes] = {}
+    shown = []
     for picture in page.pictures(record, search):
-        if picture.figure is None:
-            print(f"left out: {picture.title} ({picture.missing})", file=sys.stderr)
-            continue
-        for kind in ("png", "pdf"):
-            contents[f"{picture.name}.{kind}"] = style.figure_bytes(picture.figure, kind)
-        shown.append((picture, contents[f"{picture.name}.png"]))
+        if picture.figure:
+            contents |= {f"{picture.name}.{kind}": style.figure_bytes(picture.figure, kind) for kind in ("png", "pdf")}
+        shown.append((picture, contents.get(f"{picture.name}.png")))
     parquet = io.BytesIO()
     seeds.to_parquet(parquet, index=False)
     contents |= {
         "search_seeds.csv": seeds.to_csv(index=False).encode(),
         "search_seeds.parquet": parquet.getvalue(),
         "search_configurations.csv": configurations.to_csv(index=False).encode(),
-        page.JOURNAL: importances.journal(record, search),
+        page.JOURNAL: journal.journal(record, search),
         "search_report.html": page.page(search, table, shown).encode(),
     }
     script.write_all(output, contents)
     print(f"{search.heading}; mean ± sd over seeds")
     print(table.text if table.rows else "no configuration has finished yet")
+    for picture, png in shown:
+        if png is None:
+            print(f"left out: {picture.title} ({picture.missing})", file=sys.stderr)
     for failure in ranking.failures(record, search):
         print(f"failed: {failure}", file=sys.stderr)
     for name in contents:

@@ -15,7 +15,7 @@ from sweeps.analysis.search.axes import axes_of
 from sweeps.analysis.search.load_search import HELD_OUT, SearchRecord
 from sweeps.analysis.search.ranking import SearchResult, held_out_evaluation, pareto_front, ranked
 
-_NOT_FOR_PEOPLE = ("name", "directory", "point", "ended_at")
+_NOT_FOR_PEOPLE = ("name", "directory", "point", "started_at", "ended_at")
 
 
 class Table(NamedTuple):

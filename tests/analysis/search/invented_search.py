@@ -170,13 +170,17 @@ def record(invented: InventedSearch, study: str = "search-quick") -> SearchRecor
                 "configuration": run.configuration,
                 "point": run.point,
                 "stopped_at": float(run.stopped_at or "nan"),
-                "ended_at": float("nan" if run.status == "RUNNING" else run.time(run.iterations)),
+                "started_at": float("nan" if run.status == "SCHEDULED" else run.start),
+                "ended_at": float("nan" if run.status in ("RUNNING", "SCHEDULED") else run.time(run.iterations)),
             }
         )
         for place, values in enumerate(run.curve, start=1):
             shown = {"hash": name, "iteration": place * EVERY, "time": run.time(place * EVERY)}
             evaluations.append(shown | dict(zip(HELD_OUT, values, strict=True)))
-    return SearchRecord(study, invented.description, pd.DataFrame(rows), pd.DataFrame(evaluations))
+    columns = ["hash", "iteration", "time", *HELD_OUT]
+    return SearchRecord(
+        study, invented.description, pd.DataFrame(rows), pd.DataFrame(evaluations).reindex(columns=columns)
+    )
 
 
 def log_search(client: MlflowClient, name: str, invented: InventedSearch) -> None:
@@ -201,7 +205,7 @@ def log_search(client: MlflowClient, name: str, invented: InventedSearch) -> Non
         client.log_batch(run_id, metrics=_points(run), params=parameters)
         client.update_run(run_id, status="RUNNING")
         if run.status != "RUNNING":
-            client.set_terminated(run_id, run.status, end_time=run.time(run.iterations))
+            client.set_terminated(run_id, run.status)  # now, long after it ended, as after an outage
 
 
 def _points(run: Run) -> list[Metric]:

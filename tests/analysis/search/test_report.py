@@ -35,6 +35,7 @@ def odd_uri(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> s
                 client.set_tag(run.info.run_id, tag, "{tau")
             if name == "twice" and run.data.tags["larvae.role"] == "member":
                 client.log_metric(run.info.run_id, "held_out_mig", 0.5, timestamp=1_800_000_000_000, step=900)
+    log_search(client, "without-rows", of_tau({"status": "FAILED", "until": 0}, {"status": "SCHEDULED", "until": 0}))
     log_search(client, "without-members", InventedSearch(describe(), []))
     return f"sqlite:///{path}"
 
@@ -59,6 +60,14 @@ def test_a_step_that_was_logged_twice_counts_once(odd_uri: str) -> None:
     evaluations = load_search(odd_uri, "twice").evaluations
     assert list(evaluations["iteration"]) == list(range(100, 1000, 100))
     assert evaluations["held_out_mig"].iloc[-1] == 0.5
+
+
+def test_of_members_without_rows_failed_ones_have_the_times_of_their_runs_and_scheduled_ones_none(
+    odd_uri: str,
+) -> None:
+    members = load_search(odd_uri, "without-rows").members.set_index("status")
+    assert 0 < members["started_at"]["FAILED"] <= members["ended_at"]["FAILED"]
+    assert members.loc["SCHEDULED", ["started_at", "ended_at"]].isna().all()
 
 
 def test_tags_that_cannot_be_read_and_a_search_without_members_are_one_line(odd_uri: str) -> None:
@@ -103,7 +112,12 @@ def test_the_page_is_complete_and_self_contained_and_tables_agree_in_both_forms(
 def test_of_few_finished_configurations_the_numbers_are_written_and_importance_is_left_out(report: Script) -> None:
     for study, table in (("one-finished", "0.100"), ("none-finished", "no configuration has finished yet")):
         printed, told = report.succeed(f"--study {study}", study)
-        assert "left out: Parameter importance (needs 2 finished configurations" in told
+        reason = f"needs 20 finished configurations of different values, {int(study == 'one-finished')} finished"
+        assert f"left out: Parameter importance ({reason})" in told.splitlines()
+        assert (
+            f"<h2>Parameter importance</h2>\n<p>Left out: {reason}.</p>"
+            in (report.folder / study / "search_report.html").read_text()
+        )
         assert table in printed
         assert len(pd.read_csv(report.folder / study / "search_seeds.csv")) == 2
         assert set(DATA) <= set(report.names(study)) - {"search_importance.png"} == set(report.names(study))

@@ -208,3 +208,8 @@ def test_zero_has_a_tenth_of_the_axis(text: str) -> None:
     assert [drawn[zeros], drawn[-1]] == pytest.approx([values.low, values.high], rel=0.01)
     middle = drawn[zeros + (count - zeros) // 2]
     assert middle == pytest.approx(math.sqrt(values.low * values.high), rel=0.01)
+
+
+def test_a_field_is_given_once() -> None:
+    with pytest.raises(InvalidInputError, match=r"^`space` must have each field once, got tau 2 times$"):
+        parse_space(["tau=0:1", "gamma_tc=1:2", "tau=1:2"])

@@ -64,3 +64,9 @@ def test_bad_input_is_one_line(storage: Path) -> None:
             show(storage, *arguments)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("study", ["/dev/null", "../two", "a\0b"])
+def test_a_study_is_no_path(storage: Path, study: str) -> None:
+    with pytest.raises(InvalidInputError, match="`study` must be usable as a folder's name"):
+        show(storage, "--study", study)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path, without_password
+from sweeps.tracking.addresses import default_uri, is_server, kind_fault, masked, shown, sqlite_path, without_password
 
 
 def test_kinds_are_told_apart_and_others_refused() -> None:
@@ -65,3 +66,15 @@ def test_messages_do_not_show_logins() -> None:
 )  # fmt: skip
 def test_passwords_move_into_the_variables_that_are_read(uri: str, without: str, variables: dict[str, str]) -> None:
     assert without_password(uri) == (without, variables)
+
+
+def test_the_environments_address_is_meant_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its password does not come into help, nor into commands that are told."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_uri() == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "before")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@host:5000")
+    assert default_uri() == "http://host:5000"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "secret"
