@@ -1,24 +1,26 @@
 """CelebA (Liu et al., 2015): reads the published aligned photographs and their 40 binary attributes.
 
-A source is a folder with the files under their published names: `list_attr_celeba.txt`, and `img_align_celeba` or
-`img_align_celeba.zip`; or with the publisher's folders `Anno` and `Img` around them. `list_eval_partition.txt` may be
-there; nothing here needs it, since the labelled images are drawn from all.
+A source is a folder or an archive that holds `list_attr_celeba.txt`, or Kaggle's `.csv`, and the photographs or
+`img_align_celeba.zip`, whatever folders are around them. The files need not be the published ones byte for byte: few
+copies are. Names, attributes and each photograph are checked. `list_eval_partition.txt` may be there; nothing here
+needs it, since the labelled images are drawn from all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import zipfile
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import photographs, writing
-from larvae.datasets.checksums import require_checksum
+from larvae.datasets import attribute_table, checksums, listing, photographs, writing
 from larvae.datasets.factors import Factors
-from larvae.datasets.photographs import Read
+from larvae.datasets.listing import Files, Read
 from larvae.datasets.specification import Crop, Specification
 from larvae.errors import InvalidInputError
 
@@ -78,7 +80,7 @@ SPECIFICATION = Specification(
     factors=FACTORS,
     num_images=202_599,
     channels=3,
-    takes="list_attr_celeba.txt and img_align_celeba.zip (1.4 GB, unpacked or not) in one folder",
+    takes="list_attr_celeba.txt and img_align_celeba.zip (1.4 GB, unpacked or not) in one folder, or Kaggle's copy",
     home="http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
     checksums={
         "list_attr_celeba.txt": ("md5", "75e246fa4810816ffd6ee81facbd244c"),
@@ -88,35 +90,51 @@ SPECIFICATION = Specification(
 )
 
 _IMAGES = "img_align_celeba"
-_IMAGE_PLACES = (f"Img/{_IMAGES}", _IMAGES, f"Img/{_IMAGES}.zip", f"{_IMAGES}.zip")
-_ATTRIBUTES_PLACES = ("list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
+_TABLES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _IMAGE_SIZE = (178, 218)
 
 
-def verify(specification: Specification, path: Path) -> str:
-    """Check that a folder holds the published files; return the digest of the attributes.
+class Copy(NamedTuple):
+    """A copy of the data set that somebody has."""
 
-    Raises InvalidInputError when something is missing or altered. The photographs are not looked at.
+    table: str
+    """Path of the table of attributes."""
+    images: list[str]
+    """Paths of the photographs, in the order of their numbers."""
+    read: Read
+    """Gives the content at a path."""
+
+
+def verify(specification: Specification, path: Path) -> str:
+    """Check that a folder or archive holds all photographs and attributes; return the digest of the attributes.
+
+    Raises InvalidInputError when something is missing, too many or altered. The photographs are not looked at.
     """
-    _find(path, *_IMAGE_PLACES)
-    return _checked(specification, _find(path, *_ATTRIBUTES_PLACES))
+    with _opened(specification, path) as copy:
+        algorithm, published = _checksum(specification, _TABLES[0])
+        digest = hashlib.new(algorithm, _content(copy)).hexdigest()
+        if digest != published:  # in another form, perhaps
+            read_attributes(specification, copy)
+    return digest
 
 
 def convert(specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:
-    """Write the photographs of a verified folder, cropped, and their attributes to the prepared file `target`.
+    """Write the photographs of a verified copy, cropped, and their attributes to the prepared file `target`.
 
-    Raises InvalidInputError where the crop leaves the photographs, the attributes are not the published ones,
-    or a photograph is missing or broken, naming the first.
+    progress: also tells which files are not the published ones. Raises InvalidInputError where the crop leaves the
+    photographs, attributes are missing or not −1 or 1, or a photograph is missing, broken or of another size,
+    naming the first.
     """
     crop = specification.crop or CROP
     require_inside(crop)
-    classes = read_attributes(specification, _find(path, *_ATTRIBUTES_PLACES))
-    names = [_name(index) for index in range(specification.num_images)]
-    with _photographs(specification, path) as read:
+    with _opened(specification, path) as copy:
+        classes = read_attributes(specification, copy)
+        for line in differences(specification, copy, classes) if progress else ():
+            print(line, flush=True)
         writing.write_colour(
             target,
             specification,
-            photographs.batches(read, names, _IMAGE_SIZE, crop),
+            photographs.batches(copy.read, copy.images, _IMAGE_SIZE, crop),
             classes=classes,
             description="converting CelebA",
             progress=progress,
@@ -133,58 +151,94 @@ def require_inside(crop: Crop) -> None:
         )
 
 
-def read_attributes(specification: Specification, path: Path) -> NDArray[np.uint8]:
-    """The attributes as classes, 0 for no and 1 for yes, uint8 (N, 40).
+def read_attributes(specification: Specification, copy: Copy) -> NDArray[np.uint8]:
+    """The attributes as classes, 0 for no and 1 for yes, uint8 (N, 40); InvalidInputError unless all are there."""
+    return attribute_table.read(copy.table, _content(copy), _names(specification), specification.factors.names)
 
-    Raises InvalidInputError unless the file lists the known attributes of all photographs, −1 or 1 each.
-    """
-    num_images, names = specification.num_images, specification.factors.names
-    count, header, *rows = [*path.read_text(errors="replace").splitlines(), "", ""]
-    rows = [row for row in rows if row.strip()]
-    if count.strip() != str(num_images) or len(rows) != num_images:
-        raise InvalidInputError(
-            f"`{path}` must list {num_images} photographs, got {len(rows)} with a count of '{count}'"
-        )
-    if tuple(header.lower().split()) != names:
-        raise InvalidInputError(f"`{path}` must name the attributes {', '.join(names)}, got {header}")
-    classes = np.empty((num_images, len(names)), np.uint8)
-    for index, row in enumerate(rows):
-        name, *values = row.split()
-        if name != _name(index) or len(values) != len(names) or not {"-1", "1"}.issuperset(values):
-            raise InvalidInputError(
-                f"`{path}` must give {_name(index)} {len(names)} values of -1 or 1 in its row, got `{row[:40]}`"
+
+def differences(specification: Specification, copy: Copy, classes: NDArray[np.uint8]) -> Iterator[str]:
+    """Tell, a line each, which files are not the published ones, and what is known of their content."""
+    algorithm, published = _checksum(specification, _TABLES[0])
+    if hashlib.new(algorithm, _content(copy)).hexdigest() != published:
+        names = [name.title().replace("_O_", "_o_") for name in specification.factors.names]
+        as_published = attribute_table.published(classes, _names(specification), names)
+        if (digest := hashlib.new(algorithm, as_published).hexdigest()) == published:
+            yield f"`{copy.table}` is not the published file, but has the published attributes in another form"
+        else:
+            yield (
+                f"`{copy.table}` has all attributes, but they are not known to be the published ones: "
+                f"in the published form, {algorithm} {digest}, not {published}"
             )
-        classes[index] = [value == "1" for value in values]
-    return classes
+    archive = next((path for path in Path(copy.images[0]).parents if path.is_file()), None)
+    algorithm, published = _checksum(specification, f"{_IMAGES}.zip")
+    if archive and checksums.of_file(archive, algorithm) != published:
+        yield f"`{archive}` is not the published archive, but has all photographs: each is checked as it is read"
 
 
-def _name(index: int) -> str:
-    return f"{index + 1:06d}.jpg"
+def _checksum(specification: Specification, name: str) -> tuple[str, str]:
+    """Algorithm and digest of a published file."""
+    return specification.checksums.get(name, ("md5", ""))
+
+
+def _names(specification: Specification) -> list[str]:
+    return [f"{number:06d}.jpg" for number in range(1, specification.num_images + 1)]
 
 
 @contextlib.contextmanager
-def _photographs(specification: Specification, path: Path) -> Iterator[Read]:
-    found = _find(path, *_IMAGE_PLACES)
-    if found.is_dir():
-        yield photographs.read_folder(found)
-        return
-    _checked(specification, found)
+def _opened(specification: Specification, path: Path) -> Iterator[Copy]:
+    """The copy at a path, while its archives are open: those that hold what does not lie unpacked beside them."""
+    path = path.absolute()
+    files: Files = listing.of_folder(path) if path.is_dir() else {str(path): listing.read_file}
+    with contextlib.ExitStack() as stack:
+        tables, images = _tables(files), _photographs(path, files)
+        if not (tables and images):
+            packed: Files = {}
+            for archive in [file for file in files if file.lower().endswith(".zip")]:
+                packed |= stack.enter_context(listing.of_archive(Path(archive)))
+            tables, images = tables or _tables(packed), images or _photographs(path, packed)
+            files |= packed
+        if not tables:  # the source may be the photographs alone, the table beside or above them
+            around = [folder / place for folder in path.parents[:2] for place in (".", "Anno")]
+            tables = [str(folder / name) for folder in around for name in _TABLES if (folder / name).is_file()]
+            files |= dict.fromkeys(tables, listing.read_file)
+        for found, name in ((tables, _TABLES[0]), (images, f"{_IMAGES}.zip")):
+            if not found:
+                takes = specification.takes
+                raise InvalidInputError(f"the source of CelebA must be {takes}, got `{path}` without {name}")
+        yield Copy(tables[0], _in_order(specification, images), lambda file: files[file](file))
+
+
+def _tables(files: Files) -> list[str]:
+    """Paths of tables of attributes, the published form first."""
+    return [file for name in _TABLES for file in files if file.lower().endswith(f"/{name}")]
+
+
+def _photographs(source: Path, files: Files) -> list[str]:
+    """Paths of photographs: of the aligned ones where they are in a folder or an archive of the published name, since
+    the publisher has others, of the same names and uncropped, beside it."""
+    found = [file for file in files if file.lower().endswith(".jpg")]
+    places = {_IMAGES, f"{_IMAGES}.zip"}
+    return [file for file in found if places & {*file.removeprefix(f"{source}/").lower().split("/")}] or found
+
+
+def _in_order(specification: Specification, images: list[str]) -> list[str]:
+    """Paths of photographs in the order of their numbers; InvalidInputError unless they are all that there are."""
+    names = _names(specification)
+    paths = {file.rpartition("/")[2].lower(): file for file in images}
+    missing = [name for name in names if name not in paths]
+    if missing or len(images) != len(names):
+        known = {paths[name] for name in names if name in paths}
+        others = (file for file in images if file not in known)
+        fault = f"without {missing[0]}" if missing else f"with `{next(others)}` as well"
+        folder = os.path.commonpath([Path(file).parent for file in images])
+        raise InvalidInputError(
+            f"`{folder}` must hold {len(names)} photographs, {names[0]} to {names[-1]}, got {len(images)} {fault}"
+        )
+    return [paths[name] for name in names]
+
+
+def _content(copy: Copy) -> bytes:
     try:
-        archive = zipfile.ZipFile(found)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"`{found}` must be a whole archive, but: {error}") from None
-    with archive:
-        yield photographs.read_archive(archive, _IMAGES)
-
-
-def _find(path: Path, *names: str) -> Path:
-    """The first of some files that there is."""
-    for name in names:
-        if (path / name).exists():
-            return path / name
-    raise InvalidInputError(f"the source of CelebA must be {SPECIFICATION.takes}, got `{path}` without {names[-1]}")
-
-
-def _checked(specification: Specification, path: Path) -> str:
-    checksum = specification.checksums.get(path.name)
-    return require_checksum("a CelebA file", path, checksum) if checksum else ""
+        return copy.read(copy.table)
+    except listing.UNREADABLE as error:
+        raise InvalidInputError(f"`{copy.table}` must be readable, but: {error}") from None

@@ -8,6 +8,12 @@ from pathlib import Path
 from larvae.errors import InvalidInputError
 
 
+def of_file(path: Path, algorithm: str) -> str:
+    """A file's digest, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
 def require_checksum(what: str, path: Path, checksum: tuple[str, str]) -> str:
     """Return a file's digest; InvalidInputError where it cannot be read or is not the published one.
 
@@ -15,8 +21,7 @@ def require_checksum(what: str, path: Path, checksum: tuple[str, str]) -> str:
     """
     algorithm, expected = checksum
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        digest = of_file(path, algorithm)
     except OSError as error:
         raise InvalidInputError(f"{what} must be readable, got `{path}`: {error.strerror}") from None
     if digest != expected:

@@ -1,9 +1,8 @@
-"""Reads image files one by one, from a folder or an archive, and brings them to 64×64."""
+"""Decodes image files one by one and brings them to 64×64."""
 
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,22 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from larvae.datasets import writing
+from larvae.datasets.listing import UNREADABLE, Read
 from larvae.datasets.specification import Crop
 from larvae.datasets.store import IMAGE_SIZE
 from larvae.errors import InvalidInputError
-
-Read = Callable[[str], bytes]
-"""Gives the content of the file of a name; OSError or KeyError where it is missing or broken."""
 
 
 def read_folder(folder: Path) -> Read:
     """Reads files of a folder."""
     return lambda name: (folder / name).read_bytes()
-
-
-def read_archive(archive: zipfile.ZipFile, folder: str) -> Read:
-    """Reads files of a folder within an archive; several threads may do so at once."""
-    return lambda name: archive.read(f"{folder}/{name}")
 
 
 def decode(content: bytes, size: tuple[int, int], crop: Crop | None = None) -> NDArray[np.uint8]:
@@ -67,6 +59,6 @@ def batches(
 def _decode_named(read: Read, name: str, size: tuple[int, int], crop: Crop | None) -> NDArray[np.uint8]:
     try:
         return decode(read(name), size, crop)
-    except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, UnidentifiedImageError) as error:
+    except (*UNREADABLE, ValueError, SyntaxError, UnidentifiedImageError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InvalidInputError(f"the image `{name}` must be a whole one, but: {reason}") from None

@@ -280,7 +280,7 @@ def connection(tracking_uri: str) -> Iterator[Any]:
     from sqlalchemy.exc import SQLAlchemyError
 
     for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     try:
         yield MlflowClient(tracking_uri)
     except (MlflowException, SQLAlchemyError, ImportError) as error:

@@ -163,7 +163,7 @@ class Backlog:
                 self.error = error
                 self._asleep_until = time.monotonic() + self._pause
                 self._pause = min(RETRY_SECONDS, 2 * self._pause)
-                say(f"MLflow does not answer ({type(error).__name__}); results are kept and sent later")
+                say(f"MLflow does not answer ({_reason(error)}); results are kept and sent later")
             self._left_alone[member] = self._asleep_until + TURN_SECONDS
 
 
@@ -171,3 +171,9 @@ def say(line: str) -> None:
     """Tell those at the terminal, if there are any: nothing else depends on it."""
     with contextlib.suppress(OSError, ValueError):  # no one reads what this process prints any more
         print(line, file=sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    """A database's own words, such as `database is locked`; an error's kind where it has none."""
+    of_driver = getattr(error.__cause__ or error, "orig", None)
+    return str(of_driver).partition("\n")[0] if of_driver else type(error).__name__

@@ -43,7 +43,7 @@ _SERVER_THREADS = 4
 UNREACHABLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
 for noisy in ("alembic", "mlflow"):
-    logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they log as an error they raise as well
 
 
 def require_reachable(uri: str) -> None:

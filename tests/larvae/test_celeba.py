@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -42,12 +40,6 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
 
 def prepare(tiny: Tiny, crop: Crop | None = None) -> Dataset:
     return datasets.open_dataset("celeba", datasets.prepare("celeba", tiny.source, crop=crop))
-
-
-def publish_as_it_is(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the attributes for the published ones, whatever they are now."""
-    checksums = {ATTRIBUTES_FILE: ("sha256", tiny_files.sha256(tiny.source / ATTRIBUTES_FILE))}
-    monkeypatch.setitem(datasets.SPECIFICATIONS, "celeba", replace(tiny.specification, checksums=checksums))
 
 
 def cut(images: NDArray[np.uint8], size: int, left: int, top: int) -> NDArray[np.uint8]:
@@ -98,7 +90,6 @@ def test_fingerprint_is_of_images_and_attributes_wherever_they_lie(
         tiny_files.register(made, monkeypatch, cache / f"cache-{number}")
         assert prepare(made).fingerprint == fingerprint
     tiny_files.write_attributes(tiny.source / ATTRIBUTES_FILE, np.zeros((20, 40), np.int64))
-    publish_as_it_is(tiny, monkeypatch)
     monkeypatch.setenv("LARVAE_CACHE_DIR", str(cache / "another"))
     assert prepare(tiny).fingerprint != fingerprint
 
@@ -131,56 +122,18 @@ def test_crops_lie_within_the_photographs_and_are_celeba_s_alone(tiny: Tiny) -> 
 
 @pytest.mark.parametrize("name", [ATTRIBUTES_FILE, "img_align_celeba"])
 def test_missing_part_is_named(tiny: Tiny, name: str) -> None:
-    (tiny.source / name).rename(tiny.source / "something else")
+    (tiny.source / name).rename(tiny.source.parent / "something else")
     rule = r"^the source of CelebA must be list_attr_celeba.txt and [^\n]+ without [a-zA-Z_/.]+$"
     with pytest.raises(InvalidInputError, match=rule):
         datasets.verify("celeba", tiny.source)
-
-
-def test_altered_files_are_refused(packed: Tiny) -> None:
-    path = packed.source / "img_align_celeba.zip"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InvalidInputError, match=r"img_align_celeba.zip` must have sha256 [^\n]+$"):
-        datasets.prepare("celeba", packed.source)
-    path = packed.source / ATTRIBUTES_FILE
-    path.write_text(path.read_text().replace("-1", " 1", 1))
-    with pytest.raises(InvalidInputError, match=r"must have sha256 [^\n]+ not the published file$"):
-        datasets.verify("celeba", packed.source)
-
-
-def test_attributes_in_another_layout_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tiny.source / ATTRIBUTES_FILE
-    published = path.read_text()
-    for old, new, rule in (
-        ("20\n", "21\n", "must list 20 photographs, got 20 with a count of '21'"),
-        ("Bald", "Hairless", "must name the attributes 5_o_clock_shadow, arched_eyebrows,"),
-        ("000007.jpg", "000008.jpg", "must give 000007.jpg 40 values of -1 or 1 in its row, got"),
-        ("000007.jpg ", "000007.jpg 1 ", "must give 000007.jpg 40 values of -1 or 1 in its row, got"),
-        (" 1 ", " 2 ", "must give 000001.jpg 40 values of -1 or 1 in its row, got"),
-        (published, "", "must list 20 photographs, got 0 with a count of ''"),
-    ):
-        path.write_text(published.replace(old, new, 1))
-        publish_as_it_is(tiny, monkeypatch)
-        with pytest.raises(InvalidInputError, match=rf"^`[^\n]+` {rule}[^\n]*$"):
-            datasets.prepare("celeba", tiny.source)
 
 
 def test_broken_photograph_is_named_and_nothing_is_left(tiny: Tiny) -> None:
     image = tiny.source / "img_align_celeba/000013.jpg"
     small = io.BytesIO()
     Image.open(image).resize((178, 178)).save(small, "JPEG")
-    for damaged in (image.read_bytes()[:200], small.getvalue(), None):
-        image.unlink() if damaged is None else image.write_bytes(damaged)
-        with pytest.raises(InvalidInputError, match=r"^the image `000013.jpg` must be a whole one, but: [^\n]+$"):
+    for damaged in (image.read_bytes()[:200], small.getvalue()):
+        image.write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match=rf"^the image `{image}` must be a whole one, but: [^\n]+$"):
             datasets.prepare("celeba", tiny.source)
         assert not datasets.cached_path("celeba").exists()
-
-
-def test_archive_without_a_photograph_is_refused(packed: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = packed.source / "img_align_celeba.zip"
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist()[:-1]:
-            new.writestr(name, old.read(name))
-    monkeypatch.setitem(datasets.SPECIFICATIONS, "celeba", replace(packed.specification, checksums={}))
-    with pytest.raises(InvalidInputError, match=r"^the image `000020.jpg` must be a whole one, but: [^\n]+$"):
-        datasets.prepare("celeba", packed.source)

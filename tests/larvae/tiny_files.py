@@ -141,12 +141,12 @@ PUBLISHED_ATTRIBUTES = (
 
 
 def write_attributes(path: Path, attributes: NDArray[np.integer]) -> None:
-    """The published layout: a count, the names, and values of ±1 aligned with runs of spaces."""
+    """The published layout: a count, the names, and values of ±1, aligned with runs of spaces but for the first."""
     rows = [
-        f"{index + 1:06d}.jpg " + " ".join(f"{2 * value - 1:2d}" for value in row)
+        f"{index + 1:06d}.jpg " + " ".join(f"{2 * value - 1:2d}" for value in row).lstrip()
         for index, row in enumerate(attributes)
     ]
-    path.write_text("\n".join([str(len(rows)), PUBLISHED_ATTRIBUTES + " ", *rows]) + "\n")
+    path.write_text("\n".join([str(len(rows)), PUBLISHED_ATTRIBUTES + " ", *rows]) + "\n", newline="\r\n")
 
 
 def tiny_specification(real: Specification, grid: FactorGrid, checksums: dict[str, tuple[str, str]]) -> Specification:
