@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 import sys
@@ -55,6 +56,16 @@ def parse(parser: Callable[[], Parsed]) -> Parsed:
 
 def _message(boxed: str) -> str:
     """The parser's message out of its box: the lines between its first two rules, drawn in any alphabet."""
-    between = [*re.split(r"[─-]{3,}", boxed), "", ""][1]
-    message = " ".join(between.translate(str.maketrans("│╮╰", "   ")).split())
-    return re.sub(r"^Error parsing \w+: (?=`)", "", message) or "see --help"  # a group's own rule names its option
+    _, between, *advice = [*re.split(r"[─-]{3,}", boxed.translate(str.maketrans("│╮╰", "   "))), "", ""]
+    message = " ".join(between.split())
+    message = re.sub(r"^Error parsing \w+: (?=`)", "", message)  # a group's own rule names its option
+    return message + _meant(message, " ".join(advice)) or "see --help"
+
+
+def _meant(message: str, advice: str) -> str:
+    """The options that were meant, of those that the parser advises, in words."""
+    known = re.findall(r"(?<!\S)--[a-z][\w-]*", advice)
+    given = re.findall(r"--[\w-]+", message)
+    close = [difflib.get_close_matches(word, known, 1) for word in given if word not in known]
+    meant = dict.fromkeys(option for found in close for option in found)
+    return f"; perhaps you meant {' and '.join(meant)}" if meant else ""

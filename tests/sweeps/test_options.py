@@ -274,6 +274,7 @@ BROKEN: dict[str, str] = {
     "--study ..": f"{NAME}, got '..'",
     f"--study {'a' * 101}": f"{NAME}, got '{'a' * 100}'",
     "--study 'a	b'": f"{NAME}, got 'a\\tb'",
+    "--iteratons 50": "Unrecognized options: --iteratons, 50; perhaps you meant --iterations",
     "--preset huge": "`preset` must be one of quick, laptop, paper, got huge",
 }
 BROKEN_ELSEWHERE = [
