@@ -59,7 +59,8 @@ def _message(boxed: str) -> str:
     _, between, *advice = [*re.split(r"[─-]{3,}", boxed.translate(str.maketrans("│╮╰", "   "))), "", ""]
     message = " ".join(between.split())
     message = re.sub(r"^Error parsing \w+: (?=`)", "", message)  # a group's own rule names its option
-    return message + _meant(message, " ".join(advice)) or "see --help"
+    meant = _meant(message, " ".join(advice)) if message.startswith("Unrecognized") else ""
+    return message + meant or "see --help"
 
 
 def _meant(message: str, advice: str) -> str:

@@ -21,8 +21,8 @@ import tyro
 
 from larvae import command_line
 from larvae.errors import InvalidInputError, require_known
+from sweeps.kept.kept_studies import STUDIES
 from sweeps.kept.priority import take_lowest_priority
-from sweeps.kept.studies import STUDIES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

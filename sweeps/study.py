@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from larvae import datasets
 from larvae.config import FORMAT, LATER_FIELDS, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
-from larvae.files import HeldError, load_json, locked, save_json
+from larvae.files import HeldError, listed, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
@@ -173,6 +174,21 @@ class StudyDirectory:
         }
         save_json(self.path / "study.json", record)
 
+    @property
+    def state(self) -> str:
+        """running, while a command holds it; finished; or unfinished."""
+        try:
+            with self.locked():
+                return "unfinished" if self.is_unfinished else "finished"
+        except InvalidInputError:
+            return "running"
+        except OSError:  # a folder that only others can write
+            return "unfinished" if self.is_unfinished else "finished"
+
+    def delete(self) -> None:
+        """Delete the folder with everything in it."""
+        shutil.rmtree(self.path)
+
     def write_finished(self) -> None:
         """Remember that a command has brought the study to a good end."""
         save_json(self.path / "study.json", (self.read_record() or {}) | {"finished": True})
@@ -217,3 +233,37 @@ def require_name(name: str) -> None:
     if not is_of_folder or not name.isprintable() or len(name.encode(errors="surrogateescape")) > MOST_BYTES:
         rule = f"`study` must be usable as a folder's name, of {MOST_BYTES} bytes at most"
         raise InvalidInputError(f"{rule}, got {name[:MOST_BYTES]!r}")
+
+
+class FoundStudy(NamedTuple):
+    """A study on disk."""
+
+    name: str
+    state: str
+    """running, finished or unfinished."""
+    members: int
+    ended: int
+    """Members that have ended, by whatever end."""
+    size: int
+    """Bytes of its files."""
+    written_at: float
+    """Seconds since the epoch at which a command last began it, or finished it."""
+
+
+def found_studies(storage: Path) -> list[FoundStudy]:
+    """The studies in a folder, by name. Raises InvalidInputError where a record is damaged."""
+    found = []
+    for record in listed(storage, "*/study.json"):
+        directory = StudyDirectory(record.parent)
+        files = [path.lstat() for path in listed(directory.path, "**/*") if not path.is_dir()]
+        found.append(
+            FoundStudy(
+                name=directory.path.name,
+                state=directory.state,
+                members=len((directory.read_record() or {}).get("members", {})),
+                ended=len(listed(directory.path, "members/*/result.json")),
+                size=sum(file.st_size for file in files),
+                written_at=record.stat().st_mtime,
+            )
+        )
+    return found

@@ -29,6 +29,7 @@ OPTIONS = {
     "cluster.preflight": "PreflightOptions",
     "cluster.ray_token": "TokenOptions",
     "sweeps.logs": "LogsOptions",
+    "sweeps.studies": "StudiesOptions",
 }
 """The class that parses the command line of a module that is called with `-m`."""
 

@@ -41,7 +41,12 @@ def test_the_readme_names_every_command() -> None:
     sweeps = ("tau_sweep", "z_dim_sweep", "label_rate_sweep", "control_sweep", "celeba_sweep", "search")
     figures = ("sensitivity", "label_rates", "controls", "traversals", "search_report")
     expected = [f"python sweeps/{name}.py" for name in sweeps] + [f"python analysis/{name}.py" for name in figures]
-    expected += ["python -m sweeps.logs", "python -m larvae.datasets", "python -m cluster.preflight --address auto"]
+    expected += [
+        "python -m sweeps.logs",
+        "python -m sweeps.studies",
+        "python -m larvae.datasets",
+        "python -m cluster.preflight --address auto",
+    ]
     expected += ["make sweep", "make test", "make study 'STUDY_FLAGS=--study curve'"]
     assert set(expected) <= set(commands(README.read_text()))
 

@@ -18,7 +18,7 @@ from larvae.hardware import processor_name
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory, Row
 from larvae.progress_bar import progress_bar
-from sweeps.kept.studies import KeptStudy
+from sweeps.kept.kept_studies import KeptStudy
 from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
 

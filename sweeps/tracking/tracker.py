@@ -31,6 +31,7 @@ from sweeps.tracking.experiments import (
     find_experiment,
     find_or_make_experiment,
     find_or_make_study_run,
+    is_deleted,
     keep_to_group,
 )
 from sweeps.tracking.member_runs import known_runs
@@ -60,6 +61,29 @@ def require_own_experiment(uri: str, study: str) -> None:
     """Raise InvalidInputError where MLflow's experiment of a study's name is of an earlier format."""
     keep_to_group(uri)
     find_experiment(MlflowClient(tracking_uri=uri), study)
+
+
+def delete_runs(uri: str, study: str) -> int:
+    """Delete a study's runs, and its experiment; the number of runs. MLflow keeps them, as deleted, until `mlflow gc`.
+
+    Raises InvalidInputError where MLflow does not answer, or its experiment is of an earlier format.
+    """
+    if (database := sqlite_path(uri)) and not database.exists():
+        return 0
+    require_reachable(uri)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = find_experiment(client, study)
+    if experiment is None or is_deleted(experiment):
+        return 0
+    runs, token = [], None
+    while token is None or token:
+        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+        runs += [run.info.run_id for run in page]
+        token = page.token or ""
+    for run in runs:
+        client.delete_run(run)
+    client.delete_experiment(experiment.experiment_id)
+    return len(runs)
 
 
 class Tracker:

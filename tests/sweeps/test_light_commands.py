@@ -41,7 +41,7 @@ HELP = (
 )
 ERRORS = {
     "sweeps/tau_sweep.py --preset quick --nonsense 1": "--nonsense",
-    "sweeps/tau_sweep.py --preset quick --seeds 0": "error: `seeds` must be > 0, got 0",
+    "sweeps/tau_sweep.py --preset quick --seeds 0": "error: `seeds` must be in [1, 10,000], got 0",
 }
 
 

@@ -58,6 +58,7 @@ def test_a_clusters_control_may_come_back() -> None:
         assert ray.lost == [part]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_ray_that_lives_is_found() -> None:
     assert silent_part() == ""

@@ -17,7 +17,7 @@ from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
 from sweeps import kept_study
 from sweeps.kept import keeping, priority
-from sweeps.kept.studies import STUDIES, KeptStudy
+from sweeps.kept.kept_studies import STUDIES, KeptStudy
 
 TINY = MemberConfig(batch_size=2, label_rate=0.001, z_dim=0)
 MEMBERS = (TINY, dataclasses.replace(TINY, learning_rate=1e38), dataclasses.replace(TINY, seed=1))

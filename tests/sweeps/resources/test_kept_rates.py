@@ -20,6 +20,7 @@ from sweeps.study import StudyDirectory
 from tests.sweeps.commands import SCHEDULE, STUDY, sweep
 from tests.sweeps.resources.gpus_that_do_not_exist import v100
 
+pytestmark = pytest.mark.slow  # whole sweeps; without Ray: test_allocation.py
 SHORT = dataclasses.replace(SCHEDULE, iterations=5)
 FLAGS = ("--taus", "0", "1", "--label-rates", "0.01")
 

@@ -1,0 +1,64 @@
+"""Studies are listed, and removed with their runs in MLflow, but not while a command holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from larvae.errors import InvalidInputError
+from sweeps import studies
+from sweeps.study import Study, StudyDirectory, found_studies
+from sweeps.tracking.tracker import Tracker
+from tests.sweeps.commands import places, tracking_uri
+
+
+@pytest.fixture
+def two(folder_with_database: Path, small_study: Callable[..., Study]) -> Path:
+    """A folder with two studies of two members; of `one` a member has ended."""
+    folder = folder_with_database
+    for name in ("one", "two"):
+        study, directory = small_study(name), StudyDirectory(folder / "results" / name)
+        directory.write_record(study, {"dsprites": "fingerprint"})
+        Tracker(tracking_uri(folder), study, directory, {"dsprites": "fingerprint"}, {}).close("stopped")
+    first = small_study("one").members[0]
+    StudyDirectory(folder / "results" / "one").member(first).write_result(first, "failed", [], "of an error")
+    StudyDirectory(folder / "results" / "two").write_finished()
+    return folder
+
+
+def test_studies_are_listed_with_their_states(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with StudyDirectory(two / "results" / "one").locked():
+        assert [study.state for study in found_studies(two / "results")] == ["running", "finished"]
+    assert studies.run(places(two)) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:6] == ["one", "unfinished", "1", "of", "2", "ended"]
+    assert second.split()[:6] == ["two", "finished", "0", "of", "2", "ended"]
+    one = next(study for study in found_studies(two / "results") if study.name == "one")
+    files = [path for path in (two / "results" / "one").rglob("*") if path.is_file()]
+    assert one.size == sum(path.stat().st_size for path in files)
+
+
+def test_one_is_removed_with_its_runs_and_the_other_stays(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert studies.run([*places(two), "--remove", "one"]) == 1  # nobody is there to answer
+    assert (two / "results" / "one").exists()
+    with StudyDirectory(two / "results" / "one").locked(), pytest.raises(InvalidInputError, match="another runs"):
+        studies.run([*places(two), "--remove", "one", "--yes"])
+    assert studies.run([*places(two), "--remove", "one", "--yes"]) == 0
+    assert "3 runs, which MLflow keeps as deleted until `mlflow gc`" in capsys.readouterr().out
+    assert [study.name for study in found_studies(two / "results")] == ["two"]
+    client = MlflowClient(tracking_uri(two))
+    assert {experiment.name for experiment in client.search_experiments()} >= {"two"}
+    assert "one" not in {experiment.name for experiment in client.search_experiments()}
+    experiment = client.get_experiment_by_name("two")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+@pytest.mark.parametrize("name", ["three", "../results", "/dev/null", ""])
+def test_no_other_folder_is_removed(two: Path, name: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"^`(remove|study)` must"):
+        studies.run([*places(two), "--remove", name, "--yes"])
+    assert len(found_studies(two / "results")) == 2
