@@ -21,6 +21,7 @@ from ray.exceptions import (
 
 from sweeps.driver import tuner
 from sweeps.driver.deaths import Death, death_of
+from sweeps.driver.waiting import NodesLostError
 from sweeps.driver.workarounds import deaths_of_all_kinds
 from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 from sweeps.trial.trainable import MemberTrainable
@@ -114,9 +115,9 @@ def test_processes_that_cannot_start_end_the_sweep_with_their_error(
 
     monkeypatch.setattr(tuner, "MemberTrainable", Broken)
     folder, reason = folder_with_database, "ImportError: no module named larvae_of_another_version"
-    assert sweep(folder, "--taus", "0", "1", "--gpus-per-trial", "0") == 1
+    with pytest.raises(NodesLostError, match=f"^the process of a trial must start, but {reason}, and the same command"):
+        sweep(folder, "--taus", "0", "1", "--gpus-per-trial", "0")
     printed = capsys.readouterr()
     assert printed.out.count(f"{reason}; its process could not start") == 3
-    assert f"the process of a trial must start, but {reason}, and the same command goes on" in printed.err
     assert "Waiting" not in printed.out
     assert "RUNNING" not in {run.status for run in read_runs(folder).values()}
