@@ -175,15 +175,15 @@ class StudyDirectory:
         save_json(self.path / "study.json", record)
 
     @property
-    def state(self) -> str:
-        """running, while a command holds it; finished; or unfinished."""
+    def is_held(self) -> bool:
+        """True while a command runs the study; of a folder that only others can write, that is not known."""
         try:
             with self.locked():
-                return "unfinished" if self.is_unfinished else "finished"
+                return False
         except InvalidInputError:
-            return "running"
-        except OSError:  # a folder that only others can write
-            return "unfinished" if self.is_unfinished else "finished"
+            return True
+        except OSError:
+            return False
 
     def delete(self) -> None:
         """Delete the folder with everything in it."""
@@ -252,18 +252,18 @@ class FoundStudy(NamedTuple):
 
 def found_studies(storage: Path) -> list[FoundStudy]:
     """The studies in a folder, by name. Raises InvalidInputError where a record is damaged."""
-    found = []
-    for record in listed(storage, "*/study.json"):
-        directory = StudyDirectory(record.parent)
-        files = [path.lstat() for path in listed(directory.path, "**/*") if not path.is_dir()]
-        found.append(
-            FoundStudy(
-                name=directory.path.name,
-                state=directory.state,
-                members=len((directory.read_record() or {}).get("members", {})),
-                ended=len(listed(directory.path, "members/*/result.json")),
-                size=sum(file.st_size for file in files),
-                written_at=record.stat().st_mtime,
-            )
-        )
-    return found
+    return [_found(StudyDirectory(record.parent), record) for record in listed(storage, "*/study.json")]
+
+
+def _found(directory: StudyDirectory, path: Path) -> FoundStudy:
+    """A study. path: its record."""
+    record = directory.read_record() or {}
+    files = [file.lstat() for file in listed(directory.path, "**/*") if not file.is_dir()]
+    return FoundStudy(
+        name=directory.path.name,
+        state="running" if directory.is_held else "finished" if record.get("finished") else "unfinished",
+        members=len(record.get("members", {})),
+        ended=len(listed(directory.path, "members/*/result.json")),
+        size=sum(file.st_size for file in files),
+        written_at=path.stat().st_mtime,
+    )

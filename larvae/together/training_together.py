@@ -137,13 +137,13 @@ class Together:
         return None
 
 
-def train_together(members: Sequence[Member], *, fused: bool, evaluates: bool = True) -> Iterator[Report]:
+def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
     """Train members to their ends, an iteration of all before the next; the first rows are those of their checkpoints.
 
     A member that fails is reported and the others go on. An error of the step that they share is raised.
-    fused, evaluates: as `Together` has them.
+    fused: in the same operations, as `Group` does it; else one after the other, each as if it were alone.
     """
-    together = Together(fused=fused, evaluates=evaluates)
+    together = Together(fused=fused)
     try:
         yield from together.add(members)
         while together.members:

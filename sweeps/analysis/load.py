@@ -26,6 +26,7 @@ from sweeps.analysis.parameters import varies
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
 from sweeps.tracking.database import require_database
+from sweeps.tracking.pages import all_pages
 
 LOGGED_METRICS = tuple(SCORES)
 """Metrics that members log; not every data set and schedule has all of them."""
@@ -238,7 +239,7 @@ def _iterations_so_far(client: Any, run: Any) -> int:
 
 def _experiments(client: Any) -> list[Any]:
     """Experiments, newest first, without the one MLflow makes for itself."""
-    experiments = _all_pages(client.search_experiments, order_by=["creation_time DESC"])
+    experiments = all_pages(client.search_experiments, order_by=["creation_time DESC"])
     return [experiment for experiment in experiments if experiment.experiment_id != "0"]
 
 
@@ -247,23 +248,13 @@ def member_runs(client: Any, experiment: Any) -> list[Any]:
 
     A sweep that was killed as it made a run leaves one without parameters, which says nothing.
     """
-    runs = _all_pages(
+    runs = all_pages(
         client.search_runs,
         experiment_ids=[experiment.experiment_id],
         filter_string=mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE),
     )
     described = [run for run in runs if run.data.params]
     return sorted(described, key=lambda run: (run.info.status == mlflow_names.FINISHED, run.info.start_time))
-
-
-def _all_pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        page = search(page_token=token, **arguments)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 @contextmanager

@@ -10,8 +10,11 @@ import logging
 import os
 from collections.abc import Iterator
 
-from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager, manager_of_actors
+from ray.tune.execution import tune_controller
+
+from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
+from sweeps.driver.workarounds.replacing import replaced
 from sweeps.trial.worker import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
@@ -47,7 +50,8 @@ def tune_for(trials_at_once: int) -> Iterator[None]:
     ours = {name: value for name, value in settings.items() if name not in os.environ}
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
-    with manager_of_actors(BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager):
+    manager = BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager
+    with replaced(tune_controller, "RayActorManager", manager):
         try:
             os.environ.update(ours)
             yield

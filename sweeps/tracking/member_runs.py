@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sweeps.tracking import mlflow_names
+from sweeps.tracking.pages import all_pages
 
 
 class State(NamedTuple):
@@ -40,17 +41,12 @@ class MemberRun:
 def known_runs(client: Any, experiment: str) -> tuple[str | None, dict[str, MemberRun]]:
     """The experiment's runs: the study's own, if it is there, and members' by their hashes."""
     study, runs = None, {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        for run in page:
-            if member := run.data.tags.get(mlflow_names.MEMBER):
-                runs[member] = _member_run(run)
-            else:
-                study = run.info.run_id
-        token = page.token
-        if not token:
-            return study, runs
+    for run in all_pages(client.search_runs, [experiment], max_results=1000):
+        if member := run.data.tags.get(mlflow_names.MEMBER):
+            runs[member] = _member_run(run)
+        else:
+            study = run.info.run_id
+    return study, runs
 
 
 def find_run(client: Any, experiment: str, member: str) -> MemberRun | None:

@@ -35,6 +35,7 @@ from sweeps.tracking.experiments import (
     keep_to_group,
 )
 from sweeps.tracking.member_runs import known_runs
+from sweeps.tracking.pages import all_pages
 from sweeps.tracking.reachability import refusal, require_answer
 from sweeps.tracking.sync import ENDS, Mirror
 
@@ -75,13 +76,9 @@ def delete_runs(uri: str, study: str) -> int:
     experiment = find_experiment(client, study)
     if experiment is None or is_deleted(experiment):
         return 0
-    runs, token = [], None
-    while token is None or token:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-        runs += [run.info.run_id for run in page]
-        token = page.token or ""
+    runs = list(all_pages(client.search_runs, [experiment.experiment_id], max_results=1000))
     for run in runs:
-        client.delete_run(run)
+        client.delete_run(run.info.run_id)
     client.delete_experiment(experiment.experiment_id)
     return len(runs)
 

@@ -7,14 +7,11 @@ is known.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.tune.execution import tune_controller
 
 from sweeps.driver.deaths import is_low_on_memory
 from sweeps.trial.machine_faults import FAULT_SECONDS
@@ -45,17 +42,3 @@ class TolerantActorManager(RayActorManager):
             return 0
         started: int = super()._try_start_actors(max_actors)
         return started
-
-
-@contextlib.contextmanager
-def manager_of_actors(manager: type[RayActorManager] = TolerantActorManager) -> Iterator[None]:
-    """Have Tune use another manager of its actors; nothing is changed where Ray has its own elsewhere."""
-    if not hasattr(tune_controller, "RayActorManager"):
-        yield
-        return
-    theirs = tune_controller.RayActorManager
-    tune_controller.RayActorManager = manager
-    try:
-        yield
-    finally:
-        tune_controller.RayActorManager = theirs

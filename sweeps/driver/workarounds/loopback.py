@@ -5,18 +5,13 @@ Discussed in https://github.com/ray-project/ray/issues/7418 (no setting tells a 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from ray._private import ray_constants
 
+from sweeps.driver.workarounds.replacing import replaced
 
-@contextlib.contextmanager
-def on_loopback() -> Iterator[None]:
+
+def on_loopback() -> AbstractContextManager[None]:
     """Have a Ray that starts listen at 127.0.0.1 alone, as it does on Windows and macOS."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+    return replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)

@@ -6,22 +6,15 @@ No discussion of it is known.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from ray._private import services
 
+from sweeps.driver.workarounds.replacing import replaced
 
-@contextlib.contextmanager
-def in_own_session() -> Iterator[None]:
+
+def in_own_session() -> AbstractContextManager[None]:
     """Have a Ray that starts be in a session of its own; it ends with its parent all the same, by the kernel."""
-    if not hasattr(services, "ConsolePopen"):
-        yield
-        return
-    theirs = services.ConsolePopen
-    services.ConsolePopen = functools.partial(theirs, start_new_session=True)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = theirs
+    theirs = getattr(services, "ConsolePopen", None)
+    return replaced(services, "ConsolePopen", functools.partial(theirs, start_new_session=True) if theirs else None)

@@ -5,22 +5,13 @@ What has died is told in a line (`ray_watch`, `MemberReporter`). No discussion o
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
+from contextlib import AbstractContextManager
 
 from ray._private import worker
 
+from sweeps.driver.workarounds.replacing import replaced
 
-@contextlib.contextmanager
-def quiet_deaths() -> Iterator[None]:
+
+def quiet_deaths() -> AbstractContextManager[None]:
     """Within this, Ray prints no errors of its own processes."""
-    theirs = getattr(worker, "print_to_stdstream", None)
-
-    def nothing(*_: Any, **__: Any) -> None: ...
-
-    worker.print_to_stdstream = nothing
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = theirs
+    return replaced(worker, "print_to_stdstream", lambda *_, **__: None)
