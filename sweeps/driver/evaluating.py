@@ -15,12 +15,15 @@ class Evaluations:
     def __init__(self) -> None:
         self.spare = 0
         """Trials that CPUs are spare for."""
+        self._known: set[str] = set()
         self._waiting: deque[MemberConfig] = deque()
         self._given: set[str] = set()
 
     def add(self, member: MemberConfig) -> None:
-        """A member has been trained."""
-        self._waiting.append(member)
+        """A member has been trained; once more, perhaps, by a trial whose process was started anew."""
+        if member.content_hash not in self._known:
+            self._known.add(member.content_hash)
+            self._waiting.append(member)
 
     def suggest(self, trial_id: str, *, is_all: bool) -> dict[str, Any] | None:
         """The configuration of a trial that evaluates a member; None while there is none, or no room.

@@ -60,6 +60,18 @@ def test_without_spare_cpus_gpus_go_first_and_none_is_forgotten() -> None:
     assert cluster.next() == MemberQueue.FINISHED
 
 
+def test_a_member_is_evaluated_once_though_its_trial_tells_of_it_again() -> None:
+    """A process that takes the place of another finds what that has trained."""
+    cluster = Cluster(spare=2)
+    cluster.next()
+    cluster.evaluations.add(MEMBERS[0])
+    assert cluster.next() == ([0], 0)
+    cluster.train(0, MEMBERS[:2])
+    assert [cluster.next() for _ in range(2)] == [([1], 0), ([3, 4, 5], 0.5)]
+    cluster.train(3, [])
+    assert cluster.next() == MemberQueue.FINISHED
+
+
 def test_a_trial_that_evaluates_is_named_so() -> None:
     """Its member's own trial may have the same name else, and the same folder."""
     evaluations = Evaluations()
