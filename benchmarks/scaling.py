@@ -48,7 +48,7 @@ from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, grid
 from sweeps.tracking import tracker as writer
 from sweeps.tracking.tracker import Tracker
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 
 
 def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:

@@ -13,6 +13,7 @@ from larvae.datasets.factors import FactorGrid
 from larvae.errors import InvalidInputError, NonFiniteLossError
 from larvae.metrics import HELD_OUT_METRICS, METRICS, applicable, computation, held_out
 from larvae.metrics.sample import OnDemand, Sample
+from larvae.phases import phase
 from larvae.streams import Stream
 from larvae.training import Trainer
 
@@ -68,7 +69,8 @@ def _evaluate_whole_data(trainer: Trainer, size: int, chosen: tuple[str, ...], n
 
 def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArray[np.integer]) -> Sample:
     """Images encoded; NonFiniteLossError when the member has diverged."""
-    codes = trainer.posterior_means(np.concatenate([indices, test_indices]))
+    with phase("encoding images"):
+        codes = trainer.posterior_means(np.concatenate([indices, test_indices]))
     if not np.isfinite(codes).all():
         raise NonFiniteLossError(f"posterior means not finite at iteration {trainer.iteration}")
     return Sample(
@@ -126,5 +128,6 @@ def metrics_of_sample(sample: Sample, metrics: Iterable[str], seed: int, number:
     values: dict[str, float] = {}
     for name in metrics:
         generator = streams.generator(seed, Stream.METRICS, METRICS[name].stream + STREAMS * number)
-        values |= computation(name)(sample, generator)
+        with phase(f"computing {name}"):
+            values |= computation(name)(sample, generator)
     return values

@@ -17,7 +17,7 @@ import torch._functorch.config
 from torch import Tensor
 from torch.func import functional_call
 
-from larvae import datasets, regularisers
+from larvae import datasets, phases, regularisers
 from larvae.config import MemberConfig
 from larvae.datasets.on_device import Receiver
 from larvae.distributions import Gaussian, Likelihood
@@ -34,7 +34,7 @@ from larvae.together.stacked_adam import update
 
 Parameters = Mapping[str, Tensor]
 
-
+COMPILING = "compiling the step, once, about a minute"
 CACHE_OUR_GRADIENTS = "autograd_cache_allow_custom_autograd_functions"
 """PyTorch's setting, from 2.8 on, that lets the compile cache keep graphs with autograd functions; their code is in its
 key. Without it each process traces the gradients of `fast_networks` and `native.model` anew."""
@@ -186,10 +186,20 @@ def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_compile_cache())
+    _tell_of_compiling()
     torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
     if hasattr(torch._functorch.config, CACHE_OUR_GRADIENTS):
         setattr(torch._functorch.config, CACHE_OUR_GRADIENTS, True)
     return torch.compile(function, dynamic=False)
+
+
+@functools.cache
+def _tell_of_compiling() -> None:
+    """Have PyTorch tell when it compiles: at a function's first call, and where a group comes to another size."""
+    handler = getattr(torch._dynamo, "callback_handler", None)
+    if handler is not None:
+        handler.register_start_callback(lambda _: phases.begin(COMPILING))
+        handler.register_end_callback(lambda _: phases.end(COMPILING))
 
 
 def _compile_cache() -> Path:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from larvae.phases import phase
+
 LINE_SECONDS = 30.0
 
 
@@ -23,7 +25,8 @@ def progress_bar(
     """
     console = Console(stderr=True)
     if not shown or not console.is_terminal:
-        yield _Lines(total, description, unit, done, console) if shown else lambda more: None
+        with phase(description):
+            yield _Lines(total, description, unit, done, console) if shown else lambda more: None
         return
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(20), count, TextColumn(unit), TimeRemainingColumn())

@@ -24,6 +24,7 @@ from larvae.errors import InvalidInputError, require_known
 from sweeps import options, study
 from sweeps.flags import flags_of_values
 from sweeps.options import StudyOptions, Unseen, Values
+from sweeps.terminal import LOADING, working
 from sweeps.trade_off import with_weights
 
 
@@ -117,7 +118,8 @@ def run_grid(
     fixed = {name: value for name, value in chosen.model.items() if name not in chosen.varied}
     swept = {"seed": range(chosen.seeds), **dict(reversed(list(chosen.varied.items())))}
     members = study.grid(chosen.study, fixed, swept, chosen.schedule)
-    from sweeps import runner  # late: it loads PyTorch and Ray, which `--help` and errors above need not
+    with working(LOADING):
+        from sweeps import runner  # late: `--help` and errors above need not
 
     return runner.run_study(members, chosen)
 

@@ -19,6 +19,7 @@ from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
 from sweeps.flags import flags_of, flags_of_model, given
 from sweeps.study import StudyDirectory, require_name
+from sweeps.terminal import working
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 Anything = TypeVar("Anything")
@@ -195,7 +196,8 @@ def parse(
 def default_preset(address: str | None) -> str:
     """`paper` where Ray will have GPUs, `quick` elsewhere. Joins the cluster at `address`, where one is given."""
     if address is None:
-        import torch
+        with working("loading PyTorch"):
+            import torch
 
         return "paper" if torch.cuda.is_available() else "quick"
     import ray

@@ -27,9 +27,10 @@ from sweeps.resources.missing_gpus import ADVICE, MUST_BE_FOUND, may_be_missing
 from sweeps.resources.rates import GpuRates, read_rates
 from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, require_writable
+from sweeps.terminal import working
 from sweeps.tracking.addresses import sqlite_path
 from sweeps.tracking.tracker import require_reachable
-from sweeps.trial.worker import PreparedFile, TrialSettings
+from sweeps.trial.trial_settings import PreparedFile, TrialSettings
 
 
 class Prepared(NamedTuple):
@@ -71,7 +72,8 @@ def prepare(study: Study, options: StudyOptions, trials: Trials, console: Consol
     directory = StudyDirectory((options.where.storage_path / study.name).absolute())
     directory.require_going_on(study, {})  # before anything is started; again once the images are known
     require_writable("LARVAE_CACHE_DIR", store.cache_directory())
-    require_reachable(options.where.tracking_uri)
+    with working("opening MLflow", console):
+        require_reachable(options.where.tracking_uri)
     for name in names:
         datasets.verify(name, options.data_files.get(name))
     connection.connect(options.where.address)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from larvae.member_directory import Row
 from larvae.metrics import held_out
+from sweeps.terminal import say
 
 PLAIN_LINE_SECONDS = 30.0
 MOST_BARS = 24
@@ -52,6 +53,8 @@ class StudyProgress:
         """Words on the best result so far, in place of the finished member of the best MIG."""
         # What sums over members would tell: a report of one of 48,000 must not look at all of them.
         self._numbers: Counter[str] = Counter()
+        self._phases: dict[str, str] = {}
+        self._told_phases: set[str] = set()
         self._iterations_done = 0
         self._iterations_left = 0
         self._warm_seconds = 0.0
@@ -86,6 +89,18 @@ class StudyProgress:
         """A member has begun."""
         self._change(member, self.done[member], "running")
 
+    def enter(self, member: str, phase: str) -> None:
+        """A member is in a phase that takes long; none where it is empty."""
+        if phase != self._phases.get(member, ""):
+            self._phases.pop(member, None)
+            if phase:
+                self._phases[member] = phase
+            self._show(member)
+        if phase and phase not in self._told_phases:
+            self._told_phases.add(phase)
+            self._print(phase)
+        self._now_and_then()
+
     def wait(self, member: str) -> None:
         """A member will be tried again."""
         self._change(member, self.done[member], "waiting")
@@ -106,6 +121,7 @@ class StudyProgress:
             self._warm_iterations += reached - (before or int(rows[0]["iteration"]))
         self._change(member, reached, self.status[member])
         self._show(member)
+        self._now_and_then()
 
     def end(self, member: str, status: str) -> None:
         """A member has finished, failed or been stopped."""
@@ -120,7 +136,7 @@ class StudyProgress:
 
     def note(self, line: str) -> None:
         """Tell something out of the ordinary."""
-        self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)
+        say(line, self.console)
 
     def seconds_left(self) -> float | None:
         """Time until the last member ends, running and waiting ones counted; None before it can be told."""
@@ -134,6 +150,8 @@ class StudyProgress:
 
     def _change(self, member: str, done: int, status: str) -> None:
         """Change what is known of a member, and what sums over members would tell."""
+        if status != "running":
+            self._phases.pop(member, None)
         if member in self.status:
             self._numbers[self.status[member]] -= 1
             self._iterations_done -= self.done[member]
@@ -151,9 +169,13 @@ class StudyProgress:
         if self.console.is_terminal and member not in self._tasks and len(self._tasks) < MOST_BARS:
             self._tasks[member] = self._bars.add_task(self.labels[member], total=self.iterations, note="")
         if member in self._tasks:
-            note = f"{self.done[member]:,} of {self.iterations:,}{self._metrics(member)}"
+            phase = self._phases.get(member, "")
+            note = f"{self.done[member]:,} of {self.iterations:,}{self._metrics(member)}{phase and '  '}{phase}"
             self._bars.update(self._tasks[member], completed=self.done[member], note=note)
         self._refresh_now_and_then()
+
+    def _now_and_then(self) -> None:
+        """Print a line on the whole where nobody has seen one for long."""
         if time.monotonic() - self._printed_at > PLAIN_LINE_SECONDS:
             self._print(self.summary())
 
@@ -177,8 +199,11 @@ class StudyProgress:
     def _state(self) -> str:
         total = self._iterations_done + self.expected + self._iterations_left
         share = self._iterations_done / max(1, total)
-        order = ("finished", "stopped", "failed", "running", "waiting")
+        order = ("finished", "stopped", "failed", "waiting", "running")
         counts = ", ".join(f"{self._numbers[status]} {status}" for status in order if self._numbers[status])
+        if self._phases:
+            phases = Counter(self._phases.values())
+            counts += f" ({', '.join(f'{number} {phase}' for phase, number in phases.items())})"
         left = self.seconds_left()
         return f"{share:.0%}: {counts}" + ("" if left is None else f", {duration(left)} left")
 

@@ -19,6 +19,7 @@ from larvae.config import Schedule
 from sweeps import options
 from sweeps.adaptive.adaptive_study import adaptive_study
 from sweeps.adaptive.search_options import SearchOptions
+from sweeps.terminal import LOADING, working
 
 PRESETS = {
     "quick": SearchOptions(
@@ -52,11 +53,10 @@ def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the search; the exit code."""
     chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
     study = adaptive_study(chosen, PRESETS[chosen.preset])
-    from sweeps.adaptive.search_runner import (
-        run_search,  # late: it loads PyTorch and Ray, which `--help` and errors above need not
-    )
+    with working(LOADING):
+        from sweeps.adaptive import search_runner  # late: `--help` and errors above need not
 
-    return run_search(study)
+    return search_runner.run_search(study)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from sweeps.preparation import Prepared
 from sweeps.progress import duration
 from sweeps.resources.rates import save_rates
 from sweeps.study import Study
+from sweeps.terminal import working
 from sweeps.tracking.addresses import is_server, masked, shown
 from sweeps.tracking.provenance import source_tags
 from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment
@@ -111,7 +112,7 @@ def held(
         directory.write_record(study, fingerprints, options.preset)
         if prepared.rates:
             save_rates(directory.gpu_rates, prepared.rates)
-        with _answering(options.where.tracking_uri):
+        with _answering(options.where.tracking_uri), working("making the study's runs in MLflow", console):
             tracker = Tracker(options.where.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
         yield Session(study, options, prepared, tracker, console)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections.abc import Iterator
 
 from rich.console import Console
+
+LOADING = "loading PyTorch and Ray"
 
 
 def new_console() -> Console:
@@ -13,3 +18,20 @@ def new_console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
+
+
+@contextlib.contextmanager
+def working(words: str, console: Console | None = None) -> Iterator[None]:
+    """Within this, the terminal names what a command does; where there is none, in a line. Not around other bars."""
+    console = console or new_console()
+    if not console.is_terminal:
+        say(words, console)
+        yield
+        return
+    with console.status(words):
+        yield
+
+
+def say(line: str, console: Console) -> None:
+    """Print a line with the time of day."""
+    console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False)

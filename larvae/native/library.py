@@ -16,6 +16,7 @@ from larvae.advice import advise
 from larvae.datasets.store import cache_directory
 from larvae.files import appearing
 from larvae.hardware import processor_fields
+from larvae.phases import phase
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
 COMPILERS = ("c++", "g++", "clang++")
@@ -66,7 +67,10 @@ def compiled(command: str) -> Path:
     key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
     path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
-        with appearing(path) as partial:  # processes that come at once each compile it; the last one's file stays
+        with (
+            phase(f"compiling {SOURCE.name} (once)"),
+            appearing(path) as partial,
+        ):  # processes that come at once each compile it; the last one's file stays
             subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
     return path
 

@@ -28,7 +28,7 @@ from sweeps.runner import at_once, failures
 from sweeps.session import Session, held
 from sweeps.study import StudyDirectory
 from sweeps.terminal import new_console
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 
 
 def run_search(adaptive: AdaptiveStudy) -> int:

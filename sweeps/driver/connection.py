@@ -26,6 +26,7 @@ from sweeps.driver.workarounds.authentication import set_mode
 from sweeps.driver.workarounds.connecting import deadline
 from sweeps.driver.workarounds.loopback import on_loopback
 from sweeps.driver.workarounds.own_session import in_own_session
+from sweeps.terminal import working
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
 """Ray's mode of authentication that this process was started with; a cluster that it joins may have another."""
@@ -58,13 +59,15 @@ def connect(address: str | None) -> None:
     if MODE not in ("token", "disabled"):  # Ray would take it for the latter
         raise InvalidInputError(f"`RAY_AUTH_MODE` must be token or disabled, got {MODE}: unset it")
     if address is None:
-        start_local(include_dashboard=True, runtime_env={"env_vars": WORKER_ENVIRONMENT})
+        with working("starting Ray"):
+            start_local(include_dashboard=True, runtime_env={"env_vars": WORKER_ENVIRONMENT})
         return
     control = _control_of(address)
     _take_up_mode(address, control)
     packages = [str(Path(package.__path__[0])) for package in (larvae, sweeps)]
     no_answer = _refusal(address, f"no answer within {CONNECT_SECONDS} s")
     with (
+        working(f"joining Ray at {address}"),
         deadline(CONNECT_SECONDS, no_answer),
         on_loopback() if control.startswith("127.") else contextlib.nullcontext(),
     ):

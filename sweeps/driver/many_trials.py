@@ -15,7 +15,7 @@ from ray.tune.execution import tune_controller
 from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
 from sweeps.driver.workarounds.replacing import replaced
-from sweeps.trial.worker import REPORT_SECONDS
+from sweeps.trial.trial_settings import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
 """Seconds of the driver's time for one report of one trial and all that comes with it."""

@@ -18,6 +18,9 @@ from sweeps.study import StudyDirectory
 from sweeps.tracking.tracker import Tracker
 from sweeps.trial.member_log import MemberLog
 
+STARTING = "starting up"
+"""The phase of a trial whose process has not told anything."""
+
 
 class MemberReporter(Unsaved, tune.Callback):
     """Passes on to MLflow and the terminal what trials report."""
@@ -32,11 +35,13 @@ class MemberReporter(Unsaved, tune.Callback):
         self.open: dict[str, MemberConfig] = {}
         """Members that have been started and have not ended, by content hash."""
         self._advised: set[str] = set()
+        self._in_phase: set[str] = set()  # trials
         self.out_of_memory: list[list[MemberConfig]] = []
         """Members of each trial that ran out of GPU memory, but those that had ended: to be tried again."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.start(self.members_of(trial))
+        self._tell_phase(trial, STARTING)
 
     def start(self, members: Iterable[MemberConfig]) -> None:
         """Members are trained from now on."""
@@ -52,6 +57,7 @@ class MemberReporter(Unsaved, tune.Callback):
             if line not in self._advised:
                 self._advised.add(line)
                 self.progress.note(line)
+        self._tell_phase(trial, result.get("phase", ""))
         ran_out = []
         for name, news in result.get("members", {}).items():
             self.tracker.update(name)
@@ -66,6 +72,14 @@ class MemberReporter(Unsaved, tune.Callback):
                 ran_out.append(self.open.pop(name))
         if ran_out:
             self.out_of_memory.append(ran_out)
+
+    def _tell_phase(self, trial: Any, phase: str) -> None:
+        """Tell that a trial's members are in a phase that takes long, or in none any more."""
+        if phase or trial.trial_id in self._in_phase:  # seldom: their configurations are read for it
+            (self._in_phase.add if phase else self._in_phase.discard)(trial.trial_id)
+            for member in self.members_of(trial):
+                if member.content_hash in self.open:
+                    self.progress.enter(member.content_hash, phase)
 
     def take_out_of_memory(self) -> list[list[MemberConfig]]:
         """Hand over the members that ran out of GPU memory, a list a trial: whoever asks tries them again."""
@@ -114,6 +128,12 @@ class MemberReporter(Unsaved, tune.Callback):
             reason = "out of memory, alone on a whole GPU"
             self.directory.member(member).write_result(member, "failed", [], reason)
             self._end(member.content_hash, "failed")
+
+    def tell_of_stop(self) -> None:
+        """The command has been told to stop: trials save what they have."""
+        number = len(self.open)
+        members = f"{number} member{'s' if number > 1 else ''}"
+        self.progress.note(f"Stopping: {members} in training are saved, 10 s at most; once more leaves at once")
 
     def stop(self) -> None:
         """The command ends with members still training."""

@@ -18,13 +18,13 @@ from sweeps.driver.many_trials import report_seconds, tune_for
 from sweeps.driver.member_reporter import MemberReporter, trial_name
 from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
-from sweeps.driver.stopping import take_signals
+from sweeps.driver.stopping import stoppable
 from sweeps.driver.waiting import NodeWatch
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups, halves
 from sweeps.study import StudyDirectory
 from sweeps.trial.trainable import MemberTrainable
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 
 MOST_DEATHS = 50
 """Deaths of a trial's process; spot nodes go many times in a long training. One that dies always at the same iteration
@@ -137,7 +137,6 @@ def fit(
             stop=stopper,
         ),
     )
-    take_signals()
-    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once):
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), stoppable(reporter.tell_of_stop):
         tuner.fit()
     watch.require_nodes()

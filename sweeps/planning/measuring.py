@@ -33,7 +33,8 @@ from sweeps.planning.cost import Cost, Execution, Result, Results, cost_of, exec
 from sweeps.resources.gpu_memory import CONTEXT_BYTES
 from sweeps.resources.probe import PROBE_SECONDS
 from sweeps.resources.shares import TrialResources
-from sweeps.trial.worker import TrialSettings, Worker
+from sweeps.trial.trial_settings import TrialSettings
+from sweeps.trial.worker import Worker
 
 TIMED_SECONDS = 7.0
 """Approximate seconds that members of a kind train to time their iterations; less where there are many kinds."""

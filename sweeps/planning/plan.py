@@ -18,7 +18,7 @@ from sweeps.planning.cost import Cost, kind_of
 from sweeps.planning.measuring import Measured, measure, roomiest_node
 from sweeps.progress import duration, makespan
 from sweeps.resources.shares import TrialResources
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 
 COMMAND_SECONDS = 20.0
 """Seconds that a command takes besides its trials: imports, Ray, MLflow, and to end them all."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -10,7 +13,8 @@ from ray import tune
 from larvae.config import MemberConfig
 from sweeps.study import label
 from sweeps.trial.mailbox import Mailbox
-from sweeps.trial.worker import TrialSettings, Worker
+from sweeps.trial.trial_settings import TrialSettings
+from sweeps.trial.worker import Worker
 
 
 class MemberTrainable(tune.Trainable):
@@ -24,6 +28,14 @@ class MemberTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], settings: TrialSettings) -> None:
         self.worker = Worker(settings, config.get("place", {}).get("gpus"))
         self.reset_config(config)
+        if threading.current_thread() is threading.main_thread():
+            self._end_process = signal.signal(signal.SIGTERM, self._save_and_end)
+
+    def _save_and_end(self, number: int, frame: FrameType | None) -> None:
+        """A machine that is taken away, or the scheduler of a cluster, tells its processes so."""
+        self.worker.close()
+        if callable(self._end_process):
+            self._end_process(number, frame)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on other members in the same process."""
@@ -45,6 +57,10 @@ class MemberTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Report the worker's news."""
         return self.worker.step()
+
+    def cleanup(self) -> None:
+        """Tune ends the trial: what is open is saved."""
+        self.worker.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}

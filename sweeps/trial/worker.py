@@ -2,89 +2,43 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from larvae import datasets
 from larvae.advice import advice_taken
 from larvae.compiling import can_compile
-from larvae.config import MemberConfig, Schedule
-from larvae.datasets import Dataset, store
+from larvae.config import MemberConfig
+from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, one_line
 from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_machines, is_no_members_own, is_out_of_memory
+from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.resources.missing_gpus import MissingGpuError
+from sweeps.trial.background import Background
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
+from sweeps.trial.trial_settings import TrialSettings
 
-REPORT_SECONDS = 5.0
-"""Seconds between two reports of a trial, where few run."""
-LONG_ITERATIONS = 10_000
-"""Iterations of trials that take minutes: each has its own process, by whose name people find it in Ray's dashboard."""
+LOOK_SECONDS = 1.0
+"""Seconds that a phase has lasted before it is told; one that is shorter is of no interest."""
+SIGN_SECONDS = 2.0
+"""Seconds beyond those of a report after which a trial gives a sign of life: it compiles, say, for a minute."""
+SAVE_SECONDS = 10.0
+"""Seconds for which a trial that is told to stop waits for the iteration that it is in."""
 _HELD_OUT = frozenset(map(held_out, HELD_OUT_METRICS))
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedFile:
-    """A data set's prepared file, for nodes that cannot render its images themselves."""
-
-    path: Path
-    """Path on the driver's node."""
-    content: ray.ObjectRef | None
-    """Its bytes in Ray's object store, for other nodes; None where there are none."""
-    fingerprint: str
-    """Names it in their caches: whatever else lies there, they train on these images."""
-
-    def on_this_node(self, dataset: str) -> Path:
-        """The path of the file on this node, fetched by the first trial that needs it."""
-        if self.content is None or (self.path.exists() and store.read_header(self.path).sha256 == self.fingerprint):
-            return self.path
-        return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
-
-
-@dataclass(frozen=True, slots=True)
-class TrialSettings:
-    """The settings that all trials of a study share."""
-
-    schedule: Schedule
-    members_directory: Path
-    """Folder of the members; on a cluster, in a folder that all nodes share."""
-    prepared_files: Mapping[str, PreparedFile]
-    """Prepared files by data set; those that nodes render themselves have none."""
-    fingerprints: Mapping[str, str]
-    """Fingerprints of the study's images, by data set."""
-    cpus: int
-    gpus: float
-    compile: bool
-    report_seconds: float = REPORT_SECONDS
-    """Rows are gathered for about so long before they are reported, up to those with metrics of held-out labels."""
-    command: str = ""
-    """Names the command that trains the study now."""
-    varied: tuple[str, ...] = ()
-    """Fields that differ between members, by which people know them."""
-    slots: int = 0
-    """Members that a trial has room for, where a search hands it others while it runs; 0 where none does."""
-    gpus_may_be_missing: bool = False
-    """True if members train on a CPU where PyTorch finds no GPU behind the share that they hold: for tests."""
-
-    @property
-    def reuses_processes(self) -> bool:
-        """True if trials follow each other in one process, which saves each two seconds, but they share its name."""
-        return self.schedule.iterations < LONG_ITERATIONS
 
 
 class Worker:
@@ -99,6 +53,11 @@ class Worker:
         self.settings = settings
         self.datasets: dict[str, Dataset] = {}
         torch.set_num_threads(settings.cpus)
+        self._background = Background("training")
+        self._background.submit(lambda: torch.set_num_threads(settings.cpus))  # some of it is each thread's own
+        self._job: concurrent.futures.Future[dict[str, Any]] | None = None
+        self._together: Together | None = None
+        self.fault = self._told_phase = ""
         self.gpus = settings.gpus if gpus is None else gpus
         self.evaluates = self.gpus == 0
         """True if members are evaluated here: where a GPU is held, another trial does so, which needs none."""
@@ -112,7 +71,10 @@ class Worker:
 
         mailbox: brings more of them while these train; the trial then lasts until it is stopped.
         """
+        self.close(patience=None)
+        self._is_stopping = False
         self.open = {config.content_hash: config for config in members}
+        self._together = None
         self._mailbox, self._place = mailbox, 0
         self._taken, self._dropped = list(members), list[str]()
         self.reports = self._train()
@@ -122,7 +84,8 @@ class Worker:
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
-        `advice`: lines for the user.
+        `advice`: lines for the user. `phase`: that of work which takes long; it goes on in a thread, and a report that
+        has nothing else is a sign of life.
 
         status: running, trained (to be evaluated by another trial; the last row lacks metrics), finished, failed, or
         out_of_memory: to be tried again with fewer beside it.
@@ -130,6 +93,42 @@ class Worker:
         if self.fault:
             time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
             raise MachineFaultError(self.fault)
+        self._job = self._job or self._background.submit(self._advised_step)
+        if not self._ends_soon(self._job):
+            return {"members": {}, "done": False, "advice": [], "phase": current_phase()}
+        report, self._job, self._told_phase = self._job.result(), None, ""
+        return {**report, "phase": ""}
+
+    def close(self, patience: float | None = SAVE_SECONDS) -> None:
+        """Save what is open after the iteration that it is in: the command, or the process, is told to stop.
+
+        patience: seconds to wait for that; after them the last checkpoint stands.
+        """
+        self._is_stopping = True
+        with contextlib.suppress(concurrent.futures.TimeoutError, OSError):
+            self._background.submit(self._save).result(patience)
+        self._job = None
+
+    def _save(self) -> None:
+        together = self._together
+        for member in together.members if together and not self.fault else ():
+            if member.name in self.open and not member.is_trained:
+                member.save()
+
+    def _ends_soon(self, job: concurrent.futures.Future[dict[str, Any]]) -> bool:
+        """Wait for a job; False when it is time for a sign of life, or to tell of the phase that it is in."""
+        until = time.monotonic() + self.settings.report_seconds + SIGN_SECONDS
+        phase = ""
+        while time.monotonic() < until:
+            if concurrent.futures.wait([job], LOOK_SECONDS).done:
+                return True
+            before, phase = phase, current_phase()
+            if phase == before != self._told_phase:
+                self._told_phase = phase
+                return False
+        return False
+
+    def _advised_step(self) -> dict[str, Any]:
         with advice_taken() as advice:
             return {**self._step(), "advice": advice}
 
@@ -139,7 +138,7 @@ class Worker:
         reports: dict[str, Report] = {}
         is_done = False
         try:
-            while time.monotonic() - started < self.settings.report_seconds:
+            while time.monotonic() - started < self.settings.report_seconds and not self._is_stopping:
                 found = next(self.reports)
                 for report in found:
                     self._add(reports, report)
@@ -210,7 +209,7 @@ class Worker:
         """Reports of the members, an iteration after the other; members that come and go do so in between."""
         on_gpu = self._is_on_gpu()
         slots = self.settings.slots if self._mailbox else 0
-        together = Together(fused=on_gpu, evaluates=self.evaluates, slots=slots)
+        together = self._together = Together(fused=on_gpu, evaluates=self.evaluates, slots=slots)
         try:
             while self._taken or together.members or self._mailbox:
                 for name in self._dropped:

@@ -15,7 +15,7 @@ import requests
 
 from larvae.config import Schedule
 from larvae.datasets import Dataset
-from sweeps.trial.worker import LONG_ITERATIONS
+from sweeps.trial.trial_settings import LONG_ITERATIONS
 from tests.sweeps.commands import STUDY, TINY, places, read_results, schedule_flags, script
 from tests.sweeps.processes import free_port, ray_head, running, wait_until
 

@@ -77,6 +77,20 @@ def test_lines_are_plain_where_there_is_no_terminal_and_tell_the_metrics_that_th
         assert line.rstrip("\n").endswith(f"tau=a finished{words}")
 
 
+def test_phases_are_told_once_and_counted_while_they_last() -> None:
+    progress, output = progress_of("ab")
+    for member in "ab":
+        progress.start(member)
+        progress.enter(member, "compiling")
+    assert progress.summary() == "0%: 2 running (2 compiling)"
+    progress.enter("a", "")
+    progress.update("a", [row(1, 1.0)])
+    assert progress.summary() == "0%: 2 running (1 compiling)"
+    progress.wait("b")
+    assert progress.summary() == "0%: 1 waiting, 1 running"
+    assert [line.partition("] ")[2] for line in output.getvalue().splitlines()] == ["compiling"]
+
+
 def test_the_best_is_the_finished_member_of_the_best_mig_unless_something_else_is_told() -> None:
     progress, _ = progress_of("abcd")
     for member, mig, status in (("a", 0.2, "finished"), ("b", 0.4, "finished"), ("c", 0.9, "failed")):
@@ -127,8 +141,8 @@ def test_a_report_of_one_of_very_many_members_does_not_look_at_all_of_them(monke
     monkeypatch.setattr(StudyProgress, "seconds_left", lambda self: looks.append(1))
     monkeypatch.setattr("sweeps.progress.time.monotonic", lambda: 0.0)
     progress = StudyProgress({"0": "0", "1": "1"}, 10_000, 100, Console(file=io.StringIO(), force_terminal=True))
-    progress.start("0")
     progress._refresh_at = 1.0
+    progress.start("0")
     for iteration in range(1, 1000):
         progress.update("0", [row(iteration, 1.0)])
     assert looks == []

@@ -16,7 +16,7 @@ from sweeps.driver.member_reporter import MemberReporter, members_of, trial_name
 from sweeps.driver.queueing import MemberQueue
 from sweeps.resources.shares import TrialResources
 from sweeps.study import StudyDirectory
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 from tests.sweeps.commands import SCHEDULE
 
 MEMBERS = [MemberConfig(batch_size=4, seed=seed) for seed in range(5)]
@@ -42,6 +42,8 @@ class Recorder:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
+    def enter(self, name: str, phase: str) -> None: ...
+
     def update(self, name: str, rows: list[Any] | None = None) -> None: ...
 
 
@@ -51,7 +53,8 @@ def recorder() -> Any:
 
 
 def trial_of(members: list[MemberConfig]) -> Any:
-    return SimpleNamespace(config={"members": [member.to_dict() for member in members]}, last_result={})
+    config = {"members": [member.to_dict() for member in members]}
+    return SimpleNamespace(config=config, last_result={}, trial_id=members[0].content_hash)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sweeps.planning.cost import Cost, Execution, cost_of, kind_of, read_results
 from sweeps.planning.measuring import Measured, roomiest_node
 from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
 from sweeps.resources.shares import TrialResources
-from sweeps.trial.worker import TrialSettings
+from sweeps.trial.trial_settings import TrialSettings
 
 MEMBER = MemberConfig(batch_size=4)
 SCHEDULE = Schedule(

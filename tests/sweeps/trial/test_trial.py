@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import platform
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
 from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory, Row
+from larvae.phases import phase
 from larvae.together.training_together import Report, Together
 from sweeps.trial import worker
 from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
-from sweeps.trial.worker import MachineFaultError, PreparedFile, TrialSettings, Worker
+from sweeps.trial.trial_settings import PreparedFile, TrialSettings
+from sweeps.trial.worker import MachineFaultError, Worker
 from tests.sweeps.commands import SCHEDULE, without_times
 
 MEMBERS = [MemberConfig(batch_size=4, tau=0.0, z_dim=2, seed=seed) for seed in (0, 1)]
@@ -125,12 +128,54 @@ def test_members_come_and_go_by_the_mailbox_and_each_is_as_if_alone(
         answer = trial.worker.step()
         assert not answer["done"]
         news |= answer["members"]
-    assert trial.worker.step() == {"members": {}, "done": False, "advice": []}
+    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": ""}
     assert trial.result(second) is None
     for member in (first, third, fourth):
         assert news[member.content_hash]["status"] == "finished"
         rows = list(train_member(member, SHORT, dataset, MemberDirectory(tmp_path / member.content_hash)))
         assert without_times(trial.rows(member)) == without_times(rows)
+
+
+def test_a_trial_that_is_told_to_stop_after_every_step_still_advances_and_makes_the_same_rows(
+    trial: Trial, dataset: Dataset, tmp_path: Path
+) -> None:
+    """What is open is saved at the iteration that it is in, and the next process goes on from there."""
+    member = MEMBERS[0]
+    starts = []
+    while trial.result(member) is None:
+        trial.start(member, report_seconds=0.01)
+        for _ in range(2):  # it opens the member, then trains
+            trial.worker.step()
+        trial.worker.close()
+        starts.append(MemberLog(trial.folder / member.content_hash).read()[-1].get("iteration"))
+        assert len(starts) <= SHORT.iterations
+    assert len(starts) > 2
+    rows = list(train_member(member, SHORT, dataset, MemberDirectory(tmp_path / member.content_hash)))
+    assert without_times(trial.result(member)["history"]) == without_times(rows)
+
+
+def test_work_that_takes_long_gives_signs_of_life_that_name_its_phase(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+
+    def compile_for_long(together: Together) -> list[Report]:
+        with phase("compiling"):
+            assert may_go_on.wait(60)
+        ended, together.members = together.members, []
+        return [Report(member.name, [], "finished") for member in ended]
+
+    monkeypatch.setattr(Together, "iterate", compile_for_long)
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.01)
+    trial.start(*MEMBERS, report_seconds=60)
+    assert trial.worker.step()["phase"] == "compiling"
+    trial.worker.settings = dataclasses.replace(trial.worker.settings, report_seconds=0.05)
+    monkeypatch.setattr(worker, "SIGN_SECONDS", 0)
+    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": "compiling"}
+    may_go_on.set()
+    while not (answer := trial.worker.step())["done"]:
+        assert answer["phase"] in ("compiling", "")
+    assert answer["phase"] == ""
 
 
 @pytest.mark.parametrize(
