@@ -11,9 +11,9 @@ TRACKING_URI ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
 sweep: .venv/installed
 	$(BIN)/python sweeps/tau_sweep.py --preset quick --tracking-uri $(TRACKING_URI) $(SWEEP_FLAGS)
-	$(BIN)/python analysis/sensitivity.py --tracking-uri $(TRACKING_URI) --output figures
+	$(BIN)/python analysis/sensitivity.py --tracking-uri $(TRACKING_URI)
 	@echo
-	@echo "The figure:    figures/tau_sensitivity.png (.pdf, .csv)"
+	@echo "The figure:    figures/tau-sweep-quick/tau_sensitivity.png (.pdf, .csv)"
 	@echo "MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI)   then open http://127.0.0.1:5000"
 	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs, with the token of $(BIN)/ray get-auth-token; to keep it:"
 	@echo "               RAY_AUTH_MODE=token $(BIN)/ray start --head, then $(BIN)/python sweeps/tau_sweep.py --address auto"

@@ -1,6 +1,6 @@
 """Is it the true label that helps? Controls for label replacement, from what a sweep has logged.
 
-python analysis/controls.py --tracking-uri sqlite:///mlflow.db --output figures
+python analysis/controls.py
 python analysis/controls.py --kept docs/results/control           results that the repository keeps
 """
 
@@ -25,8 +25,8 @@ class Arguments:
     """Compare only members with this value of a field, NAME=VALUE. Give it again for another field."""
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""
+    output: Path | None = None
+    """Folder that the figure (PNG, PDF) and its numbers (CSV) are written to. Left out: figures/STUDY."""
     study: str | None = None
     """Name of the study, by default the newest that has controls."""
     kept: Path | None = None
@@ -41,13 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(arguments: Arguments) -> None:
     """Load, compare, draw, write, and print the differences. Raises InvalidInputError before anything is written."""
     from sweeps.analysis import controls, controls_report, load, load_kept, settings  # late: `--help` needs no pandas
+    from sweeps.analysis.destination import Destination
 
     if arguments.kept is not None:
-        study, members = arguments.kept.resolve().name, load_kept.load_kept(arguments.kept)
+        place = Destination(arguments.kept.resolve().name, arguments.output, None)
+        members = load_kept.load_kept(arguments.kept)
     else:
         study = arguments.study or controls.find_study(arguments.tracking_uri)
+        place = Destination(study, arguments.output, arguments.tracking_uri)
         members = load.load_members(arguments.tracking_uri, study)
-    controls_report.write_report(study, settings.where(members, arguments.where), arguments.output)
+    controls_report.write_report(settings.where(members, arguments.where), place)
 
 
 if __name__ == "__main__":

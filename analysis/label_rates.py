@@ -1,6 +1,6 @@
 """LaRVAE against semi-supervised baselines over label rates (Figs. 2, E.1 and E.2) from what a sweep has logged.
 
-python analysis/label_rates.py --tracking-uri sqlite:///mlflow.db --output figures
+python analysis/label_rates.py
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Arguments:
 
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that the figures (PNG, PDF) and their numbers (CSV) are written to."""
+    output: Path | None = None
+    """Folder that the figures (PNG, PDF) and their numbers (CSV) are written to. Left out: figures/STUDY."""
     study: str | None = None
     """Name of the study, by default the newest that compares τ = 0 with τ > 0 at several label rates."""
     tau: float | None = None
@@ -36,10 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(arguments: Arguments) -> None:
     """Load, compare, draw, write, and print the differences. Raises InvalidInputError before anything is written."""
     from sweeps.analysis import label_rates_report, load  # late: `--help` needs no pandas
+    from sweeps.analysis.destination import Destination
 
     study = arguments.study or load.find_label_rate_study(arguments.tracking_uri)
     members = load.load_members(arguments.tracking_uri, study)
-    label_rates_report.write_report(study, members, arguments.tau, arguments.output)
+    place = Destination(study, arguments.output, arguments.tracking_uri)
+    label_rates_report.write_report(members, arguments.tau, place)
 
 
 if __name__ == "__main__":

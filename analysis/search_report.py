@@ -1,8 +1,8 @@
 """The findings of an adaptive search: best configurations, pictures, numbers, a page, and a journal for Optuna.
 
-python analysis/search_report.py --tracking-uri sqlite:///mlflow.db --output figures
+python analysis/search_report.py
 python analysis/search_report.py --study search-quick
-optuna-dashboard figures/search_journal.log
+optuna-dashboard figures/search-quick/search_journal.log
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ class Arguments:
 
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that figures (PNG, PDF), numbers (CSV, Parquet), page (HTML) and journal are written to."""
+    output: Path | None = None
+    """Folder that figures (PNG, PDF), numbers (CSV, Parquet), page (HTML) and journal are written to. Left out:
+    figures/STUDY."""
     study: str | None = None
     """Name of the study, by default the newest search."""
 
@@ -35,10 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, summarise, draw, write, and print the best. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis.search import load_search, report  # late: `--help` needs no pandas
+    from sweeps.analysis.destination import Destination  # late: `--help` needs no pandas
+    from sweeps.analysis.search import load_search, report
 
     study = arguments.study or load_search.find_search(arguments.tracking_uri)
-    report.write_report(load_search.load_search(arguments.tracking_uri, study), arguments.output)
+    place = Destination(study, arguments.output, arguments.tracking_uri)
+    report.write_report(load_search.load_search(arguments.tracking_uri, study), place)
 
 
 if __name__ == "__main__":

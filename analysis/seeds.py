@@ -1,7 +1,7 @@
 """Is it the labelled images or the model's seed? The variance of a study that crosses the two, split.
 
 python sweeps/grid.py --grid label_seed=0,1,2 --grid tau=0,1 --seeds 3
-python analysis/seeds.py --tracking-uri sqlite:///mlflow.db --output figures
+python analysis/seeds.py
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Arguments:
     """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that the numbers (CSV) are written to."""
+    output: Path | None = None
+    """Folder that the numbers (CSV) are written to. Left out: figures/STUDY."""
     study: str | None = None
     """Name of the study, by default the newest that crosses seeds."""
 
@@ -39,13 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def split(arguments: Arguments) -> None:
     """Load, split, write, and print. Raises InvalidInputError before anything is written."""
     from sweeps.analysis import load, seeds, settings  # late: `--help` needs no pandas
+    from sweeps.analysis.destination import Destination
 
     study = arguments.study or seeds.find_study(arguments.tracking_uri)
     members = settings.where(load.load_members(arguments.tracking_uri, study), arguments.where)
     found = seeds.components(study, members)
-    script.write_all(arguments.output, {"seeds.csv": seeds.components_frame(found).to_csv(index=False).encode()})
+    place = Destination(study, arguments.output, arguments.tracking_uri)
+    contents = {"seeds.csv": seeds.components_frame(found).to_csv(index=False).encode()}
+    place.write(contents)
     print(seeds.components_table(study, found))
-    print(arguments.output / "seeds.csv")
+    place.tell(contents)
 
 
 if __name__ == "__main__":

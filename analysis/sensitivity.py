@@ -1,6 +1,6 @@
 """Sensitivity to a swept field, such as τ or z_dim (Figs. 3a and 3b of the paper), from what a sweep has logged.
 
-python analysis/sensitivity.py --tracking-uri sqlite:///mlflow.db --output figures
+python analysis/sensitivity.py
 python analysis/sensitivity.py --parameter z_dim
 python analysis/sensitivity.py --parameter tau --where alpha=64
 python analysis/sensitivity.py --kept docs/results/curve          results that the repository keeps
@@ -33,8 +33,8 @@ class Arguments:
     """Draw only members with this value of a field, NAME=VALUE. Give it again for another field."""
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that the figure (PNG, PDF) and its numbers (CSV) are written to."""
+    output: Path | None = None
+    """Folder that the figure (PNG, PDF) and its numbers (CSV) are written to. Left out: figures/STUDY."""
     study: str | None = None
     """Name of the study, by default the newest that varies the parameter."""
     kept: Path | None = None
@@ -62,16 +62,18 @@ def draw(arguments: Arguments) -> None:
         sensitivity_report,
         settings,
     )
+    from sweeps.analysis.destination import Destination
 
     parameter = parameters.parameter(arguments.parameter)
     if arguments.kept is not None:
-        study = arguments.kept.resolve().name
+        place = Destination(arguments.kept.resolve().name, arguments.output, None)
         members = load_kept.load_kept(arguments.kept, arguments.iterations)
     else:
         study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
+        place = Destination(study, arguments.output, arguments.tracking_uri)
         members = load.load_members(arguments.tracking_uri, study)
     members = settings.where(members, arguments.where)
-    sensitivity_report.write_report(study, members, parameter, arguments.output)
+    sensitivity_report.write_report(members, parameter, place)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ class Arguments:
 
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path = Path("figures")
-    """Directory that the figure (PNG, PDF) is written to."""
+    output: Path | None = None
+    """Folder that the figure (PNG, PDF) is written to. Left out: figures/STUDY."""
     study: str | None = None
     """Study to take a baseline and a LaRVAE from: members that differ in τ alone, of the lowest label rate and seed,
     β-TCVAE where there is one. Left out: the newest study that has both."""
@@ -59,15 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Restore, decode, draw and write. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis import style, traversal_models  # late: `--help` needs no PyTorch
+    from sweeps.analysis import load, style, traversal_models  # late: `--help` needs no PyTorch
+    from sweeps.analysis.destination import Destination
     from sweeps.analysis.figures import traversal_figures
 
     given = tuple(name for name in (arguments.baseline, arguments.larvae) if name is not None)
     uri = arguments.tracking_uri
     if given:
+        place = Destination("", arguments.output, None)
         checkpoints = traversal_models.named_checkpoints(given, uri)
     else:
-        checkpoints = traversal_models.checkpoints_of_study(arguments.study, arguments.dataset, uri)
+        place = Destination(arguments.study or load.find_pair_study(uri), arguments.output, uri)
+        checkpoints = traversal_models.checkpoints_of_study(place.study, arguments.dataset, uri)
     compared = traversal_models.compare(
         checkpoints,
         factors=arguments.factors,
@@ -78,9 +81,8 @@ def draw(arguments: Arguments) -> None:
     )
     figure = traversal_figures.draw_traversals(compared)
     contents = {f"traversals_{compared.dataset}.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
-    script.write_all(arguments.output, contents)
-    for name in contents:
-        print(arguments.output / name)
+    place.write(contents)
+    place.tell(contents)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,26 @@ A study's folder is read and written through these functions alone, so that othe
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from larvae.errors import InvalidInputError
 
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
 
 class HeldError(Exception):
-    """Another process holds what was to be locked."""
+    """Another process holds what was to be locked; says which."""
 
 
 def save_json(path: Path, value: Any) -> None:
@@ -111,11 +117,41 @@ def listed(folder: Path, pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, waits: bool) -> Iterator[None]:
-    """Hold a file against all other processes, made for it; HeldError where another holds it, unless one waits."""
+    """Hold a file against all other processes, made for it; HeldError where another holds it, unless one waits.
+
+    Where the file system has no locks a file beside it marks the holder; a dead one of this host is taken over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(FileLock(path, timeout=-1 if waits else 0))
-        except Timeout:
-            raise HeldError(f"another process holds `{path}`") from None
+    try:
+        lock = _acquire(path, timeout=0)
+    except Timeout:
+        if not waits:
+            raise HeldError(_holder(path)) from None
+        print(f"Waiting for `{path}`, which is held by {_holder(path)}", file=sys.stderr)
+        lock = _acquire(path, timeout=-1)
+    with lock:
+        with contextlib.suppress(OSError):  # it only describes; the file may be another user's
+            path.write_text(f"{platform.node()} {os.getpid()} {datetime.now():%Y-%m-%d %H:%M:%S}\n")
         yield
+
+
+def _acquire(path: Path, timeout: float) -> AbstractContextManager[object]:
+    """Lock a file; filelock's Timeout where another process holds it."""
+    try:
+        return FileLock(path, fallback_to_soft=False).acquire(timeout)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        return SoftFileLock(_marker(path)).acquire(timeout)
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a file, in words, and what to do where it is on a host that has gone."""
+    host, process, *since = [*path.read_text().split(), "?", "?"][:4]
+    words = f"process {process} on {host} since {' '.join(since)}"
+    return f"{words}: if that has gone, delete `{_marker(path)}`" if _marker(path).exists() else words
+
+
+def _marker(path: Path) -> Path:
+    """The file that marks the holder where there are no locks."""
+    return path.with_name(f"{path.name}.held")

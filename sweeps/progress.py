@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from larvae.member_directory import Row
@@ -238,18 +237,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def results_table(labels: Mapping[str, str], results: Mapping[str, tuple[str, Row]]) -> Table:
-    """The final table, a row a member: status, metrics and speed; labels and results by hash."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("member", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    headings = {"mig": "MIG", "mig_y": "MIG of y", "l2": "l2", "seconds_per_iteration": "s/iter"}
-    known = [key for key in headings if any(key in row for _, row in results.values())]  # of CelebA there is no MIG
-    for key in known:
-        table.add_column(headings[key], justify="right", no_wrap=True)
-    for member, label in labels.items():
-        status, row = results[member]
-        table.add_row(label, status, *(f"{row[key]:.3f}" if key in row else "" for key in known))
-    return table

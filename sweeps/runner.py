@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from larvae.config import MemberConfig
-from larvae.member_directory import Row
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.options import StudyOptions
+from sweeps.outcome import outcome
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, Trials, prepare, trial_settings
-from sweeps.progress import StudyProgress, results_table
+from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources, groups, size
 from sweeps.session import held
-from sweeps.study import Study, StudyDirectory
+from sweeps.study import Study
 from sweeps.terminal import new_console
 
 
@@ -44,7 +42,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
                 reporter = MemberReporter(session.tracker, progress, directory)
                 with session.reporting(reporter):
                     interrupted = tuner.train_all(todo, settings, resources, directory, reporter, console)
-        return session.close(_summarise(study, directory, console), interrupted=interrupted)
+        return session.close(outcome(study, directory), interrupted=interrupted)
 
 
 def _trials(study: Study) -> Trials:
@@ -56,12 +54,6 @@ def _trials(study: Study) -> Trials:
         total=len(study.members),
         sizes=lambda directory, members: list(map(len, groups(unfinished(directory), members))),
     )
-
-
-def failures(study: Study, directory: StudyDirectory) -> dict[str, str]:
-    """Reasons of the members that have failed, by their labels."""
-    results = {study.label(member): directory.member(member).read_result() for member in study.members}
-    return {label: r["reason"] for label, r in results.items() if r and r["status"] == "failed"}
 
 
 def at_once(resources: TrialResources) -> str:
@@ -96,20 +88,3 @@ def _work(study: Study, todo: Sequence[MemberConfig], prepared: Prepared) -> Wor
         members=len(study.members),
         configs=tuple(map(tuple, trials)),
     )
-
-
-def _summarise(study: Study, directory: StudyDirectory, console: Console) -> dict[str, str]:
-    """Print the final table; return the failed members' reasons by label."""
-    labels = {member.content_hash: study.label(member) for member in study.members}
-    results: dict[str, tuple[str, Row]] = {}
-    for member in study.members:
-        name, files = member.content_hash, directory.member(member)
-        result = files.read_result()
-        if row := files.last_evaluation(study.schedule.iterations):
-            results[name] = ("finished", row)
-        elif result and result["status"] == "failed":
-            results[name] = ("failed", (result["history"] or [{}])[-1])
-        else:
-            results[name] = ("unfinished", {})
-    console.print(results_table(labels, results))
-    return failures(study, directory)

@@ -19,7 +19,9 @@ from sweeps.driver.ray_watch import leave, watched
 from sweeps.driver.stopping import STOPPED, is_asked
 from sweeps.driver.tokens import how_to_read_token
 from sweeps.driver.workarounds.quiet_deaths import quiet_deaths
+from sweeps.hints import program, script
 from sweeps.options import StudyOptions
+from sweeps.outcome import Outcome
 from sweeps.preparation import Prepared
 from sweeps.progress import duration
 from sweeps.resources.rates import save_rates
@@ -71,9 +73,11 @@ class Session:
             self.tracker.close("failed")
             raise
 
-    def close(self, failed: Mapping[str, str], *, interrupted: bool) -> int:
-        """End the study's run and tell what is next; the exit code. failed: reasons by member's label."""
-        complete = self.tracker.close("stopped" if interrupted else "failed" if failed else "finished")
+    def close(self, outcome: Outcome, *, interrupted: bool) -> int:
+        """Tell the outcome, end the study's run with it, and tell what is next; the exit code."""
+        failed = outcome.failed
+        self.console.print(outcome.table.on_terminal())
+        complete = self.tracker.close("stopped" if interrupted else "failed" if failed else "finished", outcome)
         self.console.print(f"\n{duration(time.monotonic() - self.started)}; results in {self.prepared.directory.path}")
         if not complete:
             self.console.print("MLflow has not received everything: the same command again sends it.")
@@ -81,15 +85,17 @@ class Session:
             self.console.print(STOPPED)
             return INTERRUPTED
         study = f"--study {shlex.quote(self.study.name)}"
-        places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study} --output figures"
-        self.console.print(f"Figure: python {self.options.figure_command} {places}")
+        places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study}"
+        self.console.print(f"Figure: {script(self.options.figure_command)} {places}")
         if not self.options.figure_command.startswith(_TRAVERSALS):
-            self.console.print(f"Label traversals: python {_TRAVERSALS} {places}")
+            self.console.print(f"Label traversals: {script(_TRAVERSALS)} {places}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
             place = f"{study} --storage-path {shlex.quote(str(self.options.where.storage_path))}"
-            self.console.print(f"What happened: python -m sweeps.logs MEMBER {place}, by its hash or values")
+            self.console.print(
+                f"What happened: {program('python')} -m sweeps.logs MEMBER {place}, by its hash or values"
+            )
         if failed or not complete:
             return 1
         self.prepared.directory.write_finished()
@@ -105,15 +111,15 @@ def held(
     study_tags: Mapping[str, str] | None = None,
 ) -> Iterator[Session]:
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
-    directory, fingerprints = prepared.directory, prepared.fingerprints
+    directory, fingerprints, uri = prepared.directory, prepared.fingerprints, options.where.tracking_uri
     with directory.locked():
-        with _answering(options.where.tracking_uri):
-            require_own_experiment(options.where.tracking_uri, study.name)
+        with _answering(uri):
+            require_own_experiment(uri, study.name)
         directory.write_record(study, fingerprints, options.preset)
         if prepared.rates:
             save_rates(directory.gpu_rates, prepared.rates)
-        with _answering(options.where.tracking_uri), working("making the study's runs in MLflow", console):
-            tracker = Tracker(options.where.tracking_uri, study, directory, fingerprints, source_tags(), study_tags)
+        with _answering(uri), working("making the study's runs in MLflow", console):
+            tracker = Tracker(uri, study, directory, fingerprints, source_tags(uri), study_tags)
         yield Session(study, options, prepared, tracker, console)
 
 
@@ -130,4 +136,4 @@ def _answering(uri: str) -> Iterator[None]:
 def _mlflow_address(uri: str, page: str) -> str:
     if is_server(uri):
         return shown(uri).rstrip("/") + page
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}, then http://127.0.0.1:5000{page}"
+    return f"{program('mlflow')} ui --backend-store-uri {shlex.quote(shown(uri))}, then http://127.0.0.1:5000{page}"

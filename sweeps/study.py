@@ -38,6 +38,13 @@ class Study:
         """A member's name by its values, such as `tau=1 beta_vae label_rate=0.01 seed=0`."""
         return label(member, self.varied)
 
+    @property
+    def told_apart_by(self) -> tuple[str, ...]:
+        """The varied fields in which members do differ; all where there are no members yet."""
+        fields = [member.to_dict() for member in self.members]
+        differing = [name for name in self.varied if len({repr(values.get(name)) for values in fields}) > 1]
+        return tuple(differing) or self.varied
+
 
 def label(member: MemberConfig, varied: Sequence[str]) -> str:
     """A member's name by the values of some fields."""
@@ -119,8 +126,9 @@ class StudyDirectory:
         try:
             with locked(self.path / ".lock", waits=False):
                 yield
-        except HeldError:
-            raise InvalidInputError(f"one process at a time runs a study, but another runs `{self.path}`") from None
+        except HeldError as error:
+            rule = "one process at a time runs a study"
+            raise InvalidInputError(f"{rule}, but another runs `{self.path}`: {error}") from None
 
     def require_going_on(self, study: Study, fingerprints: Mapping[str, str]) -> None:
         """Raise InvalidInputError unless the study goes on with what the folder holds, if anything.

@@ -111,6 +111,8 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
 
 def made_once(path: Path, make: Callable[[], object]) -> Path:
     """Have one process of a node make the file at `path`, unless it is there; the others wait. Returns the path."""
+    if path.exists():  # it appeared whole; a cache that can only be read takes no lock
+        return path
     with locked(path):
         if not path.exists():
             files.remove_partials(path)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from larvae.config import MemberConfig
 from sweeps.adaptive.adaptive_study import member_tags
 from sweeps.adaptive.configurations import Configuration, Run
@@ -14,6 +12,7 @@ from sweeps.adaptive.objectives import scores
 from sweeps.adaptive.sampling import Observation
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import Space
+from sweeps.outcome import ResultsTable
 from sweeps.progress import StudyProgress
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking.tracker import Tracker
@@ -59,21 +58,18 @@ def iterations_to_come(search: Search) -> int:
     return round(each * max(0, rules.configurations - len(search.configurations)))
 
 
-def search_table(search: Search, space: Space, directory: StudyDirectory) -> Table:
+def search_table(search: Search, space: Space, directory: StudyDirectory) -> ResultsTable:
     """The best configurations, means over seeds: the objectives on held-out labels, then metrics of whole data."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("configuration", overflow="fold")
-    objectives = [f"held-out {name}" for name in search.rules.objectives]
-    for heading in ("seeds", *objectives, "MIG", "l2"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = ("configuration", "seeds", *(f"held-out {name}" for name in search.rules.objectives), "MIG", "l2")
+    rows = []
     finished = [o for o in search.results() if o.status == "finished"]
     for best in sorted(finished, key=lambda o: scores(o.values, search.rules.objectives), reverse=True)[:MOST_LISTED]:
         runs = [run for run in search.configurations[best.number].runs if run.status == "finished"]
         where = " ".join(f"{name}={value:g}" for name, value in space.fields(best.point).items())
         values = [f"{value:.3f}" for value in best.values]
         whole = [_whole_data_mean(runs, directory, metric) for metric in ("mig", "l2")]
-        table.add_row(where, str(len(runs)), *values, *whole)
-    return table
+        rows.append((where, str(len(runs)), *values, *whole))
+    return ResultsTable(headings, rows, f"{len(search.configurations)} configurations: {counts(search)}")
 
 
 def counts(search: Search) -> str:

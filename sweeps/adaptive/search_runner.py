@@ -14,17 +14,18 @@ from larvae.member_directory import MemberDirectory
 from larvae.together.group import likeness
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Rules
-from sweeps.adaptive.search_reporter import SearchReporter, counts, search_table
+from sweeps.adaptive.search_reporter import SearchReporter, search_table
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.suggesting import Suggester
 from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
+from sweeps.outcome import outcome
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, Trials, prepare, trial_settings
 from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
-from sweeps.runner import at_once, failures
+from sweeps.runner import at_once
 from sweeps.session import Session, held
 from sweeps.study import StudyDirectory
 from sweeps.terminal import new_console
@@ -54,9 +55,8 @@ def run_search(adaptive: AdaptiveStudy) -> int:
         members = tuple(run.config for configuration in search.configurations for run in configuration.runs)
         whole = dataclasses.replace(study, members=members)
         directory.write_record(whole, prepared.fingerprints)
-        console.print(search_table(search, options.chosen_space, directory))
-        console.print(f"{len(search.configurations)} configurations: {counts(search)}")
-        return session.close(failures(whole, directory), interrupted=interrupted)
+        table = search_table(search, options.chosen_space, directory)
+        return session.close(outcome(whole, directory)._replace(table=table), interrupted=interrupted)
 
 
 def _trials_to_do(adaptive: AdaptiveStudy, sample: Sequence[MemberConfig]) -> Trials:

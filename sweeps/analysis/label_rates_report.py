@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pandas as pd
 
-from sweeps.analysis import comparisons, estimates, script, spread, style
+from sweeps.analysis import comparisons, estimates, spread, style
+from sweeps.analysis.destination import Destination
 from sweeps.analysis.figures import label_rate_figures
 
 STEM = "label_rates"
 
 
-def write_report(study: str, loaded: pd.DataFrame, given_tau: float | None, output: Path) -> None:
+def write_report(loaded: pd.DataFrame, given_tau: float | None, place: Destination) -> None:
     """Compare, draw, write, and print the differences. Raises InvalidInputError before anything is written.
 
     loaded: rows of `load_members`. given_tau: LaRVAE's τ; None where the study has only one > 0.
     """
-    members, tau = comparisons.choose_members(study, loaded, given_tau)
-    compared = comparisons.compare(study, members, tau)
+    members, tau = comparisons.choose_members(place.study, loaded, given_tau)
+    compared = comparisons.compare(place.study, members, tau)
     contents = {}
     for rates in compared:
         figure = label_rate_figures.label_rate_figure(rates)
@@ -29,7 +29,7 @@ def write_report(study: str, loaded: pd.DataFrame, given_tau: float | None, outp
     contents[f"{STEM}_spread.csv"] = spread.spread_frame(compared).to_csv(index=False).encode()
     parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
     contents[f"{STEM}_members.csv"] = estimates.members_frame(members, parameters).to_csv(index=False).encode()
-    script.write_all(output, contents)
+    place.write(contents)
     tables = [
         table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
     ]
@@ -38,5 +38,4 @@ def write_report(study: str, loaded: pd.DataFrame, given_tau: float | None, outp
         print(f"\n{note}")
     for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
         print(f"missing: {description}", file=sys.stderr)
-    for name in contents:
-        print(output / name)
+    place.tell(contents)

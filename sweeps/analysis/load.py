@@ -6,27 +6,22 @@ adaptive search is read further by `sweeps.analysis.search.load_search`, over th
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import requests
 
 from larvae.config import LATER_FIELDS, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
 from larvae.regularisers import SETTINGS
+from sweeps.analysis.connecting import connection
 from sweeps.analysis.parameters import varies
 from sweeps.tracking import mlflow_names
-from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
-from sweeps.tracking.database import require_database
+from sweeps.tracking.addresses import read_place, shown
 from sweeps.tracking.pages import all_pages
+from sweeps.tracking.study_files import find_study_run, parameter_text, read_plan
 
 LOGGED_METRICS = tuple(SCORES)
 """Metrics that members log; not every data set and schedule has all of them."""
@@ -38,11 +33,6 @@ _COLUMNS = ("name", "hash", "directory", "status", "iterations", "reason", *LOGG
 _OF_ANOTHER_FORMAT = "give another --study, or draw it with the version that trained it"
 _PANEL = ("dataset", "regulariser")
 """Fields that a label rate study varies beside τ, each data set and regulariser with settings of its own."""
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # needs no internet
-}
 
 
 def converter(kind: str) -> Callable[[str], object]:
@@ -69,7 +59,9 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     Raises InvalidInputError when the server, the study or its members cannot be found.
     """
     with connection(tracking_uri) as client:
-        rows = [member_row(client, run) for run in member_runs(client, experiment_of(client, study))]
+        experiment = experiment_of(client, study)
+        planned = [_planned_row(*member) for member in _plan(client, experiment).items()]
+        rows = planned + [member_row(client, run) for run in member_runs(client, experiment)]
     if not rows:
         raise InvalidInputError(f"`study` must have members, got {study} without any")
     return distinct_members(rows)
@@ -125,7 +117,7 @@ def member_directory(tracking_uri: str, run_id: str) -> str:
     if mlflow_names.DIRECTORY not in tags:
         raise InvalidInputError(f"a run must be a member's, tagged `{mlflow_names.DIRECTORY}`, got {run_id}")
     mlflow_names.require_format(tags, f"run {run_id} was written", _OF_ANOTHER_FORMAT)
-    return str(tags[mlflow_names.DIRECTORY])
+    return read_place(tags[mlflow_names.DIRECTORY], tracking_uri)
 
 
 def parameters_of(members: pd.DataFrame) -> list[str]:
@@ -171,7 +163,8 @@ def newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], d
     """The most recently created study that is no search and whose members' parameters are wanted."""
 
     def is_wanted_sweep(client: Any, experiment: Any) -> bool:
-        members = pd.DataFrame([_parameters(run) for run in member_runs(client, experiment)])
+        planned = list(map(_planned_parameters, _plan(client, experiment).values()))
+        members = pd.DataFrame(planned + [_parameters(run.data.params) for run in member_runs(client, experiment)])
         return is_wanted(members) and mlflow_names.SEARCH not in study_tags(client, experiment)
 
     return newest_study(tracking_uri, is_wanted_sweep, description)
@@ -194,9 +187,32 @@ def _require_format(experiment: Any) -> None:
 
 def study_tags(client: Any, experiment: Any) -> dict[str, str]:
     """Tags of a study's own run; none where a killed command left it without one."""
-    is_study = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.STUDY_ROLE)
-    found = client.search_runs([experiment.experiment_id], is_study, max_results=1)
-    return dict(found[0].data.tags) if found else {}
+    run = find_study_run(client, experiment.experiment_id)
+    return dict(run.data.tags) if run else {}
+
+
+def _plan(client: Any, experiment: Any) -> dict[str, dict[str, Any]]:
+    """The fields of all planned members by their names; those that have begun have runs, too."""
+    run = find_study_run(client, experiment.experiment_id)
+    return read_plan(client, run.info.run_id) if run else {}
+
+
+def _planned_row(name: str, fields: Mapping[str, Any]) -> dict[str, object]:
+    """A planned member as a row of `load_members`, as if it had not begun."""
+    return {
+        "name": name,
+        "hash": MemberConfig.from_dict(fields).content_hash,
+        "directory": "",
+        "status": mlflow_names.SCHEDULED,
+        "iterations": 0,
+        "reason": "",
+        **_planned_parameters(fields),
+        **dict.fromkeys(LOGGED_METRICS, float("nan")),
+    }
+
+
+def _planned_parameters(fields: Mapping[str, Any]) -> dict[str, object]:
+    return _parameters({name: parameter_text(value) for name, value in fields.items()})
 
 
 def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
@@ -214,18 +230,18 @@ def member_row(client: Any, run: Any) -> dict[str, object]:
     return {
         "name": run.info.run_name,
         "hash": tags.get(mlflow_names.MEMBER, run.info.run_id),
-        "directory": tags.get(mlflow_names.DIRECTORY, ""),
+        "directory": read_place(tags.get(mlflow_names.DIRECTORY, ""), client.tracking_uri),
         "status": status,
         "iterations": int(tags[mlflow_names.ITERATIONS]) if is_finished else _iterations_so_far(client, run),
         "reason": " ".join(tags.get(mlflow_names.REASON, "").split()) if has_reason else "",
-        **{name: value for name, value in _parameters(run).items() if name not in _COLUMNS},
+        **{name: value for name, value in _parameters(run.data.params).items() if name not in _COLUMNS},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in LOGGED_METRICS},
     }
 
 
-def _parameters(run: Any) -> dict[str, object]:
+def _parameters(texts: Mapping[str, str]) -> dict[str, object]:
     """The parameters that a run logged, in MemberConfig's order; those of other versions come last, as text."""
-    logged = {**{name: str(then) for name, then in LATER_FIELDS.items()}, **run.data.params}
+    logged = {**{name: str(then) for name, then in LATER_FIELDS.items()}, **texts}
     known = {name: convert(logged[name]) for name, convert in _CONVERTERS.items() if name in logged}
     return known | {name: logged[name] for name in sorted(logged) if name not in known}
 
@@ -255,57 +271,3 @@ def member_runs(client: Any, experiment: Any) -> list[Any]:
     )
     described = [run for run in runs if run.data.params]
     return sorted(described, key=lambda run: (run.info.status == mlflow_names.FINISHED, run.info.start_time))
-
-
-@contextmanager
-def connection(tracking_uri: str) -> Iterator[Any]:
-    """An MlflowClient that gives up within seconds and turns MLflow's errors into InvalidInputError.
-
-    MLflow is imported here because that takes seconds, and after the environment, which it reads, is set.
-    """
-    _require_database_or_server(tracking_uri)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    try:
-        yield MlflowClient(tracking_uri)
-    except (MlflowException, SQLAlchemyError, ImportError) as error:
-        raise _not_readable(tracking_uri, error) from error
-
-
-def _require_database_or_server(tracking_uri: str) -> None:
-    """Raise InvalidInputError within seconds unless MLflow's data are there; create nothing."""
-    if fault := kind_fault(tracking_uri):
-        raise InvalidInputError(fault)
-    if path := sqlite_path(tracking_uri):
-        _require_tables(tracking_uri, path)
-    elif is_server(tracking_uri):
-        try:
-            requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
-        except requests.RequestException as error:
-            raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
-    else:
-        require_database(tracking_uri)
-
-
-def _require_tables(tracking_uri: str, path: Path) -> None:
-    """Check what MLflow does not: it creates a missing database, and makes its tables in a foreign one."""
-    if not path.is_file():
-        raise _not_readable(tracking_uri, "no such file")
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("SELECT experiment_id FROM experiments LIMIT 1")
-    except sqlite3.DatabaseError as error:
-        raise _not_readable(tracking_uri, error) from error
-
-
-def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
-    """One line, whatever MLflow's message is."""
-    lines = str(cause).splitlines() or [type(cause).__name__]
-    reason = masked(lines[0], tracking_uri)[:300]
-    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {reason}")

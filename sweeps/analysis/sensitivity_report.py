@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pandas as pd
 
-from sweeps.analysis import differences, estimates, script, style
+from sweeps.analysis import differences, estimates, style
+from sweeps.analysis.destination import Destination
 from sweeps.analysis.figures import sensitivity_figures
 from sweeps.analysis.parameters import Parameter
 from sweeps.analysis.settings import by_setting
 
 
-def write_report(study: str, members: pd.DataFrame, parameter: Parameter, output: Path) -> None:
+def write_report(members: pd.DataFrame, parameter: Parameter, place: Destination) -> None:
     """Estimate, draw, write, and print the means. Raises InvalidInputError before anything is written."""
     settings = by_setting(members, parameter)
-    sensitivities = [estimates.estimate_sensitivity(study, some.members, parameter, some.name) for some in settings]
+    sensitivities = [
+        estimates.estimate_sensitivity(place.study, some.members, parameter, some.name) for some in settings
+    ]
     figure = sensitivity_figures.sensitivity_figure(sensitivities)
     stem = f"{parameter.name}_sensitivity"
     summaries = [
@@ -33,11 +35,10 @@ def write_report(study: str, members: pd.DataFrame, parameter: Parameter, output
         .to_csv(index=False)
         .encode(),
     }
-    script.write_all(output, contents)
+    place.write(contents)
     print("\n\n".join(map(estimates.means_table, sensitivities)))
     for note in estimates.caution(sensitivities[0].iterations):
         print(note)
     for missing in (missing for sensitivity in sensitivities for missing in sensitivity.missing):
         print(f"missing: {missing.description}", file=sys.stderr)
-    for name in contents:
-        print(output / name)
+    place.tell(contents)

@@ -32,12 +32,8 @@ def named_checkpoints(names: Sequence[str], tracking_uri: str) -> list[Path]:
     return [_checkpoint(name, tracking_uri) for name in names]
 
 
-def checkpoints_of_study(study: str | None, dataset: str | None, tracking_uri: str) -> list[Path]:
-    """Checkpoints of a baseline and a LaRVAE of a study, the newest that has both where none is named.
-
-    Raises InvalidInputError where one cannot be found.
-    """
-    study = study or load.find_pair_study(tracking_uri)
+def checkpoints_of_study(study: str, dataset: str | None, tracking_uri: str) -> list[Path]:
+    """Checkpoints of a baseline and a LaRVAE of a study. Raises InvalidInputError where one cannot be found."""
     pair = choose_pair(load.load_members(tracking_uri, study), study, dataset)
     return [_require_checkpoint(MemberDirectory(Path(directory)).checkpoint) for directory in pair["directory"]]
 

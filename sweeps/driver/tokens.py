@@ -10,15 +10,14 @@ import contextlib
 import os
 import secrets
 import shlex
-import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from larvae.errors import InvalidInputError
 from larvae.private_folder import make_private_folder
+from sweeps.hints import program
 
 VARIABLE = "RAY_AUTH_TOKEN"
 PATH_VARIABLE = "RAY_AUTH_TOKEN_PATH"
@@ -58,11 +57,7 @@ def how_to_read_token() -> str:
     path = os.environ.get(PATH_VARIABLE, "")
     if path not in ("", str(_usual_file())):
         return f"cat {shlex.quote(path)}"
-    program, here = Path(sys.executable).with_name("ray"), Path.cwd()
-    if (on_path := shutil.which("ray")) and Path(on_path) == program:
-        return "ray get-auth-token"
-    nearest = program.relative_to(here) if program.is_relative_to(here) else program
-    return f"{shlex.quote(str(nearest))} get-auth-token"
+    return f"{shlex.quote(program('ray'))} get-auth-token"
 
 
 def _usual_file() -> Path | None:

@@ -37,6 +37,23 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
+def written_place(path: Path, uri: str) -> str:
+    """A folder as tags have it: from the folder of an SQLite database where it lies below, and both may be moved."""
+    home = _home(uri)
+    return str(path.relative_to(home) if home and path.is_relative_to(home) else path)
+
+
+def read_place(place: str, uri: str) -> str:
+    """The folder that a tag names; a place that is whole, or none, is as it is."""
+    home = _home(uri)
+    return str(home / place) if home and place else place
+
+
+def _home(uri: str) -> Path | None:
+    database = sqlite_path(uri)
+    return database.absolute().parent if database else None
+
+
 def kind_fault(uri: str) -> str:
     """The rule that an address of no known kind breaks, in one line; empty where nothing is wrong."""
     if is_server(uri) or sqlite_path(uri) or re.split("[+:]", uri)[0] in _DATABASES:

@@ -1,24 +1,47 @@
-"""A study's experiment in MLflow, and the study's own run in it."""
+"""A study's experiment in MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from larvae.config import FORMAT
-from sweeps.study import Study
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import sqlite_path
 from sweeps.tracking.backlog import say
-from sweeps.tracking.provenance import environment
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3's pages expect a chat bot
+
+
+def refresh_artifacts(database: Path) -> None:
+    """Tell MLflow where the artifacts lie of experiments whose folder was moved, or copied, with their database."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as connection:
+        found = connection.execute(
+            "SELECT experiments.experiment_id, name, artifact_location FROM experiments JOIN experiment_tags"
+            " ON experiments.experiment_id = experiment_tags.experiment_id WHERE key = ?",
+            (mlflow_names.FORMAT,),
+        ).fetchall()
+        for experiment, name, before in found:
+            now = (_artifacts(database) / name).as_uri()
+            if before != now and (_artifacts(database) / name).is_dir():
+                connection.execute(
+                    "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, experiment)
+                )
+                connection.execute(
+                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                    " WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                    (now, len(before) + 1, experiment, len(before), before),
+                )
+        connection.commit()
 
 
 def keep_to_group(uri: str) -> None:
     """Make a database on this machine, and its artifacts' folder, for owner and group; those there stay as they are."""
     if database := sqlite_path(uri):
+        if database.exists():
+            refresh_artifacts(database)
         database.touch(mode=0o640)
         _artifacts(database).mkdir(mode=0o750, exist_ok=True)
 
@@ -51,19 +74,3 @@ def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
 def is_deleted(experiment: Any) -> bool:
     """Tell whether somebody has deleted an experiment of MLflow's."""
     return experiment.lifecycle_stage == "deleted"
-
-
-def find_or_make_study_run(
-    client: Any, experiment: str, known: str | None, study: Study, tags: Mapping[str, str]
-) -> str:
-    """The id of the study's own run, RUNNING, with what the study is. known: where it is there. tags: of a new one."""
-    if known is None:
-        all_tags = {mlflow_names.FORMAT: str(FORMAT), mlflow_names.ROLE: mlflow_names.STUDY_ROLE, **tags}
-        run = client.create_run(experiment, run_name=study.name, tags=all_tags).info.run_id
-    else:
-        run = known
-    client.update_run(run, status=mlflow_names.RUNNING)
-    members = {study.label(member): member.to_dict() for member in study.members}
-    client.log_dict(run, {"study": study.name, "members": members}, "study.json")
-    client.log_dict(run, environment(), "environment.json")
-    return run

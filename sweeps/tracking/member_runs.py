@@ -17,11 +17,16 @@ class State(NamedTuple):
     """Iteration at which its training ends."""
     reason: str = ""
     stopped_at: str = ""
+    directory: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags but the status; a rung where a search stopped it stays there."""
-        tags = {mlflow_names.ITERATIONS: self.iterations, mlflow_names.REASON: self.reason}
+        tags = {
+            mlflow_names.ITERATIONS: self.iterations,
+            mlflow_names.REASON: self.reason,
+            mlflow_names.DIRECTORY: self.directory,
+        }
         return tags | ({mlflow_names.STOPPED_AT: self.stopped_at} if self.stopped_at else {})
 
 
@@ -61,6 +66,6 @@ def is_there(client: Any, experiment: str, run: str) -> bool:
 
 
 def _member_run(run: Any) -> MemberRun:
-    names = (mlflow_names.ITERATIONS, mlflow_names.REASON, mlflow_names.STOPPED_AT)
+    names = (mlflow_names.ITERATIONS, mlflow_names.REASON, mlflow_names.STOPPED_AT, mlflow_names.DIRECTORY)
     state = State(run.info.status, *(run.data.tags.get(name, "") for name in names))
     return MemberRun(run.info.run_id, state, has_configuration=bool(run.data.params))

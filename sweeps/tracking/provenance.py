@@ -5,11 +5,17 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from sweeps.tracking import mlflow_names
+from sweeps.tracking.addresses import masked
+
+_MOST_CHARACTERS = 5_000  # of a tag, in each of MLflow's databases
 
 
 def environment() -> dict[str, Any]:
@@ -20,9 +26,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def source_tags() -> dict[str, str]:
-    """The tags of who ran what, which MLflow's own pages show."""
+def source_tags(uri: str) -> dict[str, str]:
+    """The tags of who ran what, which MLflow's own pages show. uri: an address whose password is left out."""
     return {
+        mlflow_names.COMMAND: masked(shlex.join(["python", *sys.argv]), uri)[:_MOST_CHARACTERS],
         "mlflow.user": user_name(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,

@@ -18,13 +18,14 @@ from mlflow.exceptions import MlflowException
 
 from larvae.config import FORMAT, MemberConfig
 from larvae.member_directory import Row
-from sweeps.study import Study, StudyDirectory
+from sweeps.study import Study, StudyDirectory, label
 from sweeps.tracking import mlflow_names
-from sweeps.tracking.addresses import masked
+from sweeps.tracking.addresses import masked, written_place
 from sweeps.tracking.backlog import RefusedError, say
 from sweeps.tracking.experiments import is_deleted
 from sweeps.tracking.member_runs import MemberRun, State, find_run, is_there
 from sweeps.tracking.reachability import is_away
+from sweeps.tracking.study_files import parameter_text
 
 MOST_POINTS = 1000  # that MLflow takes at once
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
@@ -55,7 +56,11 @@ class Mirror:
     """Tags that some members' runs have besides."""
     running: set[str] = field(default_factory=set)
     """Members that train now: all that their folders do not tell."""
+    _named_by: tuple[str, ...] = ()  # as short as it can be: MLflow's lists are narrow
     _is_doubtful: set[str] = field(default_factory=set)  # a request without an answer may have made their runs
+
+    def __post_init__(self) -> None:
+        self._named_by = self.study.told_apart_by
 
     def sync(self, name: str) -> None:
         """Bring a member's run up to its folder. Raises RefusedError where MLflow does not take it."""
@@ -77,7 +82,10 @@ class Mirror:
             if name in self.runs:
                 self.client.set_terminated(self.runs[name].run_id, mlflow_names.STOPPED)
             return
-        run, files = self._run(name), self.directory.member(self.members[name])
+        files = self.directory.member(self.members[name])
+        if name not in self.runs and name not in self.running and not files.path.exists():
+            return  # it has not begun: the study's plan has it
+        run = self._run(name)
         result = None if name in self.running else files.read_result()
         state = self._state(name, run, result)
         if state == run.state and state.status != mlflow_names.RUNNING:
@@ -98,7 +106,7 @@ class Mirror:
     def _state(self, name: str, run: MemberRun, result: Mapping[str, Any] | None) -> State:
         """The state of a member, as its folder tells it. result: its last one, unless it trains now."""
         iterations, has_begun = self.study.schedule.iterations, self.directory.member(self.members[name]).path.exists()
-        state = State(mlflow_names.STOPPED, str(iterations), stopped_at=run.state.stopped_at)
+        state = State(mlflow_names.STOPPED, str(iterations), "", run.state.stopped_at, self._place(name))
         if name in self.running:
             return state._replace(status=mlflow_names.RUNNING)
         if result is None or (result["status"] == "finished" and result["history"][-1]["iteration"] < iterations):
@@ -144,7 +152,9 @@ class Mirror:
         self.runs[name] = run
         if not run.has_configuration:  # a command may have been killed just after it had made the run
             fields = self.members[name].to_dict()
-            self.client.log_batch(run.run_id, params=[Param(key, _text(value)) for key, value in fields.items()])
+            self.client.log_batch(
+                run.run_id, params=[Param(key, parameter_text(value)) for key, value in fields.items()]
+            )
             self.client.log_dict(run.run_id, fields, "config.json")
             run.has_configuration = True
         return run
@@ -152,20 +162,19 @@ class Mirror:
     def _make_run(self, name: str) -> MemberRun:
         """A new run, which MLflow calls RUNNING."""
         member = self.members[name]
-        state = State(mlflow_names.RUNNING, str(self.study.schedule.iterations))
+        state = State(mlflow_names.RUNNING, str(self.study.schedule.iterations), directory=self._place(name))
         tags = {
             mlflow_names.FORMAT: str(FORMAT),
             mlflow_names.ROLE: mlflow_names.MEMBER_ROLE,
             mlflow_names.MEMBER: name,
             mlflow_names.FINGERPRINT: self.fingerprints[member.dataset],
-            mlflow_names.DIRECTORY: str(self.directory.member(member).path),
             "mlflow.parentRunId": self.parent,
             **state.tags,
             **self.tags,
             **self.member_tags.get(name, {}),
         }
         self._is_doubtful.add(name)
-        made = self.client.create_run(self.experiment, run_name=self._label(name), tags=tags)
+        made = self.client.create_run(self.experiment, run_name=label(member, self._named_by), tags=tags)
         return MemberRun(made.info.run_id, state, last_step=0)
 
     def _forget_lost_run(self, name: str) -> bool:
@@ -180,13 +189,11 @@ class Mirror:
             say(f"the run of {self._label(name)} is no more in MLflow; it is made anew, with all its rows")
         return True
 
+    def _place(self, name: str) -> str:
+        return written_place(self.directory.member(self.members[name]).path, self.client.tracking_uri)
+
     def _label(self, name: str) -> str:
         return self.study.label(self.members[name]) if name in self.members else name
-
-
-def _text(value: object) -> str:
-    """A parameter's value as MLflow shows it."""
-    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 def _points(row: Row) -> list[Metric]:

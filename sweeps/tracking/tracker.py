@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote, urlencode
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run made again by a retry would be there twice
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -23,24 +24,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
+from sweeps.outcome import Outcome
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, sqlite_path
 from sweeps.tracking.backlog import Backlog
-from sweeps.tracking.experiments import (
-    find_experiment,
-    find_or_make_experiment,
-    find_or_make_study_run,
-    is_deleted,
-    keep_to_group,
-)
+from sweeps.tracking.experiments import find_experiment, find_or_make_experiment, is_deleted, keep_to_group
 from sweeps.tracking.member_runs import known_runs
 from sweeps.tracking.pages import all_pages
 from sweeps.tracking.reachability import refusal, require_answer
+from sweeps.tracking.study_run import end_study_run, find_or_make_study_run
 from sweeps.tracking.sync import ENDS, Mirror
 
 MOST_AWAITED = 500
-"""Members whose runs are made before training starts, to be seen as SCHEDULED; of larger studies, meanwhile."""
+"""Members whose runs are brought up to their folders before training starts; of larger studies, meanwhile."""
 _SERVER_THREADS = 4
 UNREACHABLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
@@ -132,10 +129,18 @@ class Tracker:
     @property
     def runs_page(self) -> str:
         """The page of the study's curves, below the address of MLflow's pages."""
-        return f"/#/experiments/{self._experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        members = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE)
+        query = {
+            "workflowType": "machine_learning",
+            "compareRunsMode": "CHART",
+            "searchFilter": members,
+            "orderByKey": "tags.`mlflow.runName`",  # any order but that of time: in it members are folded up, uncharted
+            "orderByAsc": "true",
+        }
+        return f"/#/experiments/{self._experiment}/runs?{urlencode(query, quote_via=quote)}"
 
     def add(self, members: Iterable[MemberConfig], tags: Mapping[str, str] | None = None) -> None:
-        """Members belong to the study, their runs having some tags besides."""
+        """Members belong to the study; those that have begun have runs, with some tags besides."""
         for member in members:
             self._mirror.members[member.content_hash] = member
             self._mirror.member_tags[member.content_hash] = tags or {}
@@ -159,12 +164,12 @@ class Tracker:
         """Wait until MLflow has been told everything, or does not answer; True if it has everything."""
         return self._backlog.flush()
 
-    def close(self, status: str) -> bool:
-        """End the study's run; True if MLflow has everything."""
+    def close(self, status: str, outcome: Outcome | None = None) -> bool:
+        """End the study's run, with its outcome; True if MLflow has everything."""
         is_complete = any(self._backlog.flush(again=True) for _ in range(2))
         self._backlog.stop()
         try:
-            self._client.set_terminated(self._parent, ENDS[status])
+            end_study_run(self._client, self._parent, ENDS[status], self._mirror.study, outcome)
         except UNREACHABLE:
             return False
         return is_complete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlflow.entities import Metric, Param
 from larvae.config import FORMAT, MemberConfig
 from sweeps.analysis.load import LOGGED_METRICS
 from sweeps.tracking import mlflow_names
+from sweeps.tracking.study_files import parameter_text
 
 
 class Member(NamedTuple):
@@ -125,10 +127,17 @@ STUDIES = {
 
 
 def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
-    """Log a study as sweeps/tracking/tracker.py does: a run for the study, a run a member."""
-    experiment = client.create_experiment(name, tags={mlflow_names.FORMAT: str(FORMAT)})
-    client.create_run(experiment, run_name=name, tags={"larvae.role": "study"})
-    for row, member in zip(frame(members).to_dict("records"), members, strict=True):
+    """Log a study as sweeps/tracking/tracker.py does: a run for the study, a run a member that has begun."""
+    artifacts = Path(client.tracking_uri.removeprefix("sqlite:///")).with_name("artifacts") / name
+    tags = {mlflow_names.FORMAT: str(FORMAT)}
+    experiment = client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=tags)
+    study = client.create_run(experiment, run_name=name, tags={"larvae.role": "study"}).info.run_id
+    rows = frame(members).to_dict("records")
+    planned = {row["name"]: member.config.to_dict() for row, member in zip(rows, members, strict=True)}
+    client.log_dict(study, {"study": name, "members": planned}, "study.json")
+    for row, member in zip(rows, members, strict=True):
+        if member.status == "SCHEDULED":
+            continue
         tags = {"larvae.role": "member", "larvae.member": row["hash"], "larvae.iterations": str(member.iterations)}
         if member.reason:
             tags["larvae.reason"] = member.reason
@@ -140,6 +149,6 @@ def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
             *[Metric(metric, row[metric], 0, last) for metric in names],
             *[Metric("seconds_per_iteration", 0.1, 0, step) for step in (last // 2, last)],
         ]
-        parameters = [Param(key, str(value)) for key, value in member.config.to_dict().items()]
-        client.log_batch(run, metrics=[] if member.status == "SCHEDULED" else points, params=parameters)
+        parameters = [Param(key, parameter_text(value)) for key, value in member.config.to_dict().items()]
+        client.log_batch(run, metrics=points, params=parameters)
         client.update_run(run, status=member.status)

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,3 +48,50 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
         pass
     with locked(path, waits=True):
         assert listed(tmp_path, "*/.lock") == [path]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_file_system_has_no_locks_a_file_marks_the_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A dead one of this host is taken over; one of another host is named, with what to do."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / ".lock"
+    marker = tmp_path / ".lock.held"
+    with locked(path, waits=False):
+        with pytest.raises(HeldError, match=rf"process {os.getpid()} on {platform.node()} since 20") as raised:
+            locked(path, waits=False).__enter__()
+        assert f"delete `{marker}`" in str(raised.value)
+        words = marker.read_text()
+    assert not marker.exists()
+    dies = f"import os; from filelock import SoftFileLock; lock = SoftFileLock({str(marker)!r}).acquire(); os._exit(1)"
+    subprocess.run([sys.executable, "-c", dies], check=False)
+    assert marker.exists()
+    with locked(path, waits=False):
+        pass
+    marker.write_text(words.replace(platform.node(), "another-host"))
+    with pytest.raises(HeldError):
+        locked(path, waits=False).__enter__()
+    marker.unlink()
+    with locked(path, waits=False):
+        pass
+
+
+def test_whoever_waits_for_a_lock_says_for_whom(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / ".lock"
+    holder = (
+        "import sys, pathlib; from larvae.files import locked\nwith locked(pathlib.Path(sys.argv[1]), waits=True):\n"
+    )
+    command = [sys.executable, "-c", f"{holder}    print('held', flush=True); sys.stdin.read()", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        threading.Timer(0.2, other.stdin.close).start()
+        with locked(path, waits=True):
+            told = f"Waiting for `{path}`, which is held by process {other.pid} on {platform.node()} since"
+            assert capfd.readouterr().err.startswith(told)

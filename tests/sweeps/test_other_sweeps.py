@@ -12,6 +12,7 @@ from PIL import Image
 from larvae import datasets
 from larvae.config import MemberConfig
 from sweeps import label_rate_sweep, options
+from sweeps.tracking.addresses import read_place
 from tests.sweeps.commands import SCHEDULE, STUDY, TINY, places, read_results, read_runs, schedule_flags, tracking_uri
 
 
@@ -55,7 +56,7 @@ def test_one_study_trains_on_several_data_sets(folder_with_database: Path) -> No
     experiment = client.get_experiment_by_name(STUDY)
     assert experiment is not None
     for run_info in client.search_runs([experiment.experiment_id], filter_string="tags.`larvae.role` = 'member'"):
-        picture = Path(run_info.data.tags["larvae.directory"]) / "traversal.png"
+        picture = Path(read_place(run_info.data.tags["larvae.directory"], tracking_uri(folder))) / "traversal.png"
         logged = client.download_artifacts(run_info.info.run_id, "traversal.png", str(folder))
         assert Path(logged).read_bytes() == picture.read_bytes()
         assert Image.open(logged).format == "PNG"

@@ -22,6 +22,8 @@ def two(folder_with_database: Path, small_study: Callable[..., Study]) -> Path:
     for name in ("one", "two"):
         study, directory = small_study(name), StudyDirectory(folder / "results" / name)
         directory.write_record(study, {"dsprites": "fingerprint"})
+        for member in study.members:
+            directory.member(member).path.mkdir(parents=True)
         Tracker(tracking_uri(folder), study, directory, {"dsprites": "fingerprint"}, {}).close("stopped")
     first = small_study("one").members[0]
     StudyDirectory(folder / "results" / "one").member(first).write_result(first, "failed", [], "of an error")

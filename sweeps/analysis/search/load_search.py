@@ -11,6 +11,7 @@ import pandas as pd
 from larvae.errors import InvalidInputError
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.analysis import load
+from sweeps.analysis.connecting import connection
 from sweeps.tracking import mlflow_names
 
 HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
@@ -42,7 +43,7 @@ def find_search(tracking_uri: str) -> str:
 
 def load_search(tracking_uri: str, study: str) -> SearchRecord:
     """Read a search. Raises InvalidInputError when the server or the study cannot be found, or it is no search."""
-    with load.connection(tracking_uri) as client:
+    with connection(tracking_uri) as client:
         experiment = load.experiment_of(client, study)
         description = _description(study, load.study_tags(client, experiment))
         runs = [run for run in load.member_runs(client, experiment) if mlflow_names.CONFIGURATION in run.data.tags]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 
-from sweeps.analysis import script, style
+from sweeps.analysis import style
+from sweeps.analysis.destination import Destination
 from sweeps.analysis.search import journal, page, ranking, tables
 from sweeps.analysis.search.load_search import SearchRecord
 
 
-def write_report(record: SearchRecord, output: Path) -> None:
+def write_report(record: SearchRecord, place: Destination) -> None:
     """Summarise, draw, write, and print the best. Raises InvalidInputError before anything is written."""
     search = ranking.summarise(record)
     seeds = tables.seeds_frame(record, search)
@@ -32,7 +32,7 @@ def write_report(record: SearchRecord, output: Path) -> None:
         page.JOURNAL: journal.journal(record, search),
         "search_report.html": page.page(search, table, shown).encode(),
     }
-    script.write_all(output, contents)
+    place.write(contents)
     print(f"{search.heading}; mean ± sd over seeds")
     print(table.text if table.rows else "no configuration has finished yet")
     for picture, png in shown:
@@ -40,5 +40,4 @@ def write_report(record: SearchRecord, output: Path) -> None:
             print(f"left out: {picture.title} ({picture.missing})", file=sys.stderr)
     for failure in ranking.failures(record, search):
         print(f"failed: {failure}", file=sys.stderr)
-    for name in contents:
-        print(output / name)
+    place.tell(contents)

@@ -20,12 +20,15 @@ from larvae.member_directory import Row
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import backlog
 from sweeps.tracking import tracker as tracker_module
+from sweeps.tracking.addresses import read_place
 from sweeps.tracking.member_runs import known_runs
 from sweeps.tracking.tracker import UNREACHABLE, Tracker
 from tests.sweeps.processes import free_port
 
 ROW_2, ROW_4, ROW_6 = ({"iteration": i, "timestamp": 1e9 + i, "seconds": 1.0, "loss": 10.0 / i} for i in (2, 4, 6))
 MEASURED = {"mig": 0.2, "l2": 0.5}
+
+NO_RUN = "has not begun"
 
 
 class Tracked:
@@ -60,12 +63,13 @@ class Tracked:
 
     def statuses(self) -> list[str]:
         runs = self.runs()
-        return [runs[name].info.status for name in ("study", *self.names)]
+        return [runs[name].info.status if name in runs else NO_RUN for name in ("study", *self.names)]
 
     def steps(self, metric: str = "loss") -> list[list[int]]:
         """Of each member, those at which MLflow has a point, repeated ones included."""
         runs = self.runs()
-        histories = [self.client.get_metric_history(runs[name].info.run_id, metric) for name in self.names]
+        ids = [runs[name].info.run_id if name in runs else None for name in self.names]
+        histories = [self.client.get_metric_history(run, metric) if run else [] for run in ids]
         return [sorted(point.step for point in history) for history in histories]
 
     def log(self, tracker: Tracker, name: str, *rows: Row) -> None:
@@ -111,11 +115,11 @@ class Outage:
 def test_runs_tell_a_members_life(tracked: Tracked) -> None:
     tracker = tracked.command(0.0, 1.0, 5.0, 10.0)
     finished, failed, stopped, _ = tracked.names
-    assert tracked.statuses() == ["RUNNING"] + 4 * ["SCHEDULED"]
+    assert tracked.statuses() == ["RUNNING"] + 4 * [NO_RUN]
     for member in (finished, failed, stopped):
         tracker.start(member)
     assert tracker.flush()
-    assert tracked.statuses() == 4 * ["RUNNING"] + ["SCHEDULED"]
+    assert tracked.statuses() == 4 * ["RUNNING"] + [NO_RUN]
     tracked.log(tracker, finished, ROW_2, ROW_4 | MEASURED)
     tracked.log(tracker, failed, ROW_2)
     tracked.log(tracker, stopped, ROW_2)
@@ -123,16 +127,16 @@ def test_runs_tell_a_members_life(tracked: Tracked) -> None:
     tracked.end(tracker, failed, "failed", "loss not finite")
     tracker.end(stopped)
     assert tracker.close("failed")
-    assert tracked.statuses() == ["FAILED", "FINISHED", "FAILED", "KILLED", "SCHEDULED"]
+    assert tracked.statuses() == ["FAILED", "FINISHED", "FAILED", "KILLED", NO_RUN]
     runs = tracked.runs()
     assert runs[failed].data.tags["larvae.reason"] == "loss not finite"
     run, member = runs[finished], tracked.study.members[0]
     assert run.data.metrics == {"loss": 2.5, **MEASURED}
     assert run.data.params == {k: "" if v == [] else str(v) for k, v in member.to_dict().items()}
     assert run.data.tags["larvae.fingerprint"] == "fingerprint"
-    assert run.data.tags["larvae.directory"] == str(tracked.directory.member(member).path)
+    assert read_place(run.data.tags["larvae.directory"], tracked.uri) == str(tracked.directory.member(member).path)
     assert run.data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
-    assert run.info.run_name == "tau=0 label_rate=0.01 seed=0"
+    assert run.info.run_name == "tau=0"  # as short as it can be
     again = tracked.command(0.0, 1.0, 5.0, 10.0)
     again.start(failed)
     tracked.log(again, failed, ROW_4)
@@ -180,7 +184,7 @@ def test_rows_trained_again_are_logged_once_and_a_killed_commands_runs_are_kille
     tracked.log(killed, first, *trained_again[:2])
     assert killed.flush()
     again = tracked.command()
-    assert tracked.statuses()[1:] == ["KILLED", "SCHEDULED"]
+    assert tracked.statuses()[1:] == ["KILLED", NO_RUN]
     again.start(first)
     tracked.log(again, first, *trained_again)
     assert again.flush()
@@ -188,7 +192,7 @@ def test_rows_trained_again_are_logged_once_and_a_killed_commands_runs_are_kille
     before = tracked.study
     assert tracked.command(1.0).close("finished")  # of which the run left over is not even a member
     tracked.study = before
-    assert tracked.statuses() == ["FINISHED", "KILLED", "SCHEDULED"]
+    assert tracked.statuses() == ["FINISHED", "KILLED", NO_RUN]
 
 
 def test_a_row_that_is_not_whole_yet_is_logged_when_it_is(tracked: Tracked) -> None:
@@ -279,6 +283,8 @@ def test_a_history_that_is_cut_off_between_batches_is_completed(
     names = [f"metric_{k}" for k in range(6)]
     history = [ROW_2 | dict.fromkeys(names, 1.0) | {"iteration": i} for i in range(1, 201)]
     tracker = tracked.command(0.0)
+    tracker.start(tracked.names[0])
+    assert tracker.flush()
     with monkeypatch.context() as patch:
         Outage(patch, after=1)
         tracked.log(tracker, tracked.names[0], *history)
@@ -341,7 +347,7 @@ def test_a_run_deleted_while_it_is_looked_at_holds_up_nothing_where_it_is_no_mem
 
     monkeypatch.setattr(tracker_module, "known_runs", delete_what_is_known)
     assert tracked.command(1.0).close("finished")
-    assert tracked.statuses() == ["FINISHED", "SCHEDULED"]
+    assert tracked.statuses() == ["FINISHED", NO_RUN]
 
 
 def test_an_experiment_that_is_deleted_is_restored_by_the_same_command(
@@ -372,9 +378,10 @@ def test_what_is_refused_for_another_reason_is_kept_and_its_run_stays(
 ) -> None:
     tracker = tracked.command()
     first, second = tracked.names
-    run = tracked.runs()[first].info.run_id
     for name in (first, second):
         tracker.start(name)
+    assert tracker.flush()
+    run = tracked.runs()[first].info.run_id
     log_batch = MlflowClient.log_batch
 
     def refusing(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> None:

@@ -1,0 +1,80 @@
+"""Connects to MLflow's data to read them: within seconds or not at all, and nothing is made."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from larvae.errors import InvalidInputError
+from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
+from sweeps.tracking.database import require_database
+from sweeps.tracking.experiments import refresh_artifacts
+
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # needs no internet
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # of files of a few bytes
+}
+
+
+@contextmanager
+def connection(tracking_uri: str) -> Iterator[Any]:
+    """An MlflowClient that gives up within seconds and turns MLflow's errors into InvalidInputError.
+
+    MLflow is imported here because that takes seconds, and after the environment, which it reads, is set.
+    """
+    _require_database_or_server(tracking_uri)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    try:
+        yield MlflowClient(tracking_uri)
+    except (MlflowException, SQLAlchemyError, ImportError) as error:
+        raise _not_readable(tracking_uri, error) from error
+
+
+def _require_database_or_server(tracking_uri: str) -> None:
+    """Raise InvalidInputError within seconds unless MLflow's data are there; create nothing."""
+    if fault := kind_fault(tracking_uri):
+        raise InvalidInputError(fault)
+    if path := sqlite_path(tracking_uri):
+        _require_tables(tracking_uri, path)
+        refresh_artifacts(path)
+    elif is_server(tracking_uri):
+        try:
+            requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
+        except requests.RequestException as error:
+            raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
+    else:
+        require_database(tracking_uri)
+
+
+def _require_tables(tracking_uri: str, path: Path) -> None:
+    """Check what MLflow does not: it creates a missing database, and makes its tables in a foreign one."""
+    if not path.is_file():
+        raise _not_readable(tracking_uri, "no such file")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("SELECT experiment_id FROM experiments LIMIT 1")
+    except sqlite3.DatabaseError as error:
+        raise _not_readable(tracking_uri, error) from error
+
+
+def _not_readable(tracking_uri: str, cause: object) -> InvalidInputError:
+    """One line, whatever MLflow's message is."""
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    reason = masked(lines[0], tracking_uri)[:300]
+    return InvalidInputError(f"`tracking_uri` must name MLflow's data, got {shown(tracking_uri)}: {reason}")

@@ -1,0 +1,48 @@
+"""Files of a study's own run in MLflow: its plan, which has members that have no run yet, too, and figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sweeps.study import Study
+from sweeps.tracking import mlflow_names
+
+_FILE = "study.json"
+
+
+def write_plan(client: Any, run: str, study: Study) -> None:
+    """Write down a study's members with its run."""
+    members = {study.label(member): member.to_dict() for member in study.members}
+    client.log_dict(run, {"study": study.name, "members": members}, _FILE)
+
+
+def read_plan(client: Any, run: str) -> dict[str, dict[str, Any]]:
+    """The fields of a study's members, by their labels; none where MLflow does not have them."""
+    from mlflow.exceptions import MlflowException  # late: it takes seconds
+
+    try:
+        return dict(json.loads(Path(client.download_artifacts(run, _FILE)).read_text())["members"])
+    except (MlflowException, OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def log_figures(client: Any, study: str, paths: Iterable[Path]) -> None:
+    """Log a study's figures, and their numbers, with its run."""
+    run = find_study_run(client, client.get_experiment_by_name(study).experiment_id)
+    for path in paths if run else ():
+        client.log_artifact(run.info.run_id, str(path), "figures")
+
+
+def find_study_run(client: Any, experiment: str) -> Any:
+    """A study's own run; None where a killed command left it without one."""
+    is_study = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.STUDY_ROLE)
+    found = client.search_runs([experiment], is_study, max_results=1)
+    return found[0] if found else None
+
+
+def parameter_text(value: object) -> str:
+    """A field's value as MLflow's parameters have it."""
+    return " ".join(value) if isinstance(value, list) else str(value)
