@@ -12,6 +12,7 @@ import torch
 from larvae.advice import advise
 from larvae.errors import one_line
 from larvae.native.library import COMPILERS
+from larvae.phases import phase
 
 NEEDS = "set CXX to a C++ compiler and TORCHINDUCTOR_CACHE_DIR to a folder that can be written and run from"
 
@@ -23,7 +24,8 @@ def can_compile(device: str = "cpu") -> bool:
     if found := next(filter(shutil.which, others), None):
         os.environ["CXX"] = found
     try:
-        torch.compile(_tiny)(torch.zeros(1, device=device))
+        with phase("trying torch.compile"):
+            torch.compile(_tiny)(torch.zeros(1, device=device))
     except Exception as error:  # of PyTorch, of a compiler, of a file system
         cause = getattr(error, "inner_exception", None) or error
         fault = f"torch.compile does not work on {platform.node()} ({one_line(cause)[:200]})"

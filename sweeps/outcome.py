@@ -51,7 +51,7 @@ class ResultsTable(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What has come of a study."""
+    """The results of a study, and its failures."""
 
     table: ResultsTable
     metrics: Mapping[str, float]

@@ -70,6 +70,7 @@ class StudyProgress:
 
     def __enter__(self) -> StudyProgress:
         if self.console.is_terminal:
+            self._refresh()
             self._screen.start()
         return self
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,10 +38,9 @@ class Study:
         """A member's name by its values, such as `tau=1 beta_vae label_rate=0.01 seed=0`."""
         return label(member, self.varied)
 
-    @property
-    def told_apart_by(self) -> tuple[str, ...]:
-        """The varied fields in which members do differ; all where there are no members yet."""
-        fields = [member.to_dict() for member in self.members]
+    def told_apart_by(self, earlier: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """The varied fields in which members, and earlier ones, do differ; all where there are none yet."""
+        fields = [*earlier, *(member.to_dict() for member in self.members)]
         differing = [name for name in self.varied if len({repr(values.get(name)) for values in fields}) > 1]
         return tuple(differing) or self.varied
 

@@ -101,8 +101,8 @@ def test_nothing_builds_on_the_analysis_but_scripts() -> None:
 
 
 def test_mlflow_has_one_writer_and_one_reader() -> None:
-    writer = {"sweeps.tracking.tracker", "sweeps.tracking.sync"}
-    assert importers("mlflow") == {*writer, "sweeps.analysis.load"}
+    writer = {f"sweeps.tracking.{name}" for name in ("tracker", "sync", "study_run", "study_files")}
+    assert importers("mlflow") == {*writer, "sweeps.analysis.connect"}
     assert importers("sweeps.tracking.sync") == {"sweeps.tracking.tracker"}
 
 

@@ -86,6 +86,7 @@ class Controls(NamedTuple):
     """A study of controls in numbers."""
 
     study: str
+    label_rate: float
     iterations: tuple[int, ...]
     arms: tuple[Arm, ...]
     """The baseline first, then LaRVAE, then controls; those without a nuisance last."""
@@ -102,7 +103,7 @@ class Controls(NamedTuple):
 
     @property
     def heading(self) -> str:
-        return f"{self.study}: {budget_text(self.iterations)}"
+        return f"{self.study}: η = {100 * self.label_rate:g} %, {budget_text(self.iterations)}"
 
 
 def find_study(tracking_uri: str) -> str:
@@ -124,6 +125,7 @@ def controls(study: str, members: pd.DataFrame) -> Controls:
     metrics = measured(study, members, METRICS)
     return Controls(
         study=study,
+        label_rate=float(members["label_rate"].iloc[0]),
         iterations=budgets(members, metrics),
         arms=tuple(arms),
         results=tuple(

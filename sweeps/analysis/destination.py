@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from larvae.errors import InvalidInputError
-from sweeps.analysis.connecting import connection
+from sweeps.analysis.connect import connection
 from sweeps.analysis.script import write_all
 from sweeps.tracking.study_files import log_figures
 

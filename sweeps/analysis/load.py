@@ -16,7 +16,7 @@ from larvae.config import LATER_FIELDS, MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
 from larvae.regularisers import SETTINGS
-from sweeps.analysis.connecting import connection
+from sweeps.analysis.connect import connection
 from sweeps.analysis.parameters import varies
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import read_place, shown

@@ -52,7 +52,7 @@ def end_study_run(client: Any, run: str, status: str, study: Study, outcome: Out
 
 
 def _description(study: Study, tags: Mapping[str, str], outcome: Outcome | None = None) -> str:
-    """What MLflow's page shows of the study, in Markdown."""
+    """The study in Markdown, for MLflow's page of its run."""
     size = f"{len(study.members)} members × {study.schedule.iterations:,} iterations"
     varied = "; ".join(f"{name}: {', '.join(values)}" for name, values in _varied_values(study).items())
     lines = [

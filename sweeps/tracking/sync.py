@@ -60,7 +60,8 @@ class Mirror:
     _is_doubtful: set[str] = field(default_factory=set)  # a request without an answer may have made their runs
 
     def __post_init__(self) -> None:
-        self._named_by = self.study.told_apart_by
+        earlier = (self.directory.read_record() or {}).get("members", {}).values()
+        self._named_by = self.study.told_apart_by(member["config"] for member in earlier)
 
     def sync(self, name: str) -> None:
         """Bring a member's run up to its folder. Raises RefusedError where MLflow does not take it."""

@@ -128,14 +128,11 @@ class Tracker:
 
     @property
     def runs_page(self) -> str:
-        """The page of the study's curves, below the address of MLflow's pages."""
-        members = mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE)
+        """The page of its members' charts, below the address of MLflow's pages."""
         query = {
-            "workflowType": "machine_learning",
             "compareRunsMode": "CHART",
-            "searchFilter": members,
             "orderByKey": "tags.`mlflow.runName`",  # any order but that of time: in it members are folded up, uncharted
-            "orderByAsc": "true",
+            "searchFilter": mlflow_names.tagged(mlflow_names.ROLE, mlflow_names.MEMBER_ROLE),
         }
         return f"/#/experiments/{self._experiment}/runs?{urlencode(query, quote_via=quote)}"
 

@@ -1,4 +1,4 @@
-"""What all trials of a study share."""
+"""The settings that all trials of a study share."""
 
 from __future__ import annotations
 

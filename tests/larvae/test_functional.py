@@ -14,6 +14,7 @@ from torch._dynamo.utils import counters
 from torch._inductor.utils import fresh_cache
 from torch.autograd import Function
 from torch.nn.functional import cosine_similarity
+from torch.utils._pytree import tree_map_only
 
 from larvae import functional
 from larvae.config import MemberConfig
@@ -75,6 +76,15 @@ def parameters_of(some: Structure, seed: int) -> dict[str, Tensor]:
     return dict(initialise(some.architecture, seed).named_parameters())
 
 
+def doubled(tensors: Any) -> Any:
+    """All tensors of a structure in float64, in which no unit lies so near its kink that the order of sums decides."""
+
+    def double(value: Any) -> Any:
+        return value.detach().double().requires_grad_(value.requires_grad) if value.is_floating_point() else value
+
+    return tree_map_only(Tensor, double, tensors)
+
+
 def terms_and_gradients(
     objective: Objective, parameters: Parameters, batch: Batch, noise: Noise, weights: Weights = WEIGHTS
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -134,7 +144,11 @@ def test_the_objective_of_a_group_is_that_of_each_member(
     weights = [WEIGHTS, Weights(torch.tensor(1.0), torch.tensor(8.0), torch.tensor(3.0), torch.tensor(2.0))]
     stacked = {name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]}
     batch, noise, stacked_weights = (stack_members(parts) for parts in (*zip(*inputs, strict=True), weights))
-    objective = group_objective(some, precision or torch.float32)
+    objective = group_objective(some, precision or torch.float64)
+    if precision is None:
+        members, inputs, weights, stacked, batch, noise, stacked_weights = doubled(
+            (members, inputs, weights, stacked, batch, noise, stacked_weights)
+        )
     terms, gradients = terms_and_gradients(objective, stacked, batch, noise, stacked_weights)
     plain = functions.__wrapped__(some, None).objective
     for slot, parameters in enumerate(members):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sqlite3
 import sys
@@ -68,16 +69,21 @@ class Run(NamedTuple):
 
 
 def read_runs(folder: Path) -> dict[str, Run]:
-    """The study's runs by name; two of one name are an error."""
+    """The study's runs, members' by the labels that the study gives them; two of one name are an error."""
+    record = json.loads((folder / "results" / STUDY / "study.json").read_text())
+    labels = {name: member["label"] for name, member in record["members"].items()}
+    names: set[str] = set()
     client = MlflowClient(tracking_uri(folder))
     experiment = client.get_experiment_by_name(STUDY)
     assert experiment is not None
     runs: dict[str, Run] = {}
     for run in client.search_runs([experiment.experiment_id], max_results=1000):
-        assert run.info.run_name not in runs, f"two runs are called {run.info.run_name}"
+        assert run.info.run_name not in names, f"two runs are called {run.info.run_name}"
+        names.add(run.info.run_name)
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         points = {name: sorted((point.step, point.value) for point in history) for name, history in histories.items()}
-        runs[run.info.run_name] = Run(run.info.status, run.data.tags, points)
+        label = labels.get(run.data.tags.get("larvae.member", ""), run.info.run_name)
+        runs[label] = Run(run.info.status, run.data.tags, points)
     return runs
 
 
@@ -153,3 +159,10 @@ def tensors_of(member: MemberDirectory) -> dict[str, Tensor]:
     trainer = load_checkpoint(member.checkpoint)["trainer"]
     moments = trainer["optimisers"]["model"]["state"].items()
     return trainer["model"] | {f"{name}/{key}": value for name, state in moments for key, value in state.items()}
+
+
+def without_phases(printed: str) -> str:
+    """What a command has printed but for the phases of its first minute."""
+    return re.sub(
+        r"^\[\d\d:\d\d:\d\d\] (loading|opening|starting|joining|making) .*\n", "", printed, flags=re.MULTILINE
+    )

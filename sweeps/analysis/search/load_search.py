@@ -11,7 +11,7 @@ import pandas as pd
 from larvae.errors import InvalidInputError
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.analysis import load
-from sweeps.analysis.connecting import connection
+from sweeps.analysis.connect import connection
 from sweeps.tracking import mlflow_names
 
 HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
