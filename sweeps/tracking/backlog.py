@@ -48,6 +48,8 @@ class Backlog:
         self._refused: set[str] = set()
         self._asleep_until = 0.0
         self._pause = FIRST_RETRY_SECONDS
+        self.is_away = False
+        """True while the server does not answer."""
 
     def add(self, member: str, *, last: bool = False) -> None:
         """Have a member synced; returns at once. last: when there is nothing else to do."""
@@ -142,6 +144,7 @@ class Backlog:
     def _cross_off(self, member: str) -> None:
         """The server is up to date with a member."""
         self._pause = FIRST_RETRY_SECONDS
+        self.is_away = False
         self._left_alone.pop(member, None)
         self._refused.discard(member)
         if isinstance(self.error, self._unreachable):
@@ -163,7 +166,9 @@ class Backlog:
                 self.error = error
                 self._asleep_until = time.monotonic() + self._pause
                 self._pause = min(RETRY_SECONDS, 2 * self._pause)
-                say(f"MLflow does not answer ({_reason(error)}); results are kept and sent later")
+                if not self.is_away:
+                    say(f"MLflow does not answer ({_reason(error)}); results are kept and sent later")
+                self.is_away = True
             self._left_alone[member] = self._asleep_until + TURN_SECONDS
 
 

@@ -27,7 +27,7 @@ from sweeps.tracking.member_runs import MemberRun, State, find_run, is_there
 from sweeps.tracking.reachability import is_away
 from sweeps.tracking.study_files import parameter_text
 
-MOST_POINTS = 1000  # that MLflow takes at once
+MOST_POINTS = 900  # MLflow takes 1,000 entities at once, parameters and tags among them
 _NOT_METRICS = ("iteration", "timestamp", "seconds")
 ENDS = {"finished": mlflow_names.FINISHED, "failed": mlflow_names.FAILED, "stopped": mlflow_names.STOPPED}
 _ANSWERS = (MlflowException, requests.HTTPError)
@@ -89,13 +89,15 @@ class Mirror:
         run = self._run(name)
         result = None if name in self.running else files.read_result()
         state = self._state(name, run, result)
-        if state == run.state and state.status != mlflow_names.RUNNING:
+        if state == run.state and state.status != mlflow_names.RUNNING and run.has_configuration:
             return
         if state.status == mlflow_names.RUNNING != run.state.status:
             self.client.update_run(run.run_id, status=mlflow_names.RUNNING)
         rows, read = files.read_rows(run.rows_read)
         history = result["history"] if result else ()  # whole, also where an earlier version kept no rows
-        self._log_rows(run, chain(rows, history), dict(state.tags.items() - run.state.tags.items()))
+        tags = [RunTag(*tag) for tag in state.tags.items() - run.state.tags.items()]
+        self._log_news(run, chain(rows, history), tags, self._missing_parameters(name, run))
+        run.has_configuration = True
         if state.status == mlflow_names.FINISHED and files.traversal.exists():
             self.client.log_artifact(run.run_id, str(files.traversal))
         if state.status == mlflow_names.SCHEDULED:
@@ -116,25 +118,30 @@ class Mirror:
             state = state._replace(stopped_at=str(rung))
         return state._replace(status=ENDS[result["status"]], reason=result["reason"])
 
-    def _log_rows(self, run: MemberRun, rows: Iterable[Row], tags: Mapping[str, str]) -> None:
-        """Log rows that are new, each whole in one request, and tags with the first ones."""
+    def _log_news(self, run: MemberRun, rows: Iterable[Row], tags: list[RunTag], parameters: list[Param]) -> None:
+        """Log rows that are new, each whole in one request, and all else with the first ones: each request is slow."""
         batch: list[Metric] = []
-        run_tags = [RunTag(name, value) for name, value in tags.items()]
         for row in rows:
             if row["iteration"] <= (batch[-1].step if batch else self._last_step(run)):
                 continue
             points = _points(row)
             if len(batch) + len(points) > MOST_POINTS:
-                self._log(run, batch, run_tags)
-                batch, run_tags = [], []
+                self._log(run, batch, tags, parameters)
+                batch, tags, parameters = [], [], []
             batch += points
-        if batch or run_tags:
-            self._log(run, batch, run_tags)
+        if batch or tags or parameters:
+            self._log(run, batch, tags, parameters)
 
-    def _log(self, run: MemberRun, batch: list[Metric], tags: list[RunTag]) -> None:
-        self.client.log_batch(run.run_id, metrics=batch, tags=tags)
+    def _log(self, run: MemberRun, batch: list[Metric], tags: list[RunTag], parameters: list[Param]) -> None:
+        self.client.log_batch(run.run_id, metrics=batch, tags=tags, params=parameters)
         if batch:
             run.last_step = batch[-1].step
+
+    def _missing_parameters(self, name: str, run: MemberRun) -> list[Param]:
+        """The configuration, where a run lacks it: it is new, or a command was killed just after it had made it."""
+        if run.has_configuration:
+            return []
+        return [Param(key, parameter_text(value)) for key, value in self.members[name].to_dict().items()]
 
     def _last_step(self, run: MemberRun) -> int:
         """The last step of a run, asked of MLflow once."""
@@ -144,20 +151,13 @@ class Mirror:
         return run.last_step
 
     def _run(self, name: str) -> MemberRun:
-        """A member's run, with its configuration: found, or made."""
+        """A member's run: found, or made."""
         run = self.runs.get(name)
         if run is None and name in self._is_doubtful:
             run = find_run(self.client, self.experiment, name)
         if run is None:
             run = self._make_run(name)
         self.runs[name] = run
-        if not run.has_configuration:  # a command may have been killed just after it had made the run
-            fields = self.members[name].to_dict()
-            self.client.log_batch(
-                run.run_id, params=[Param(key, parameter_text(value)) for key, value in fields.items()]
-            )
-            self.client.log_dict(run.run_id, fields, "config.json")
-            run.has_configuration = True
         return run
 
     def _make_run(self, name: str) -> MemberRun:

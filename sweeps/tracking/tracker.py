@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlencode
 
@@ -28,7 +29,7 @@ from sweeps.outcome import Outcome
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, sqlite_path
-from sweeps.tracking.backlog import Backlog
+from sweeps.tracking.backlog import Backlog, say
 from sweeps.tracking.experiments import find_experiment, find_or_make_experiment, is_deleted, keep_to_group
 from sweeps.tracking.member_runs import known_runs
 from sweeps.tracking.pages import all_pages
@@ -39,6 +40,8 @@ from sweeps.tracking.sync import ENDS, Mirror
 MOST_AWAITED = 500
 """Members whose runs are brought up to their folders before training starts; of larger studies, meanwhile."""
 _SERVER_THREADS = 4
+WAIT_SECONDS, ASK_SECONDS = 60.0, 2.0
+"""Seconds that the end of a command waits for a server that does not answer, and those between two tries."""
 UNREACHABLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
 for noisy in ("alembic", "mlflow"):
@@ -161,9 +164,23 @@ class Tracker:
         """Wait until MLflow has been told everything, or does not answer; True if it has everything."""
         return self._backlog.flush()
 
+    def _flush_when_it_is_back(self) -> bool:
+        """Wait for a server that does not answer, as long as one may take to start; True if it has everything then."""
+        say(
+            f"All is trained; waiting for MLflow, {WAIT_SECONDS:.0f} s at most (Ctrl-C: it is told by the next command)"
+        )
+        until = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < until:
+            time.sleep(ASK_SECONDS)
+            if self._backlog.flush(again=True):
+                return True
+        return False
+
     def close(self, status: str, outcome: Outcome | None = None) -> bool:
         """End the study's run, with its outcome; True if MLflow has everything."""
         is_complete = any(self._backlog.flush(again=True) for _ in range(2))
+        if not is_complete and self._backlog.is_away and status != "stopped":
+            is_complete = self._flush_when_it_is_back()
         self._backlog.stop()
         try:
             end_study_run(self._client, self._parent, ENDS[status], self._mirror.study, outcome)

@@ -56,7 +56,7 @@ def test_what_comes_later_is_of_the_place_where_the_folder_is(
     train(after, study, 1)
     assert {path.relative_to(before) for path in before.rglob("*")} == (files if is_copied else set())
     artifacts = {path.name for path in (after / "mlartifacts").rglob("*") if path.is_file()}
-    assert artifacts == {"picture.png", "config.json", "environment.json", "study.json", "table.csv", "traversal.png"}
+    assert artifacts == {"picture.png", "environment.json", "study.json", "table.csv", "traversal.png"}
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("study")
     assert experiment is not None

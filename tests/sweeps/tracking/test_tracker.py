@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +88,14 @@ class Tracked:
 
 @pytest.fixture
 def tracked(
-    tmp_path: Path, empty_database: Path, study_directory: StudyDirectory, small_study: Callable[..., Study]
+    tmp_path: Path,
+    empty_database: Path,
+    study_directory: StudyDirectory,
+    small_study: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Tracked:
+    monkeypatch.setattr(tracker_module, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(tracker_module, "ASK_SECONDS", 0.01)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return Tracked(f"sqlite:///{tmp_path / 'mlflow.db'}", study_directory, small_study)
 
@@ -273,6 +281,30 @@ def test_nothing_is_lost_however_the_server_fails(
     assert tracker.close("failed")
     assert (tracked.statuses(), tracked.steps()) == (["FAILED", "RUNNING", "FAILED"], [[2, 4, 6], [2]])
     assert tracked.runs()[second].data.tags["larvae.reason"] == "loss not finite"
+
+
+def test_the_end_of_a_command_waits_for_a_server_that_comes_back_and_an_outage_is_told_once(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracker_module, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(backlog, "FIRST_RETRY_SECONDS", 0.01)
+    tracker = tracked.command(0.0)
+    (name,) = tracked.names
+    tracker.start(name)
+    assert tracker.flush()
+    with monkeypatch.context() as patch:
+        Outage(patch)
+        tracked.log(tracker, name, ROW_2, ROW_4)
+        tracked.end(tracker, name)
+        for _ in range(5):
+            assert not tracker.flush()
+            time.sleep(0.02)
+        assert not tracker.close("stopped")  # nobody who leaves is kept
+        threading.Timer(0.3, patch.undo).start()
+        assert tracker.close("finished")
+    assert tracked.statuses() == ["FINISHED", "FINISHED"]
+    told = capsys.readouterr().err
+    assert (told.count("MLflow does not answer"), told.count("waiting for MLflow")) == (1, 1)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
