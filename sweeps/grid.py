@@ -118,6 +118,7 @@ def run_grid(
     fixed = {name: value for name, value in chosen.model.items() if name not in chosen.varied}
     swept = {"seed": range(chosen.seeds), **dict(reversed(list(chosen.varied.items())))}
     members = study.grid(chosen.study, fixed, swept, chosen.schedule)
+    options.require_free(chosen)
     with working(LOADING):
         from sweeps import runner  # late: `--help` and errors above need not
 

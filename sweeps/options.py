@@ -29,6 +29,8 @@ Values = Mapping[str, tuple[Any, ...]]
 """Values by field, the field first that is first in a member's name."""
 BY_DEFAULT = ("paper", "quick")
 """Presets that a command without --preset may stand for, as Ray has GPUs or has not."""
+GPU_DEVICES = ("nvidia*", "nvhost*", "kfd", "dxg")
+"""Devices, in /dev, of which Linux has one where PyTorch finds a GPU: NVIDIA's, AMD's, those of Windows' subsystem."""
 MOST_SEEDS = 10_000
 QUICK_METRICS = tuple(name for name in DEFAULT_METRICS if not METRICS[name].is_slow)
 """Metrics that quick presets compute at the end."""
@@ -193,9 +195,17 @@ def parse(
     return chosen if meant == name else _parse_over(presets[meant], arguments, description)
 
 
+def require_free(options: StudyOptions) -> None:
+    """Raise InvalidInputError where the study is another process's; asked before what takes seconds to load."""
+    if not options.plan:
+        StudyDirectory(options.where.storage_path / options.study).require_free()
+
+
 def default_preset(address: str | None) -> str:
     """`paper` where Ray will have GPUs, `quick` elsewhere. Joins the cluster at `address`, where one is given."""
     if address is None:
+        if sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in GPU_DEVICES):
+            return "quick"  # PyTorch, which takes seconds to load, would find none either
         with working("loading PyTorch"):
             import torch
 

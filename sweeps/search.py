@@ -53,6 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the search; the exit code."""
     chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
     study = adaptive_study(chosen, PRESETS[chosen.preset])
+    options.require_free(chosen)
     with working(LOADING):
         from sweeps.adaptive import search_runner  # late: `--help` and errors above need not
 

@@ -129,6 +129,12 @@ class StudyDirectory:
             rule = "one process at a time runs a study"
             raise InvalidInputError(f"{rule}, but another runs `{self.path}`: {error}") from None
 
+    def require_free(self) -> None:
+        """Raise InvalidInputError while another process runs the study; a folder that is not there is not made."""
+        if self.path.exists():
+            with contextlib.suppress(OSError), self.locked():  # of others: whether it can be written is asked later
+                pass
+
     def require_going_on(self, study: Study, fingerprints: Mapping[str, str]) -> None:
         """Raise InvalidInputError unless the study goes on with what the folder holds, if anything.
 

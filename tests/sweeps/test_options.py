@@ -219,9 +219,13 @@ def test_preset_where_there_are_gpus(ray_session: None, monkeypatch: pytest.Monk
     assert options.default_preset("auto") == "paper"  # the session's two GPUs
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0})
     assert options.default_preset("auto") == "quick"
+    monkeypatch.setattr(options, "GPU_DEVICES", ("null",))
     for available, preset in ((True, "paper"), (False, "quick")):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=available: there)
         assert options.default_preset(None) == preset
+    monkeypatch.setattr(options, "GPU_DEVICES", ("no such device",))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("PyTorch is asked"))
+    assert options.default_preset(None) == "quick"
 
 
 def test_help_shows_all_options_and_the_numbers_of_the_preset(capsys: pytest.CaptureFixture[str]) -> None:

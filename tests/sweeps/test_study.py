@@ -74,8 +74,9 @@ def test_one_process_at_a_time_holds_a_study(study_directory: StudyDirectory) ->
     """The lock is a file's, so that another process need not be a child of this one."""
     holder = f"""
 import sys
-from filelock import FileLock
-with FileLock({str(study_directory.path / ".lock")!r}):
+from pathlib import Path
+from sweeps.study import StudyDirectory
+with StudyDirectory(Path({str(study_directory.path)!r})).locked():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -86,8 +87,8 @@ with FileLock({str(study_directory.path / ".lock")!r}):
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(InvalidInputError, match="one process at a time runs a study"), study_directory.locked():
-            pass
+        with pytest.raises(InvalidInputError, match=f"one process at a time runs a study.*process {other.pid}"):
+            study_directory.require_free()
         other.communicate("")
     with study_directory.locked():
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,8 @@ from sweeps.driver.ray_watch import CONTROL, RAYLET, silent_part, watched
 from tests.sweeps.commands import count_points, script, statuses
 from tests.sweeps.processes import running, wait_until
 from tests.sweeps.test_interruptions import LONG
+
+ENDLESS = dataclasses.replace(LONG, iterations=1_000_000)
 
 
 class Ray:
@@ -71,7 +74,7 @@ def test_a_command_whose_ray_dies_ends_in_a_line_and_goes_on(
 ) -> None:
     """As does one whose process group is told to stop, as schedulers do: Ray's processes are not in it."""
     folder, log = folder_with_database, tmp_path / "log.txt"
-    command = script(folder, "--taus", "0", "1", "--gpus-per-trial", "0", schedule=LONG)
+    command = script(folder, "--taus", "0", "1", "--gpus-per-trial", "0", schedule=ENDLESS)
     with running(command, folder, log) as process:
         wait_until(lambda: count_points(folder) or process.poll() is not None, "the first rows")
         if lost == "the whole group":
