@@ -20,6 +20,7 @@ from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
 from sweeps.driver.stopping import stoppable
 from sweeps.driver.waiting import NodeWatch
+from sweeps.driver.watchdog import Watchdog
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups, halves
 from sweeps.study import StudyDirectory
@@ -132,7 +133,7 @@ def fit(
             storage_path=str(directory.scheduler_files),
             failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch],
+            callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch, Watchdog(reporter)],
             verbose=0,
             stop=stopper,
         ),

@@ -19,8 +19,8 @@ import ray
 from larvae.files import append_lines, read_lines
 
 Event = dict[str, Any]
-"""`event` (started, trained, finished, failed, out_of_memory, or fault: of its machine), `time` since the epoch,
-`host`, `pid` and more."""
+"""`event` (started, trained, finished, failed, out_of_memory, silent: ended by the sweep, or fault: of its machine),
+`time` since the epoch, `host`, `pid` and more."""
 MOST_STARTS = 4
 """Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
 
@@ -49,6 +49,12 @@ def starts_without_progress(events: Sequence[Event], command: str, iteration: in
         for event, following in itertools.pairwise([*events, nothing])
         if following["event"] != "fault"
     )
+
+
+def silence(events: Sequence[Event]) -> str:
+    """The reason why a member's last process was ended, where that was its silence; empty otherwise."""
+    silent = [event for event in events[-2:] if event["event"] == "silent"]
+    return str(silent[-1].get("reason", "")) if silent else ""
 
 
 def _place() -> dict[str, str]:

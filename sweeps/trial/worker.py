@@ -29,7 +29,7 @@ from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.trial.background import Background
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.mailbox import Mailbox
-from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
+from sweeps.trial.member_log import MOST_STARTS, MemberLog, silence, starts_without_progress
 from sweeps.trial.trial_settings import TrialSettings
 
 LOOK_SECONDS = 1.0
@@ -84,8 +84,8 @@ class Worker:
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
 
-        `advice`: lines for the user. `phase`: that of work which takes long; it goes on in a thread, and a report that
-        has nothing else is a sign of life.
+        `advice`: lines for the user. `phase`: that of work which takes long; it goes on in a thread, and where there is
+        nothing else to tell, as it `is_waiting` for that, the phase is a sign of life.
 
         status: running, trained (to be evaluated by another trial; the last row lacks metrics), finished, failed, or
         out_of_memory: to be tried again with fewer beside it.
@@ -95,9 +95,9 @@ class Worker:
             raise MachineFaultError(self.fault)
         self._job = self._job or self._background.submit(self._advised_step)
         if not self._ends_soon(self._job):
-            return {"members": {}, "done": False, "advice": [], "phase": current_phase()}
+            return {"members": {}, "done": False, "advice": [], "phase": current_phase(), "is_waiting": True}
         report, self._job, self._told_phase = self._job.result(), None, ""
-        return {**report, "phase": ""}
+        return {**report, "phase": "", "is_waiting": False}
 
     def close(self, patience: float | None = SAVE_SECONDS) -> None:
         """Save what is open after the iteration that it is in: the command, or the process, is told to stop.
@@ -253,9 +253,10 @@ class Worker:
             compiled=self._compiles and can_compile("cuda" if on_gpu else "cpu"),
         )
         log, iteration = self._log(config.content_hash), member.trainer.iteration
-        starts = starts_without_progress(log.read(), self.settings.command, iteration)
+        events = log.read()
+        starts = starts_without_progress(events, self.settings.command, iteration)
         if starts >= MOST_STARTS and not member.is_evaluated:
-            cause = "killed, out of memory, or its node lost"
+            cause = silence(events) or "killed, out of memory, or its node lost"
             raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
         kept, _ = member.directory.read_rows()
         self._last_kept[member.name] = kept[-1]["iteration"] if kept else 0

@@ -128,7 +128,7 @@ def test_members_come_and_go_by_the_mailbox_and_each_is_as_if_alone(
         answer = trial.worker.step()
         assert not answer["done"]
         news |= answer["members"]
-    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": ""}
+    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": "", "is_waiting": False}
     assert trial.result(second) is None
     for member in (first, third, fourth):
         assert news[member.content_hash]["status"] == "finished"
@@ -171,7 +171,7 @@ def test_work_that_takes_long_gives_signs_of_life_that_name_its_phase(
     assert trial.worker.step()["phase"] == "compiling"
     trial.worker.settings = dataclasses.replace(trial.worker.settings, report_seconds=0.05)
     monkeypatch.setattr(worker, "SIGN_SECONDS", 0)
-    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": "compiling"}
+    assert trial.worker.step() == {"members": {}, "done": False, "advice": [], "phase": "compiling", "is_waiting": True}
     may_go_on.set()
     while not (answer := trial.worker.step())["done"]:
         assert answer["phase"] in ("compiling", "")

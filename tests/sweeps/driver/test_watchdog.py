@@ -1,0 +1,125 @@
+"""Trials without a sign of life: named, then started again; a process that is stopped for good costs its time alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from larvae.config import MemberConfig
+from larvae.datasets import Dataset
+from sweeps.driver import watchdog
+from sweeps.driver.watchdog import MOST_GAPS, SILENT_SECONDS, Watchdog
+from sweeps.study import StudyDirectory
+from sweeps.trial.member_log import MemberLog
+from tests.sweeps.commands import SCHEDULE, assert_as_if_uninterrupted, sweep
+
+MEMBER = MemberConfig(batch_size=4)
+
+
+class Sweep:
+    """A sweep's reporter and clock, and a trial that is told about."""
+
+    def __init__(self, directory: StudyDirectory, patch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.notes: list[str] = []
+        self.killed: list[Any] = []
+        patch.setattr(watchdog.time, "monotonic", lambda: self.now)
+        patch.setattr(watchdog.ray, "kill", self.killed.append)
+        self.open = {MEMBER.content_hash: MEMBER}
+        self.directory = directory
+        self.progress = SimpleNamespace(labels={MEMBER.content_hash: "tau=1"}, note=self.notes.append)
+        self.members_of = lambda trial: [MEMBER]
+        self.dog = Watchdog(self)  # type: ignore[arg-type]
+        state = SimpleNamespace(ray_actor="its actor")
+        self.trial = SimpleNamespace(trial_id="1", temporary_state=state, last_result={"pid": 7, "hostname": "there"})
+        self.dog.on_trial_start(0, [], self.trial)
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            self.now += 1
+            self.dog.on_step_end(0, [])
+
+    def tell(self, **result: object) -> None:
+        self.dog.on_trial_result(0, [], self.trial, result)
+
+
+@pytest.fixture
+def running(study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    return Sweep(study_directory, monkeypatch)
+
+
+def test_a_silent_trial_is_named_then_started_again_and_a_sign_of_life_is_any_report(running: Sweep) -> None:
+    for _ in range(40):
+        running.wait(5)
+        running.tell(phase="", is_waiting=False)
+    running.wait(SILENT_SECONDS / 2 + 6)
+    [told] = running.notes
+    assert told.startswith("tau=1: no sign of life for ")
+    assert "from process 7 on there; after 2 min it is started again" in told
+    assert running.killed == []
+    running.wait(SILENT_SECONDS / 2)
+    assert running.killed == ["its actor"]
+    assert "; it is started again from its checkpoints" in running.notes[-1]
+    assert [event["event"] for event in MemberLog(running.directory.member(MEMBER).path).read()] == ["silent"]
+    running.wait(10 * SILENT_SECONDS)  # it is Tune's now
+    assert len(running.killed) == 1
+
+
+def test_a_phase_is_life_for_an_hour_and_an_iteration_that_never_ends_is_none(running: Sweep) -> None:
+    for _ in range(100):
+        running.wait(7)
+        running.tell(phase="computing dci", is_waiting=True)
+    assert running.notes == []
+    for _ in range(20):
+        running.wait(7)
+        running.tell(phase="", is_waiting=True)
+    assert running.killed == ["its actor"]
+
+
+def test_the_limit_grows_with_what_is_usual_here(running: Sweep) -> None:
+    running.wait(SILENT_SECONDS / 2 - 1)
+    running.tell(phase="", is_waiting=False)
+    assert running.dog.limit == pytest.approx(MOST_GAPS * (SILENT_SECONDS / 2 - 1))
+    running.wait(2 * SILENT_SECONDS)
+    assert (running.notes, running.killed) == ([], [])
+
+
+def test_a_driver_that_was_stopped_itself_ends_nobody(running: Sweep) -> None:
+    running.now += 1000
+    running.wait(20)
+    assert (running.notes, running.killed) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_process_that_is_stopped_for_good_costs_its_time_alone(
+    folder_with_database: Path,
+    dataset: Dataset,
+    alone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(watchdog, "SILENT_SECONDS", 15.0)
+    monkeypatch.setattr(watchdog, "MOST_GAPS", 0.0)
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 1.0)
+
+    def stop_one() -> None:
+        while True:
+            time.sleep(0.05)
+            trials = [p for p in psutil.process_iter(["name"]) if "MemberTrainable" in (p.info["name"] or "")]
+            if trials and list(folder_with_database.glob("results/*/members/*/log.jsonl")):
+                os.kill(trials[0].pid, signal.SIGSTOP)
+                return
+
+    threading.Thread(target=stop_one, daemon=True).start()
+    assert sweep(folder_with_database, "--gpus-per-trial", "0", "--taus", "0", "1") == 0
+    assert "; it is started again from its checkpoints" in capsys.readouterr().out
+    assert_as_if_uninterrupted(folder_with_database, SCHEDULE, dataset, alone)
