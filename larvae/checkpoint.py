@@ -1,7 +1,8 @@
-"""Checkpoints as files: tensors and plain values, whole or not at all."""
+"""Checkpoints as files: tensors and plain values, whole or not at all, with a checksum and the one before."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,49 @@ import torch
 from larvae.errors import InvalidInputError
 from larvae.files import write_atomically
 
+_CHECKSUM = b"\nsha256:"
+"""Stands before the checksum, which follows PyTorch's file; those of earlier versions end with PyTorch's."""
+_LENGTH = len(_CHECKSUM) + 2 * hashlib.sha256().digest_size
+_END_OF_ZIP = b"PK\x05\x06"
+"""Begins the last 22 bytes of PyTorch's file."""
+
+
+class DamagedCheckpointError(InvalidInputError):
+    """A checkpoint is not what was written: it has been cut off, say, or bits have changed."""
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path` atomically."""
+    """Write tensors and plain values to `path` atomically; the checkpoint that is there is kept as the previous one."""
     content = io.BytesIO()  # into a file, PyTorch would hide the reason of a failure
     torch.save(state, content)
-    write_atomically(path, lambda file: file.write(content.getbuffer()))
+    content.write(_CHECKSUM + hashlib.sha256(content.getbuffer()).hexdigest().encode())
+    write_atomically(path, lambda file: file.write(content.getbuffer()), keep=previous(path))
+
+
+def previous(path: Path) -> Path:
+    """The file that keeps the checkpoint before the one at `path`."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, tensors on the CPU; InvalidInputError if it is not that."""
+    """Read what `save_checkpoint` wrote, tensors on the CPU; DamagedCheckpointError if it is not that."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(_verified(path.read_bytes())), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")
         return state
+    except MemoryError:  # no fault of the file's
+        raise
     except Exception as error:  # a damaged file fails in as many ways as unpickling has steps
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
-        raise InvalidInputError(f"`{path}` must be a whole checkpoint, but: {reason}") from None
+        raise DamagedCheckpointError(f"`{path}` must be a whole checkpoint, but: {reason}") from None
+
+
+def _verified(content: bytes) -> bytes:
+    """PyTorch's part of a checkpoint. Raises ValueError where the checksum is another's, or cut off."""
+    whole, end = content[:-_LENGTH], content[-_LENGTH:]
+    if end == _CHECKSUM + hashlib.sha256(whole).hexdigest().encode():
+        return whole
+    if content[-22:-18] == _END_OF_ZIP:  # of an earlier version
+        return content
+    raise ValueError("its checksum is another's")

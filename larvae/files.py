@@ -49,12 +49,18 @@ def save_bytes(path: Path, content: bytes) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Have a file written beside `path` and put in its place; folders above it are made."""
-    with appearing(path) as partial, partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], keep: Path | None = None) -> None:
+    """Have a file written beside `path` and put in its place; folders above it are made.
+
+    keep: where the file that is there goes, once the new one is whole.
+    """
+    with appearing(path) as partial:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from larvae.advice import advise
-from larvae.checkpoint import save_checkpoint
+from larvae.checkpoint import DamagedCheckpointError, previous, save_checkpoint
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.evaluation import evaluate, evaluate_held_out
@@ -51,8 +51,8 @@ class Member:
         self.environments: list[dict[str, Any]] = []
         self._notes: Row = {}
         self._has_trained = False
-        if directory.checkpoint.exists():
-            self._go_on(resume(self.trainer, directory.checkpoint, schedule.iterations))
+        if state := self._newest_state():
+            self._go_on(state)
         if not self.is_trained:
             self._enter(environment(self.trainer))
         self._started = time.perf_counter()
@@ -145,6 +145,22 @@ class Member:
             return {}
         values = evaluate(self.trainer, schedule.evaluation_size, schedule.metrics)
         return values | evaluate_held_out(self.trainer)
+
+    def _newest_state(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that is whole, taken over; None where there is none.
+
+        Damaged ones are told, and removed: the next save would keep one in place of the good one.
+        """
+        newest = self.directory.checkpoint
+        for path in (newest, previous(newest)):
+            try:
+                if path.exists():
+                    return resume(self.trainer, path, self.schedule.iterations)
+            except DamagedCheckpointError as error:
+                then = "the one before is used" if previous(newest).exists() and path == newest else "it starts again"
+                advise(f"member {self.name}: {error}: {then}")
+                path.unlink()
+        return None
 
     def _go_on(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, whose end was an earlier one perhaps: then it is a row as others are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from larvae.checkpoint import load_checkpoint
+from larvae.checkpoint import DamagedCheckpointError, load_checkpoint
 from larvae.config import LATER_FIELDS, MemberConfig, require_format
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
@@ -35,9 +35,11 @@ def checkpoint_config(checkpoint: Path) -> MemberConfig:
 
 
 def resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any]:
-    """Take over a checkpoint's state of training; return all of it."""
+    """Take over a checkpoint's state of training; return all of it. DamagedCheckpointError where it is not whole."""
     try:
         state = _read(checkpoint, trainer)
+    except DamagedCheckpointError:
+        raise
     except InvalidInputError as error:
         raise InvalidInputError(f"{error}; delete it to train from the start") from None
     reached = state["trainer"]["iteration"]

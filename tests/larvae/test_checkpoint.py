@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from larvae.checkpoint import load_checkpoint, save_checkpoint
+from larvae.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_bytes, save_json
 
@@ -46,7 +47,9 @@ def test_saving_again_replaces_the_file_at_once_or_not_at_all(
         save(path, {"iteration": 2})
         assert former.read() == before
     assert path.read_bytes() != before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    kept = {"file.previous"} if save is save_checkpoint else set()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file"} | kept
+    assert all((tmp_path / name).read_bytes() == before for name in kept)
 
 
 def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
@@ -67,6 +70,21 @@ def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match=r"^`[^\n]+` must be a whole checkpoint, but: [^\n]+$") as caught:
             load_checkpoint(path)
         assert str(path) in str(caught.value)
+
+
+def test_no_bit_that_has_changed_is_overlooked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    data, generator = path.read_bytes(), random.Random(0)
+    for position in (*generator.sample(range(len(data)), 300), *range(len(data) - 80, len(data))):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1 << generator.randrange(8)]) + data[position + 1 :])
+        with pytest.raises(DamagedCheckpointError):
+            load_checkpoint(path)
+
+
+def test_a_checkpoint_of_an_earlier_version_which_has_no_checksum_is_read(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "checkpoint.pt")
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["iteration"] == 7
 
 
 class Exploit:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from larvae.checkpoint import load_checkpoint, save_checkpoint
+from larvae.advice import Advice
+from larvae.checkpoint import DamagedCheckpointError, load_checkpoint, previous, save_checkpoint
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError
@@ -134,7 +135,8 @@ def test_rows_result_and_picture_are_what_the_trainer_says(dataset: Dataset, fin
     assert MemberConfig(**result["config"]) == CONFIG
     assert result["environments"] == [result["environment"]]
     assert result["environment"].items() >= {"iteration": 0, "torch": torch.__version__, "compiled": False}.items()
-    assert {path.name for path in finished.path.iterdir()} == {"checkpoint.pt", "result.json", "traversal.png"}
+    checkpoints = {"checkpoint.pt", "checkpoint.previous.pt"}
+    assert {path.name for path in finished.path.iterdir()} == checkpoints | {"result.json", "traversal.png"}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +329,7 @@ def test_diverging_member_raises_and_is_not_finished(dataset: Dataset, directory
     with pytest.raises(NonFiniteLossError, match="not finite"):  # and so again when it is resumed
         list(train_member(diverging, schedule, dataset, directory))
     directory.checkpoint.unlink()
+    previous(directory.checkpoint).unlink()
     with pytest.raises(NonFiniteLossError, match="posterior means"):
         list(train_member(diverging, dataclasses.replace(schedule, iterations=1), dataset, directory))
     assert directory.read_result() is None
@@ -421,10 +424,41 @@ def test_incomplete_and_foreign_checkpoints_are_refused_in_a_line(
     for missing in whole.keys() - {"last_row"}:  # of a member that has not ended
         save_checkpoint(directory.checkpoint, {name: part for name, part in whole.items() if name != missing})
         assert all(str(directory.checkpoint) in message for message in refusals(directory.checkpoint, dataset)), missing
-    content = interrupted.checkpoint.read_bytes()
-    for damage in (b"", b"not a checkpoint", content[: len(content) // 2]):
-        directory.checkpoint.write_bytes(damage)
-        assert all("must be a whole checkpoint" in message for message in refusals(directory.checkpoint, dataset))
-    for foreign in ([1, 2], torch.zeros(3), None):
-        torch.save(foreign, directory.checkpoint)
-        assert all("must be a whole checkpoint" in message for message in refusals(directory.checkpoint, dataset))
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    """One bit of a parameter is another."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda content: b""])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    dataset: Dataset, directory: MemberDirectory, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """And where both are damaged, the member starts again: in each case to the same rows, bit for bit."""
+    newest = directory.checkpoint
+    expected = list(train_member(CONFIG, SCHEDULE, dataset, MemberDirectory(tmp_path / "uninterrupted")))
+    for damaged in ([newest], [newest, previous(newest)]):
+        interrupt_after(2, SCHEDULE, dataset, directory, CONFIG)
+        for path in damaged:
+            path.write_bytes(damage(path.read_bytes()))
+        with pytest.raises(DamagedCheckpointError, match=r"^`[^\n]+` must be a whole checkpoint, but: [^\n]+$"):
+            restore(newest, dataset)
+        with pytest.warns(Advice) as told:
+            rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+        assert ["starts again" in str(line.message) for line in told] == [False, True][: len(damaged)]
+        assert without_times(rows) == without_times(expected)
+        shutil.rmtree(directory.path)
+
+
+def test_a_kill_between_two_checkpoints_costs_none(dataset: Dataset, directory: MemberDirectory) -> None:
+    """The newest is kept as the previous one before there is another newest."""
+    interrupt_after(2, SCHEDULE, dataset, directory, CONFIG)
+    directory.checkpoint.replace(previous(directory.checkpoint))
+    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    assert [row["iteration"] for row in rows] == [2, 4, 5]
