@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from larvae.advice import advise
 from larvae.errors import InvalidInputError
 from larvae.files import write_atomically
 
@@ -37,24 +39,43 @@ def previous(path: Path) -> Path:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, tensors on the CPU; DamagedCheckpointError if it is not that."""
+    """Read what `save_checkpoint` wrote, tensors on the CPU.
+
+    Raises DamagedCheckpointError where it is not whole, InvalidInputError where it is and cannot be read all the same,
+    by an older PyTorch say. Errors of the file system are the machine's, and no damage.
+    """
+    rule = f"`{path}` must be a whole checkpoint, but"
     try:
-        state = torch.load(io.BytesIO(_verified(path.read_bytes())), map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError(f"it holds a {type(state).__name__}")
-        return state
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedCheckpointError(f"{rule}: no such file") from None
+    whole, end = content[:-_LENGTH], content[-_LENGTH:]
+    is_verified = end == _CHECKSUM + hashlib.sha256(whole).hexdigest().encode()
+    if not is_verified and content[-22:-18] != _END_OF_ZIP:  # with which those of earlier versions end
+        raise DamagedCheckpointError(f"{rule}: its checksum is another's")
+    try:
+        state = torch.load(io.BytesIO(whole if is_verified else content), map_location="cpu", weights_only=True)
     except MemoryError:  # no fault of the file's
         raise
     except Exception as error:  # a damaged file fails in as many ways as unpickling has steps
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
-        raise DamagedCheckpointError(f"`{path}` must be a whole checkpoint, but: {reason}") from None
+        raise (InvalidInputError if is_verified else DamagedCheckpointError)(f"{rule}: {reason}") from None
+    if not isinstance(state, dict):
+        raise InvalidInputError(f"{rule}: it holds a {type(state).__name__}")
+    return state
 
 
-def _verified(content: bytes) -> bytes:
-    """PyTorch's part of a checkpoint. Raises ValueError where the checksum is another's, or cut off."""
-    whole, end = content[:-_LENGTH], content[-_LENGTH:]
-    if end == _CHECKSUM + hashlib.sha256(whole).hexdigest().encode():
-        return whole
-    if content[-22:-18] == _END_OF_ZIP:  # of an earlier version
-        return content
-    raise ValueError("its checksum is another's")
+def whole_checkpoint(path: Path) -> Path:
+    """The checkpoint at `path` or, where that is damaged, the one before, which is told.
+
+    Raises DamagedCheckpointError where neither is whole.
+    """
+    try:
+        load_checkpoint(path)
+        return path
+    except DamagedCheckpointError as error:
+        with contextlib.suppress(DamagedCheckpointError):
+            load_checkpoint(previous(path))
+            advise(f"{error}: the one before is used")
+            return previous(path)
+        raise

@@ -152,14 +152,16 @@ class Member:
         Damaged ones are told, and removed: the next save would keep one in place of the good one.
         """
         newest = self.directory.checkpoint
-        for path in (newest, previous(newest)):
+        found = [path for path in (newest, previous(newest)) if path.exists()]
+        if found and newest not in found:
+            advise(f"member {self.name}: `{newest}` is missing: the one before is used")
+        for path in found:
             try:
-                if path.exists():
-                    return resume(self.trainer, path, self.schedule.iterations)
+                return resume(self.trainer, path, self.schedule.iterations)
             except DamagedCheckpointError as error:
-                then = "the one before is used" if previous(newest).exists() and path == newest else "it starts again"
+                then = "it starts again" if path == found[-1] else "the one before is used"
                 advise(f"member {self.name}: {error}: {then}")
-                path.unlink()
+                path.unlink(missing_ok=True)
         return None
 
     def _go_on(self, state: dict[str, Any]) -> None:

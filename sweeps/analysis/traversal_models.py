@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from larvae import datasets
+from larvae.checkpoint import previous, whole_checkpoint
 from larvae.config import FIELDS, MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, require_known
@@ -129,11 +130,12 @@ def _checkpoint(name: str, tracking_uri: str) -> Path:
 
 
 def _require_checkpoint(path: Path) -> Path:
-    if not path.is_file():
+    """The checkpoint, or the one before where it is damaged."""
+    if not path.is_file() and not previous(path).is_file():
         raise InvalidInputError(
             f"a model must be a checkpoint's file or an MLflow run's id, got `{path}`: no such file"
         )
-    return path
+    return whole_checkpoint(path)
 
 
 def _labels(config: MemberConfig) -> str:

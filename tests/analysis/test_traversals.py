@@ -17,13 +17,15 @@ from mlflow.entities import Param
 
 from analysis import traversals
 from larvae import datasets
+from larvae.advice import Advice
+from larvae.checkpoint import previous
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
 from sweeps.analysis import load, style
 from sweeps.analysis.figures.traversal_figures import TraversalComparison
-from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare
+from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare, named_checkpoints
 from sweeps.tracking import mlflow_names
 from tests.analysis.invented import Member, frame, grid, with_ends
 from tests.analysis.outcome import Script
@@ -305,3 +307,6 @@ def test_a_checkpoint_that_is_not_whole_is_one_line(models: Models, traverse: Sc
     content = Path(models.checkpoint("larvae")).read_bytes()
     path.write_bytes(content[: len(content) // 2])
     traverse.refuse({f"--larvae {path}": f"`{path}` must be a whole checkpoint, but: "})
+    previous(path).write_bytes(content)
+    with pytest.warns(Advice, match="the one before is used"):
+        assert named_checkpoints([str(path)], "") == [previous(path)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from collections import OrderedDict
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from larvae.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
+from larvae.advice import Advice
+from larvae.checkpoint import DamagedCheckpointError, load_checkpoint, previous, save_checkpoint, whole_checkpoint
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_bytes, save_json
 
@@ -80,6 +82,41 @@ def test_no_bit_that_has_changed_is_overlooked(tmp_path: Path) -> None:
         path.write_bytes(data[:position] + bytes([data[position] ^ 1 << generator.randrange(8)]) + data[position + 1 :])
         with pytest.raises(DamagedCheckpointError):
             load_checkpoint(path)
+
+
+def test_where_the_newest_is_damaged_or_gone_the_one_before_is_found_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for number in range(2):
+        save_checkpoint(path, {"number": number})
+    assert whole_checkpoint(path) == path
+    path.write_bytes(path.read_bytes()[:-1])
+    for told in ("its checksum is another's", "no such file"):
+        with pytest.warns(Advice, match=rf"^`{path}` must be a whole checkpoint, but: {told}: the one before is used$"):
+            assert load_checkpoint(whole_checkpoint(path)) == {"number": 0}
+        path.unlink(missing_ok=True)
+    previous(path).write_bytes(b"")
+    with pytest.raises(DamagedCheckpointError, match=rf"^`{path}` must be"):
+        whole_checkpoint(path)
+
+
+def test_what_is_no_damage_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole file of something else, one that this PyTorch cannot read, and a file system that fails."""
+    path = tmp_path / "checkpoint.pt"
+    torch.save([1, 2], path)
+    with pytest.raises(InvalidInputError, match="it holds a list") as caught:
+        load_checkpoint(path)
+    assert type(caught.value) is InvalidInputError
+    save_checkpoint(path, {"iteration": Exploit()})
+    with pytest.raises(InvalidInputError, match="must be a whole checkpoint, but: ") as caught:
+        load_checkpoint(path)
+    assert type(caught.value) is InvalidInputError
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Stale"):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_of_an_earlier_version_which_has_no_checksum_is_read(tmp_path: Path) -> None:

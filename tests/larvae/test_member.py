@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import shutil
@@ -460,5 +461,23 @@ def test_a_kill_between_two_checkpoints_costs_none(dataset: Dataset, directory: 
     """The newest is kept as the previous one before there is another newest."""
     interrupt_after(2, SCHEDULE, dataset, directory, CONFIG)
     directory.checkpoint.replace(previous(directory.checkpoint))
-    rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
+    with pytest.warns(Advice, match=rf"`{directory.checkpoint}` is missing: the one before is used$"):
+        rows = list(train_member(CONFIG, SCHEDULE, dataset, directory))
     assert [row["iteration"] for row in rows] == [2, 4, 5]
+
+
+def test_a_file_system_that_fails_costs_no_checkpoint(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be read now is not damaged: the member goes on from it once it can."""
+    copied(interrupted, directory)
+    before = {path.name: path.read_bytes() for path in directory.path.iterdir()}
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            Member(CONFIG, SCHEDULE, dataset, directory)
+    assert {path.name: path.read_bytes() for path in directory.path.iterdir()} == before
