@@ -59,6 +59,8 @@ class Measured(NamedTuple):
     """Bytes that a trial takes of its node's memory with others beside it; what they share is divided among them."""
     gpu_bytes: float | None = None
     """Bytes that a trial takes of a GPU's memory."""
+    disk_bytes: float | None = None
+    """Bytes that a member takes of the study's folder: two checkpoints, as the one before is kept."""
     timed: int = 0
     """Kinds that were timed now."""
     ended: int = 0
@@ -94,7 +96,8 @@ def measure(
         assert cost is not None
         costs[kind] = cost._replace(start=statistics.median(timing.start for timing in timings))
     trial_bytes = statistics.mean(answer.resident_bytes for answer in answers)
-    return Measured(costs, launch, gpu_bytes is not None, trial_bytes, gpu_bytes, timed, ended)
+    disk_bytes = max(timing.disk_bytes for answer in answers for timing in answer.timings)
+    return Measured(costs, launch, gpu_bytes is not None, trial_bytes, gpu_bytes, disk_bytes, timed, ended)
 
 
 def _untimed(
@@ -130,6 +133,8 @@ class _Timing(NamedTuple):
     """Theirs; none where they are known."""
     slow: dict[str, float]
     """Seconds of slow metrics, by name."""
+    disk_bytes: float = 0.0
+    """Bytes that the largest member took of the disk."""
 
 
 class _Answer(NamedTuple):
@@ -210,14 +215,14 @@ def _time_kind(
         iterations=2, log_every=1, evaluate_every=1, evaluation_size=ENCODING_BATCH, metrics=("l2",), final_metrics=()
     )
     started = time.perf_counter()
-    first = _train(worker, question.members, warm_up, settings)[0]
+    (first, *_), disk_bytes = _train(worker, question.members, warm_up, settings)
     start = time.perf_counter() - started
     is_known = execution_of(first) in question.known
     iterations = TIMED_ROWS if is_known else timed_seconds / first["history"][-1]["seconds_per_iteration"]
     schedule = _short(settings.schedule, iterations)  # where times are known it is for the memory that is taken
-    results = _train(worker, question.members, schedule, settings)
+    results, _ = _train(worker, question.members, schedule, settings)
     if is_known:
-        return _Timing(start, execution_of(first), schedule, [], {})
+        return _Timing(start, execution_of(first), schedule, [], {}, disk_bytes)
     config = question.members[0]
     specification = datasets.specification(config.dataset)
     at_the_end = () if settings.gpus else settings.schedule.final_metrics
@@ -226,15 +231,17 @@ def _time_kind(
     for name in slow_ones:
         if (name, config.dataset) not in slow:
             slow[name, config.dataset] = _time_metric(name, config, settings.schedule.evaluation_size)
-    return _Timing(
-        start, execution_of(first), schedule, results, {name: slow[name, config.dataset] for name in slow_ones}
-    )
+    slow_seconds = {name: slow[name, config.dataset] for name in slow_ones}
+    return _Timing(start, execution_of(first), schedule, results, slow_seconds, disk_bytes)
 
 
 def _train(
     worker: Worker, members: Sequence[MemberConfig], schedule: Schedule, settings: TrialSettings
-) -> list[Result]:
-    """Results of members that a worker trains from the start; RuntimeError where one fails."""
+) -> tuple[list[Result], float]:
+    """Results of members that a worker trains from the start, and bytes on disk of the largest of them.
+
+    Raises RuntimeError where one fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         worker.settings = dataclasses.replace(settings, schedule=schedule, members_directory=Path(folder))
         worker.take_on(members)
@@ -245,8 +252,9 @@ def _train(
             for news in report["members"].values():
                 if news["status"] not in ("running", "finished"):
                     raise RuntimeError(news["reason"])
-        results = [MemberDirectory(Path(folder) / config.content_hash).read_result() for config in members]
-    return [result for result in results if result]
+        directories = [MemberDirectory(Path(folder) / config.content_hash) for config in members]
+        results: list[Result] = [result for directory in directories if (result := directory.read_result())]
+        return results, max(2.0 * directory.checkpoint.stat().st_size for directory in directories)
 
 
 def _short(schedule: Schedule, iterations: float) -> Schedule:

@@ -198,6 +198,8 @@ def _lines(
     likely = None if work.expected is None else len(work.expected)
     yield "trials", f"{_either(len(work.trials), likely, _whole)} of {size}"
     yield "memory", _memory(measured, plan, images)
+    if measured.disk_bytes is not None:
+        yield "disk", _disk(measured.disk_bytes, work.members)
     if plan.seconds is None or plan.device_hours is None:
         yield "time", f"unknown, as no trial could be timed: {measured.failure}"
         return
@@ -233,6 +235,10 @@ def _memory(measured: Measured, plan: Plan, images: int) -> str:
     if plan.at_once_on_a_node > 1:
         text += f", {together / 1e9:.2g} GB for {plan.at_once_on_a_node:,} at once on a node"
     return f"{text}; {shared}"
+
+
+def _disk(member_bytes: float, members: int) -> str:
+    return f"{member_bytes / 1e6:.2g} MB a member, {member_bytes * members / 1e9:.2g} GB for all {members:,}"
 
 
 def _source(measured: Measured, others: int) -> str:

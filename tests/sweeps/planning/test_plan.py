@@ -15,6 +15,7 @@ from larvae.config import MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.hardware import processor_name
 from larvae.member_directory import MemberDirectory, Row
+from larvae.training import Trainer
 from sweeps.planning import measuring
 from sweeps.planning.cost import Cost, Execution, cost_of, kind_of, read_results
 from sweeps.planning.measuring import Measured, roomiest_node
@@ -221,6 +222,7 @@ def test_a_trial_is_timed_and_leaves_nothing(tmp_path: Path, dataset: Dataset, m
         "members      4 (2 finished before): 2 to train × 1,000 iterations",
         "trials       2 of 1 member, 2 at once, 1 CPU each",
         "0.38 GB of images shared by all of a node",
+        "disk         17 MB a member, 0.066 GB for all 4",
         "timed now on this cluster",
         "CPU core hours",
         "at 2.50 an hour",
@@ -269,6 +271,8 @@ def test_what_ended_members_tell_is_not_timed_again(
         directory.write_result(config, "finished", rows, environment=execution._asdict())
     measured = measuring.measure([MEMBER, baseline], 1, 1, settings, CPU)
     assert (measured.timed, measured.ended) == (1, 1)  # the baseline was trained elsewhere
+    parameters = 4 * sum(parameter.numel() for parameter in Trainer(MEMBER, dataset).parameters.values())
+    assert measured.disk_bytes == pytest.approx(2 * 3 * parameters, rel=0.1)  # with two moments; and the one before
     assert measured.costs[kind_of(MEMBER)][1:] == pytest.approx(slow[1:])
     assert measured.costs[kind_of(MEMBER)].start < slow.start  # it is timed, as the cache may be warm by now
     assert measured.costs[kind_of(baseline)].iteration < slow.iteration
