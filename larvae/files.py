@@ -40,7 +40,7 @@ def load_json(path: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise TypeError(f"it holds a {type(value).__name__}")
         return value
-    except (ValueError, TypeError) as error:  # no JSON, or no text at all
+    except (ValueError, TypeError, RecursionError) as error:  # no JSON, or no text at all
         raise InvalidInputError(f"`{path}` must be a whole JSON object, but: {error}") from None
 
 
@@ -100,9 +100,9 @@ def append_lines(path: Path, values: Iterable[Any], *, durable: bool = False) ->
             os.fsync(file.fileno())
 
 
-def read_lines(path: Path, start: int = 0) -> tuple[list[Any], int]:
-    """The values of the whole lines from a byte on, and the byte behind them. What is no JSON is left out."""
-    values: list[Any] = []
+def read_lines(path: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The objects of the whole lines from a byte on, and the byte behind them. What is none is left out."""
+    values: list[dict[str, Any]] = []
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -111,9 +111,15 @@ def read_lines(path: Path, start: int = 0) -> tuple[list[Any], int]:
         return values, start
     whole = text[: text.rfind(b"\n") + 1]
     for line in whole.splitlines():
-        with contextlib.suppress(ValueError):
-            values.append(json.loads(line))
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            values += [value] if isinstance(value, dict) else []
     return values, start + len(whole)
+
+
+def has_shape(value: Any, **kinds: type | tuple[type, ...]) -> bool:
+    """Tell whether what was read is an object with these entries, each of its kind: files may be damaged."""
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:

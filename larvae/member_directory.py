@@ -8,16 +8,28 @@ included, `seconds_per_iteration` of training alone, and the `timestamp` in seco
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from larvae.config import FORMAT, MemberConfig
 from larvae.errors import InvalidInputError, one_line
-from larvae.files import append_lines, load_json, read_lines, save_json
+from larvae.files import append_lines, has_shape, load_json, read_lines, save_json
 
 Row = dict[str, float]
+
+
+def _is_row(value: Mapping[str, Any]) -> bool:
+    return "iteration" in value and all(isinstance(number, int | float) for number in value.values())
+
+
+def is_result(value: Any) -> bool:
+    """Tell whether what was read is a member's end, whole: files may be damaged."""
+    if not has_shape(value, status=str, reason=str, config=dict, history=list):
+        return False
+    is_ended = {"finished": bool(value["history"]), "stopped": isinstance(value.get("stopped_at"), int), "failed": True}
+    return is_ended.get(value["status"], False) and all(has_shape(row) and _is_row(row) for row in value["history"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,8 @@ class MemberDirectory:
 
     def read_rows(self, start: int = 0) -> tuple[list[Row], int]:
         """The rows from a byte on, and the byte behind them: where the next ones will start."""
-        return read_lines(self.rows, start)
+        lines, end = read_lines(self.rows, start)
+        return list(filter(_is_row, lines)), end
 
     def append_rows(self, rows: Sequence[Row]) -> None:
         """Append rows of one process; those that the file has before them are of the same one, or of earlier ones."""
@@ -62,12 +75,15 @@ class MemberDirectory:
             result = load_json(self.result)
         except (FileNotFoundError, InvalidInputError):
             return None
-        return result if "status" in result else None
+        return result if is_result(result) else None
 
     def write_result(
         self, config: MemberConfig, status: str, history: Sequence[Row], reason: str = "", **more: object
     ) -> None:
-        """Write the member's end, whole and atomically."""
+        """Write the member's end, whole and atomically. A failure keeps rows that were known, if they are more."""
+        if status == "failed":
+            earlier = self.read_result() or {"history": []}
+            history = max(history, earlier["history"], self.read_rows()[0], key=len)
         result = {"format": FORMAT, "status": status, "reason": reason, "config": config.to_dict()}
         save_json(self.result, result | {"history": list(history), **more})
 

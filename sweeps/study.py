@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from larvae import datasets
 from larvae.config import FORMAT, LATER_FIELDS, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
-from larvae.files import HeldError, listed, load_json, locked, save_json
+from larvae.files import HeldError, has_shape, listed, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
@@ -131,7 +131,7 @@ class StudyDirectory:
 
     def require_free(self) -> None:
         """Raise InvalidInputError while another process runs the study; a folder that is not there is not made."""
-        if self.path.exists():
+        if (self.path / ".lock").exists():
             with contextlib.suppress(OSError), self.locked():  # of others: whether it can be written is asked later
                 pass
 
@@ -208,12 +208,29 @@ class StudyDirectory:
 
     def read_record(self) -> dict[str, Any] | None:
         """The record that `write_record` wrote, if it has. Raises InvalidInputError where that is damaged."""
+        path, remedy = self.path / "study.json", "delete it, and the study's own command writes it anew"
         try:
-            return load_json(self.path / "study.json")
+            record = load_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except InvalidInputError as error:
-            raise InvalidInputError(f"{error}; delete it, and the study's own command writes it anew") from None
+            raise InvalidInputError(f"{error}; {remedy}") from None
+        if record.get("format") == FORMAT and not _is_record(record):
+            raise InvalidInputError(f"`{path}` must be a study's record, but lacks some of it; {remedy}")
+        return record
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    if not has_shape(record, members=dict, fixed=dict, fingerprints=dict, schedule=dict):
+        return False
+    schedule = record["schedule"]
+    if not has_shape(schedule, iterations=int, evaluation_size=int, metrics=list, final_metrics=list):
+        return False
+    names = [*schedule["metrics"], *schedule["final_metrics"]]
+    members = record["members"].values()
+    return all(isinstance(name, str) for name in names) and all(
+        has_shape(member, label=str, config=dict) for member in members
+    )
 
 
 def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from larvae.errors import InvalidInputError
-from larvae.files import append_lines, read_lines
+from larvae.files import append_lines, has_shape, read_lines
 from sweeps.adaptive.sampling import Suggestion
 
 
@@ -26,18 +26,25 @@ class SuggestionLog:
     def parallel(self) -> int | None:
         """Jobs at once when the search was started; None before."""
         lines = self._lines()
+        if lines and not (has_shape(lines[0], parallel=int) and lines[0]["parallel"] > 0):
+            raise self._damaged()
         return int(lines[0]["parallel"]) if lines else None
 
     def read(self) -> list[Suggestion]:
         """All suggestions by number. Raises InvalidInputError where one is missing."""
         lines = self._lines()[1:]
-        if [line["number"] for line in lines] != list(range(len(lines))):
-            raise InvalidInputError(f"`{self.path}` must have all suggestions in their order: a line of it is damaged")
+        whole = [line["number"] for line in lines if has_shape(line, number=int, point=dict, attributes=dict)]
+        if whole != list(range(len(lines))):
+            raise self._damaged()
         return [Suggestion(line["point"], line["attributes"]) for line in lines]
 
     def append(self, number: int, suggestion: Suggestion) -> None:
         """Remember the next suggestion, before anything comes of it."""
         self._append({"number": number, "point": suggestion.point, "attributes": suggestion.attributes})
+
+    def _damaged(self) -> InvalidInputError:
+        rule = f"`{self.path}` must have all suggestions in their order: a line of it is damaged"
+        return InvalidInputError(f"{rule}; put back a copy, or give another --study")
 
     def _append(self, line: dict[str, Any]) -> None:
         append_lines(self.path, [line], durable=True)

@@ -10,6 +10,7 @@ import pandas as pd
 from larvae.config import MemberConfig, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import listed, load_json
+from larvae.member_directory import is_result
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
 
@@ -29,7 +30,10 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
 def _row(path: Path, iterations: int | None) -> dict[str, Any]:
     result = load_json(path)
     require_format(result.get("format"), f"`{path}` was written", "use the version that wrote it")
-    config, history = MemberConfig.from_dict(result["config"]), result["history"]
+    try:
+        config, history = MemberConfig.from_dict(result["config"] if is_result(result) else {"": ""}), result["history"]
+    except (TypeError, InvalidInputError):
+        raise InvalidInputError(f"`{path}` must be a member's whole result: put back the committed one") from None
     evaluated = [row for row in history if "mig" in row or "l2" in row]
     if iterations is not None:
         evaluated = [row for row in evaluated if row["iteration"] == iterations]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import ray
 from ray.util import state
 
+from larvae.files import has_shape
 from sweeps.driver import connection
 from sweeps.driver.ray_folders import ray_folders
 from sweeps.trial.member_log import Event
@@ -17,7 +18,8 @@ def process_logs(events: Sequence[Event], address: str | None, lines: int) -> It
     """The output of the processes that trained a member, each with a title; Ray keeps it while its session lasts."""
     if address:
         connection.connect(address)
-    for event in {event["worker"]: event for event in events if "worker" in event}.values():
+    of_processes = [event for event in events if has_shape(event, worker=str, node=str, address=str, pid=int)]
+    for event in {event["worker"]: event for event in of_processes}.values():
         for ending in ("out", "err"):
             text = _from_ray(event, ending, lines) if address else _from_disk(event, ending, lines)
             if text.strip():

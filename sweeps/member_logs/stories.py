@@ -53,7 +53,7 @@ def _events_table(events: Sequence[Event]) -> Table:
 
 def _cells(event: Event) -> list[str]:
     host = f"{event['host']} {event.get('address', '')}".strip()
-    return [event["event"], _text(event, "iteration"), host, str(event["pid"]), _text(event, "device", "reason")]
+    return [event["event"], _text(event, "iteration"), host, _text(event, "pid"), _text(event, "device", "reason")]
 
 
 def _text(event: Event, *keys: str) -> str:

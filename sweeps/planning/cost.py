@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
+from larvae.errors import InvalidInputError
 from larvae.files import listed
 from larvae.member_directory import MemberDirectory, Row
 from larvae.metrics import METRICS, applicable
@@ -68,9 +70,11 @@ def read_results(members_directory: Path) -> Results:
         result = MemberDirectory(path.parent).read_result()
         if not result or result.get("format") != FORMAT:
             continue
-        if result["status"] in ("finished", "stopped") and result["history"] and "environment" in result:
-            kind = kind_of(MemberConfig.from_dict(result["config"]))
-            found.setdefault(kind, {}).setdefault(execution_of(result), []).append(result)
+        is_timed = all(row.keys() >= {"seconds", "seconds_per_iteration", "timestamp"} for row in result["history"])
+        if result["status"] in ("finished", "stopped") and result["history"] and "environment" in result and is_timed:
+            with contextlib.suppress(InvalidInputError, LookupError, TypeError):  # files may be damaged
+                kind = kind_of(MemberConfig.from_dict(result["config"]))
+                found.setdefault(kind, {}).setdefault(execution_of(result), []).append(result)
     return found
 
 

@@ -122,7 +122,7 @@ class Mirror:
         """Log rows that are new, each whole in one request, and all else with the first ones: each request is slow."""
         batch: list[Metric] = []
         for row in rows:
-            if row["iteration"] <= (batch[-1].step if batch else self._last_step(run)):
+            if row["iteration"] <= (batch[-1].step if batch else self._last_step(run)) or "timestamp" not in row:
                 continue
             points = _points(row)
             if len(batch) + len(points) > MOST_POINTS:

@@ -16,11 +16,12 @@ from typing import Any
 
 import ray
 
-from larvae.files import append_lines, read_lines
+from larvae.files import append_lines, has_shape, read_lines
 
 Event = dict[str, Any]
 """`event` (started, trained, finished, failed, out_of_memory, silent: ended by the sweep, or fault: of its machine),
 `time` since the epoch, `host`, `pid` and more."""
+_LAST_TIME = 1e11
 MOST_STARTS = 4
 """Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
 
@@ -37,8 +38,10 @@ class MemberLog:
         append_lines(self.path, [line])  # a trial on a host that is cut off may be writing too
 
     def read(self) -> list[Event]:
-        """All events in their order; lines that are not whole are left out."""
-        return read_lines(self.path)[0]
+        """All events in their order; lines that are none, or not whole, are left out."""
+        lines = read_lines(self.path)[0]
+        kinds: dict[str, Any] = {"event": str, "host": str, "time": (int, float)}
+        return [line for line in lines if has_shape(line, **kinds) and 0 <= line["time"] < _LAST_TIME]
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:

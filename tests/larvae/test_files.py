@@ -38,8 +38,8 @@ def test_a_line_cut_short_anywhere_was_never_there_and_spoils_no_other(tmp_path:
     for cut in range(start, len(whole)):
         path.write_bytes(whole[:cut])
         assert read_lines(path) == (VALUES[:2], start)
-        append_lines(path, ["next"])
-        assert read_lines(path, start)[0] == ["next"], whole[start:cut]
+        append_lines(path, [{"next": 1}])
+        assert read_lines(path, start)[0] == [{"next": 1}], whole[start:cut]
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:

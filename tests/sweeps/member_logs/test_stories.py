@@ -25,7 +25,7 @@ def storage(tmp_path: Path) -> Path:
     failed = tmp_path / "50% [x] :bug:" / "members" / "aab222"
     failed.mkdir(parents=True)
     result = {"status": "failed", "reason": "NonFiniteLossError: loss is nan", "traceback": "Traceback: line 7\n"}
-    (failed / "result.json").write_text(json.dumps(result))
+    (failed / "result.json").write_text(json.dumps(result | {"config": {}, "history": []}))
     MemberLog(failed).write("started", iteration=0, command="c", device="Tesla")
     MemberLog(failed).write("failed", reason="NonFiniteLossError: loss is nan")
     return tmp_path
