@@ -8,6 +8,9 @@ from collections.abc import Iterable
 class InvalidInputError(ValueError):
     """The user's input breaks a rule. The message is one line that states rule and value."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a value of a damaged file, say, may have several
+
 
 class NonFiniteLossError(ArithmeticError):
     """A loss became NaN or infinite: this member has failed, the others go on."""

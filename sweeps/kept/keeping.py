@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from larvae import datasets
 from larvae.compiling import can_compile
 from larvae.config import LATER_FIELDS, MemberConfig, Schedule
 from larvae.datasets import Dataset
-from larvae.errors import NonFiniteLossError, one_line
+from larvae.errors import InvalidInputError, NonFiniteLossError, one_line
 from larvae.files import HeldError, load_json, locked, save_json
 from larvae.hardware import processor_name
 from larvae.member import train_member
@@ -87,7 +88,9 @@ def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory
 
 def _with_this_commit(path: Path) -> list[str]:
     """The commits that a member has been trained by, the one of now among them."""
-    commits = load_json(path)["commits"] if path.exists() else []
+    commits: list[str] = []
+    with contextlib.suppress(FileNotFoundError, InvalidInputError, LookupError, TypeError):  # damaged, it tells less
+        commits = list(load_json(path)["commits"])
     if (commit := git_commit()) not in commits:
         commits.append(commit)
         save_json(path, {"commits": commits})

@@ -13,6 +13,9 @@ from larvae.member_directory import MemberDirectory
 from sweeps.study import StudyDirectory, require_name
 from sweeps.trial.member_log import MemberLog
 
+_MOST_DIGITS = 100
+"""Length beyond which a name is no member's hash, nor could it be a folder's: its study's record is damaged."""
+
 
 class FoundMember(NamedTuple):
     """A member on disk."""
@@ -39,6 +42,8 @@ def find_members(storage: Path, study: str = "") -> Iterator[FoundMember]:
     for record in records:
         members = (StudyDirectory(record.parent).read_record() or {}).get("members", {})
         for name, member in members.items():
+            if not name.isalnum() or len(name) > _MOST_DIGITS:
+                continue
             files = MemberDirectory(record.parent / "members" / name)
             yield FoundMember(record.parent.name, member["label"], name, files)
 

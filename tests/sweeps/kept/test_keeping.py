@@ -81,6 +81,13 @@ def test_a_member_goes_on_from_its_checkpoint(tmp_path: Path, dataset: object) -
     assert [row["iteration"] for row in history] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("text", ["", "\0\0", "{}", "[]", '{"commits": 3}', '{"commits": null}', '{"commits": ["a"'])
+def test_damage_to_where_results_come_from_ends_no_training(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "commits.json"
+    path.write_text(text)
+    assert keeping._with_this_commit(path) == [keeping.git_commit()] == load_json(path)["commits"]
+
+
 def test_it_has_the_lowest_priority_within_its_session_and_of_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
