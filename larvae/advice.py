@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,15 +21,22 @@ def advise(line: str) -> None:
 def advice_taken() -> Iterator[list[str]]:
     """Within this, lines of advice go into a list; other warnings are shown as ever."""
     taken: list[str] = []
+    with advice_given_to(taken.append):
+        yield taken
+
+
+@contextlib.contextmanager
+def advice_given_to(hear: Callable[[str], object]) -> Iterator[None]:
+    """Within this, a function hears each line of advice; other warnings are shown as ever."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Advice)
         show = warnings.showwarning
 
         def take(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
             if issubclass(category, Advice):
-                taken.append(str(message))
+                hear(str(message))
             else:
                 show(message, category, *more, **named)
 
         warnings.showwarning = take
-        yield taken
+        yield

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from larvae.advice import advice_given_to
 from larvae.errors import InvalidInputError
 
 INTERRUPTED = 130
@@ -21,7 +22,7 @@ Parsed = TypeVar("Parsed")
 def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Exception], ...] = (OSError,)) -> int:
     """Run a command; its exit code, or after one line: 2 for bad input, 1 for the machine's faults, 130 for Ctrl-C.
 
-    Characters that a terminal cannot show are replaced.
+    Characters that a terminal cannot show are replaced. Advice is a line on stderr.
 
     stopped: what to say after Ctrl-C. faults: errors that are the machine's, such as a full disk.
     """
@@ -29,7 +30,8 @@ def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Except
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        return command()
+        with advice_given_to(lambda line: print(f"advice: {line}", file=sys.stderr)):
+            return command()
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -71,11 +71,10 @@ def prepare(study: Study, options: StudyOptions, trials: Trials, console: Consol
     require_writable("storage_path", options.where.storage_path)
     directory = StudyDirectory((options.where.storage_path / study.name).absolute())
     directory.require_going_on(study, {})  # before anything is started; again once the images are known
-    require_writable("LARVAE_CACHE_DIR", store.cache_directory())
     with working("opening MLflow", console):
         require_reachable(options.where.tracking_uri)
-    for name in names:
-        datasets.verify(name, options.data_files.get(name))
+    if not all(datasets.place(name, options.data_files.get(name)).exists() for name in names):
+        require_writable("LARVAE_CACHE_DIR", store.cache_directory())
     connection.connect(options.where.address)
     kinds = _preflight(options, names, console) if options.where.address and options.where.preflight else []
     files = {name: datasets.prepare(name, options.data_files.get(name), progress=True) for name in names}

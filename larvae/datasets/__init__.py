@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import files, streams
-from larvae.datasets import celeba, dsprites, dsprites_published, isaac3d, layouts, shapes3d, store
+from larvae.datasets import celeba, dsprites, dsprites_published, integrity, isaac3d, layouts, shapes3d, store
 from larvae.datasets.download import fetch
 from larvae.datasets.factors import FactorGrid, Factors
 from larvae.datasets.layouts import ImageStore
@@ -121,8 +121,8 @@ def verify(name: str, data_file: Path | None = None) -> str | None:
         if not known.is_rendered and not cached_path(name).exists():
             raise InvalidInputError(f"{name} is not prepared: run {how_to_prepare(known)}, or give --data-file")
         return None
-    if store.is_prepared(data_file):
-        return layouts.open_images(data_file, known).fingerprint
+    if integrity.is_prepared(data_file):
+        return fingerprint(name, data_file)
     reader = SOURCES[name].reader
     if reader is None:
         raise InvalidInputError(f"`data_file` must be left out with {name}, which is rendered, got `{data_file}`")
@@ -146,22 +146,42 @@ def prepare(
     Raises InvalidInputError where nothing tells where images are to come from, or what is there is not whole.
     """
     known, reader, renderer = _cropped(specification(name), crop), SOURCES[name].reader, SOURCES[name].renderer
-    if data_file is not None and store.is_prepared(data_file):
-        verify(name, data_file)
-        return data_file
-    if data_file is None and renderer is not None:
-        path = _cached(known)
-        return store.made_once(path, lambda: renderer.write_rendered(known, path, progress=progress))
-    downloads = download and data_file is None
-    digest = None if downloads else verify(name, data_file)
-    path = _cached(known, digest)
+    path = _cached(known) if download and data_file is None else place(name, data_file, crop)
+    if path == data_file:
+        return path
+    can_be_made = data_file is not None or renderer is not None or known.url
+    if path.exists() and not can_be_made:
+        integrity.require_whole(path, known, _remedy(known))
+        return path
 
     def make() -> None:
+        if data_file is None and renderer is not None:
+            renderer.write_rendered(known, path, progress=progress)
+            return
         source = data_file or fetch(known, url, progress=progress)
         assert reader is not None, "verified above"
         reader.convert(known, source, path, progress=progress)
 
-    return store.made_once(path, make)
+    return integrity.made_once(path, known, make)
+
+
+def place(name: str, data_file: Path | None = None, crop: Crop | None = None) -> Path:
+    """The path of the file that `prepare` makes, or finds there; InvalidInputError as of `verify`."""
+    digest = verify(name, data_file)
+    if data_file is not None and integrity.is_prepared(data_file):
+        return data_file
+    return _cached(_cropped(specification(name), crop), digest)
+
+
+def fingerprint(name: str, path: Path) -> str:
+    """The fingerprint of a prepared file's images; InvalidInputError, with a remedy, unless they are whole."""
+    known = specification(name)
+    integrity.require_whole(path, known, _remedy(known))
+    return layouts.open_images(path, known).fingerprint
+
+
+def _remedy(known: Specification) -> str:
+    return f"bring another copy, or run {how_to_prepare(known)}"
 
 
 def how_to_prepare(known: Specification) -> str:
@@ -200,18 +220,19 @@ def _cropped(known: Specification, crop: Crop | None) -> Specification:
     return replace(known, crop=crop)
 
 
-def install(file_name: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
-    """Put a prepared file from elsewhere into this node's cache, unless it is there; return the path.
+def install(name: str, fingerprint: str, fetch: Callable[[], NDArray[np.uint8]]) -> Path:
+    """Put a data set's prepared file from elsewhere into this node's cache, unless it is there whole; return the path.
 
-    fetch: gives the file's bytes, uint8 (size of the file,); called only where the file is missing.
+    fingerprint: of its images. fetch: gives the file's bytes, uint8 (size of the file,), where they are needed.
     """
-    path = store.cache_directory() / file_name
+    path = store.cache_directory() / f"{name}-{fingerprint[:12]}.h5"
 
     def write() -> None:
-        with files.appearing(path) as partial:
-            fetch().tofile(partial)
+        content = fetch()
+        with store.advised(path), files.appearing(path) as partial:
+            content.tofile(partial)
 
-    return store.made_once(path, write)
+    return integrity.made_once(path, specification(name), write)
 
 
 def open_dataset(name: str, path: Path) -> Dataset:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import attribute_table, checksums, listing, photographs, writing
+from larvae.datasets import attribute_table, checksums, damage, listing, photographs, writing
 from larvae.datasets.factors import Factors
 from larvae.datasets.listing import Files, Read
 from larvae.datasets.specification import Crop, Specification
@@ -238,7 +238,5 @@ def _in_order(specification: Specification, images: list[str]) -> list[str]:
 
 
 def _content(copy: Copy) -> bytes:
-    try:
+    with damage.told(f"`{copy.table}` must be readable"):
         return copy.read(copy.table)
-    except listing.UNREADABLE as error:
-        raise InvalidInputError(f"`{copy.table}` must be readable, but: {error}") from None

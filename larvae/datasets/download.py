@@ -60,7 +60,7 @@ def fetch(specification: Specification, url: str = "", *, progress: bool = False
     pooch.get_logger().setLevel(logging.WARNING)  # it announces paths that only confuse
     downloader = ResumingDownloader(partial_path(specification), progress)
     advice = f"download it by hand from {specification.url} and pass --source FILE"
-    with store.locked(path):
+    with store.advised(path), store.locked(path):
         try:
             pooch.retrieve(source, f"{algorithm}:{digest}", path.name, path.parent, downloader=downloader)
         except requests.RequestException as error:

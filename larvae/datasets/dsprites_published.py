@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import store, writing
+from larvae.datasets import damage, guarded_hdf5, store, writing
 from larvae.datasets.checksums import require_checksum
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
@@ -40,22 +39,23 @@ def convert(specification: Specification, path: Path, target: Path, *, progress:
     """
     num_images = specification.num_images
     slices = _npz_slices if path.suffix == ".npz" else _hdf5_slices
-    try:
-        with (
-            writing.writing_packed(target, specification) as packed,
-            progress_bar(num_images, f"packing {path.name}", shown=progress) as advance,
-        ):
-            start = 0
-            for images in slices(path, num_images):
-                packed[start : start + len(images)] = store.pack(_require_binary(images, path))
-                start += len(images)
-                advance(len(images))
-    except (OSError, KeyError, EOFError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"`{path}` must be a whole dSprites file with an array `imgs`, but: {error}") from None
+    with (
+        writing.writing_packed(target, specification) as packed,
+        progress_bar(num_images, f"packing {path.name}", shown=progress) as advance,
+    ):
+        start = 0
+        for images in slices(path, num_images):
+            packed[start : start + len(images)] = store.pack(_require_binary(images, path))
+            start += len(images)
+            advance(len(images))
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return damage.told(f"`{path}` must be a whole dSprites file with an array `imgs`")
 
 
 def _hdf5_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
-    with h5py.File(path) as file:
+    with _reading(path), guarded_hdf5.opened(path) as file:
         images = file["imgs"]
         _require_layout(path, images.shape, images.dtype, num_images)
         for start in range(0, num_images, _SLICE):
@@ -63,7 +63,7 @@ def _hdf5_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _npz_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
-    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
+    with _reading(path), zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
         shape, fortran_order, dtype = _npy_header(path, file)
         _require_layout(path, shape, dtype, num_images)
         if fortran_order:
@@ -77,12 +77,10 @@ def _npz_slices(path: Path, num_images: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _npy_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
+    with damage.told(f"`imgs` in `{path}` must be a NumPy array"):
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return read(file)
-    except ValueError as error:
-        raise InvalidInputError(f"`imgs` in `{path}` must be a NumPy array, but: {error}") from None
 
 
 def _require_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int) -> None:

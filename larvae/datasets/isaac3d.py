@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import photographs, writing
+from larvae.datasets import damage, photographs, writing
 from larvae.datasets.factors import FactorGrid
 from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
@@ -91,17 +91,15 @@ def _positions(specification: Specification, folder: Path) -> NDArray[np.int64]:
     """The position of the published image of each combination of the factor grid, (N,)."""
     grid, path = specification.factors, folder / "labels.npy"
     assert isinstance(grid, FactorGrid)
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidInputError(f"`{path}` must be a NumPy array of numbers, but: {reason}") from None
+    with damage.told(f"`{path}` must be a NumPy array of numbers"), path.open("rb") as file:
+        labels = np.lib.format.read_array(file, allow_pickle=False)
     expected = (specification.num_images, grid.num_factors)
     if labels.shape != expected or labels.dtype.kind not in "fiu":
         raise InvalidInputError(f"`{path}` must hold numbers {expected}, got {labels.dtype} {labels.shape}")
-    positions = labels * (np.array(grid.sizes) - 1)
-    classes = np.rint(positions)
-    fits = (np.abs(positions - classes) <= _TOLERANCE) & (classes >= 0) & (classes < grid.sizes)  # False for NaN
+    with np.errstate(all="ignore"):
+        positions = labels * (np.array(grid.sizes) - 1)
+        classes = np.rint(positions)
+        fits = (np.abs(positions - classes) <= _TOLERANCE) & (classes >= 0) & (classes < grid.sizes)  # False for NaN
     if wrong := np.flatnonzero(~fits.all(axis=1)).tolist():
         raise InvalidInputError(
             f"`{path}` must hold class indices of sizes {grid.sizes} scaled to [0, 1], "

@@ -18,8 +18,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import store
+from larvae.datasets import damage, guarded_hdf5, store
 from larvae.datasets.factors import FactorGrid
+from larvae.datasets.guarded_hdf5 import GuardedArray, GuardedFile
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import BYTES_PER_IMAGE, IMAGE_SIZE
 from larvae.errors import InvalidInputError
@@ -87,7 +88,10 @@ class CompressedImages:
         for image, index in zip(images, indices.tolist(), strict=True):
             # Past HDF5's filters, because zlib lets other threads run while it works.
             deflated = self._chunks.read_direct_chunk((index, 0, 0, 0))[1]
-            image.reshape(-1)[:] = np.frombuffer(zlib.decompress(deflated), np.uint8)
+            try:
+                image.reshape(-1)[:] = np.frombuffer(zlib.decompress(deflated), np.uint8)
+            except (zlib.error, ValueError) as error:  # as of a disk: who opens the file anew finds it to be altered
+                raise OSError(f"`{self.path}` must be whole, but image {index} is not: {error}") from None
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
     def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -123,41 +127,39 @@ class RenderedImages:
 def open_images(path: Path, specification: Specification) -> ImageStore:
     """Open a prepared file; InvalidInputError unless it is a whole one of this data set."""
     header = store.read_header(path)
-    if (header.dataset, header.num_images) != (specification.name, specification.num_images):
-        raise InvalidInputError(
-            f"`{path}` must hold the {specification.num_images} images of {specification.name}, "
-            f"got {header.num_images} of {header.dataset}"
-        )
-    try:
-        with store.open_file(path) as file:
-            if specification.render is not None:
-                return RenderedImages(specification, _mapped(path, file["geometry"]), header.sha256)
-            _require_images(path, file["images"], specification)
-            if specification.channels == 1:
-                return PackedImages(_mapped(path, file["images"]), header.sha256)
-            stored = None if specification.has_independent_factors else file["classes"][:]
-            return CompressedImages(path, header.sha256, stored)
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise store.not_whole(path, error) from None
+    _require_dataset(path, header, specification)
+    with damage.told(store.whole_rule(path)), store.open_file(path) as file:
+        if specification.render is not None:
+            return RenderedImages(specification, _mapped(path, file["geometry"]), header.sha256)
+        _require_images(path, file["images"], specification)
+        if specification.channels == 1:
+            return PackedImages(_mapped(path, file["images"]), header.sha256)
+        stored = None if specification.has_independent_factors else file["classes"][:]
+        return CompressedImages(path, header.sha256, stored)
 
 
 def require_whole(path: Path, specification: Specification) -> None:
     """Read a prepared file from end to end; InvalidInputError unless its content has the digest that it names."""
-    expected = open_images(path, specification).fingerprint
+    if found := fault(path, specification):
+        raise InvalidInputError(f"{found}; delete it to prepare it again")
+
+
+def fault(path: Path, specification: Specification) -> str:
+    """Read a prepared file from end to end; the rule that its content breaks, and how, or an empty string."""
     try:
-        with store.open_file(path) as file:
+        with damage.told(f"`{path}` must be a whole prepared data set"), guarded_hdf5.opened(path) as file:
+            header = store.header(file.attrs)
+            _require_dataset(path, header, specification)
+            if specification.render is None:
+                _require_images(path, file["images"], specification)
             found = digest(file, specification)
-    except (OSError, LookupError, ValueError, RuntimeError) as error:
-        raise store.not_whole(path, error) from None
-    if found != expected:
-        raise InvalidInputError(
-            f"`{path}` must have sha256 {expected}, got {found}: it has been altered; delete it to prepare it again"
-        )
+    except InvalidInputError as error:
+        return str(error)
+    altered = f"`{path}` must have sha256 {header.sha256}, got {found}: it has been altered"
+    return altered if found != header.sha256 else ""
 
 
-def digest(file: h5py.File, specification: Specification) -> str:
+def digest(file: h5py.File | GuardedFile, specification: Specification) -> str:
     """sha256 of the content of a prepared file: images, or geometry and a sample of images, then classes if any."""
     sha256 = hashlib.sha256()
     if "geometry" in file:
@@ -185,7 +187,15 @@ def _mapped(path: Path, dataset: h5py.Dataset) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, "r", dataset.id.get_offset(), dataset.shape)
 
 
-def _require_images(path: Path, images: h5py.Dataset, specification: Specification) -> None:
+def _require_dataset(path: Path, header: store.Header, specification: Specification) -> None:
+    if (header.dataset, header.num_images) != (specification.name, specification.num_images):
+        raise InvalidInputError(
+            f"`{path}` must hold the {specification.num_images} images of {specification.name}, "
+            f"got {header.num_images} of {header.dataset}"
+        )
+
+
+def _require_images(path: Path, images: h5py.Dataset | GuardedArray, specification: Specification) -> None:
     image = (BYTES_PER_IMAGE,) if specification.channels == 1 else (IMAGE_SIZE, IMAGE_SIZE, specification.channels)
     expected = (specification.num_images, *image)
     if images.shape != expected or images.dtype != np.uint8:

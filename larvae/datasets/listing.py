@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from larvae.errors import InvalidInputError
+from larvae.datasets import damage
 
 DEPTH = 4
 """Folders within folders that are looked into: a source may be all that somebody has downloaded."""
 
-UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""Errors of reading a file; RuntimeError is of one in an archive that is encrypted or compressed in an unknown way."""
-
 Read = Callable[[str], bytes]
-"""Gives the content of the file of a name; one of `UNREADABLE` where it is missing or broken."""
+"""Gives the content of the file of a name; whatever error where it is missing or broken."""
 
 Files = dict[str, Read]
 """Readers of files by their paths; the path of one in an archive begins with the archive's."""
@@ -48,10 +44,8 @@ def of_archive(path: Path) -> Iterator[Files]:
 
     Raises InvalidInputError unless its table of contents is whole.
     """
-    try:
+    with damage.told(f"`{path}` must be a whole archive"):
         archive = zipfile.ZipFile(path)
-    except UNREADABLE as error:
-        raise InvalidInputError(f"`{path}` must be a whole archive, but: {error}") from None
     with archive:
         slashed = {name.replace("\\", "/"): name for name in archive.namelist()}  # Windows writes the others
         names = {f"{path}/{shown}": name for shown, name in slashed.items() if _is_published(shown)}

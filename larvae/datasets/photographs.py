@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from larvae.datasets import writing
-from larvae.datasets.listing import UNREADABLE, Read
+from larvae.datasets import damage, writing
+from larvae.datasets.listing import Read
 from larvae.datasets.specification import Crop
 from larvae.datasets.store import IMAGE_SIZE
-from larvae.errors import InvalidInputError
 
 
 def read_folder(folder: Path) -> Read:
@@ -57,8 +56,5 @@ def batches(
 
 
 def _decode_named(read: Read, name: str, size: tuple[int, int], crop: Crop | None) -> NDArray[np.uint8]:
-    try:
+    with damage.told(f"the image `{name}` must be a whole one"):
         return decode(read(name), size, crop)
-    except (*UNREADABLE, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InvalidInputError(f"the image `{name}` must be a whole one, but: {reason}") from None

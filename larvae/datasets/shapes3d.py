@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.datasets import shapes3d_rendered, store, writing
+from larvae.datasets import damage, guarded_hdf5, shapes3d_rendered, writing
 from larvae.datasets.checksums import require_checksum
 from larvae.datasets.factors import FactorGrid
+from larvae.datasets.guarded_hdf5 import GuardedArray
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
 from larvae.errors import InvalidInputError
@@ -77,25 +78,16 @@ def convert(specification: Specification, path: Path, target: Path, *, progress:
 
     Raises InvalidInputError unless `images` is uint8 (N, 64, 64, 3) and the rows of `labels` follow the factor grid.
     """
-    try:
-        with store.open_file(path) as file:
-            _require_grid_order(specification, path, file["labels"][:])
+    with guarded_hdf5.opened(path) as file:
+        with _reading(path):
+            _require_grid_order(specification, path, file["labels"])
             images = file["images"]
-            expected = (specification.num_images, IMAGE_SIZE, IMAGE_SIZE, 3)
-            if images.shape != expected or images.dtype != np.uint8:
-                raise InvalidInputError(
-                    f"`images` in `{path}` must be uint8 {expected}, got {images.dtype} {images.shape}"
-                )
-            writing.write_colour(
-                target, specification, _batches(images), description=f"converting {path.name}", progress=progress
-            )
-    except InvalidInputError:
-        raise
-    except (OSError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidInputError(
-            f"`{path}` must be a whole 3D Shapes file with `images` and `labels`, but: {reason}"
-        ) from None
+        expected = (specification.num_images, IMAGE_SIZE, IMAGE_SIZE, 3)
+        if images.shape != expected or images.dtype != np.uint8:
+            raise InvalidInputError(f"`images` in `{path}` must be uint8 {expected}, got {images.dtype} {images.shape}")
+        writing.write_colour(
+            target, specification, _batches(path, images), description=f"converting {path.name}", progress=progress
+        )
 
 
 def write_rendered(specification: Specification, path: Path, *, progress: bool = False) -> None:
@@ -111,12 +103,17 @@ def class_indices(labels: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.stack([np.unique(column, return_inverse=True)[1] for column in rounded.T], axis=1)
 
 
-def _require_grid_order(specification: Specification, path: Path, labels: NDArray[np.floating]) -> None:
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return damage.told(f"`{path}` must be a whole 3D Shapes file with `images` and `labels`")
+
+
+def _require_grid_order(specification: Specification, path: Path, stored: GuardedArray) -> None:
     grid = specification.factors
     assert isinstance(grid, FactorGrid)
     expected = (specification.num_images, grid.num_factors)
-    if labels.shape != expected:
-        raise InvalidInputError(f"`labels` in `{path}` must have shape {expected}, got {labels.shape}")
+    if stored.shape != expected or stored.dtype.kind not in "fiu":
+        raise InvalidInputError(f"`labels` in `{path}` must hold numbers {expected}, got {stored.dtype} {stored.shape}")
+    labels = stored[:]
     found, ordered = class_indices(labels), grid.classes(np.arange(grid.num_images))
     if wrong := np.flatnonzero(np.any(found != ordered, axis=1)).tolist():
         raise InvalidInputError(
@@ -125,12 +122,13 @@ def _require_grid_order(specification: Specification, path: Path, labels: NDArra
         )
 
 
-def _batches(images: Any) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+def _batches(path: Path, images: GuardedArray) -> Iterator[Callable[[], NDArray[np.uint8]]]:
     """An HDF5 data set (N, 64, 64, 3) in batches. A slice holds whole chunks: none is decompressed twice."""
     num_images = len(images)
     chunk = images.chunks[0] if images.chunks else 1
     step = min(chunk * -(-_MIN_SLICE // chunk), _MAX_SLICE)
     for start in range(0, num_images, step):
-        part = images[start : start + step]
+        with _reading(path):
+            part = images[start : start + step]
         for first in range(0, len(part), writing.IMAGES_PER_BATCH):
             yield partial(part.__getitem__, slice(first, first + writing.IMAGES_PER_BATCH))

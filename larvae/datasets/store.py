@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,8 +16,9 @@ import platformdirs
 from numpy.typing import NDArray
 
 from larvae import files
+from larvae.datasets import damage
 from larvae.datasets.specification import Specification
-from larvae.errors import InvalidInputError
+from larvae.datasets.written_file import WrittenFile
 
 IMAGE_SIZE = 64
 BYTES_PER_IMAGE = IMAGE_SIZE * IMAGE_SIZE // 8
@@ -51,42 +53,36 @@ class Header:
     """Digest of what the file holds, before compression: equal for equal images, whatever file they came from."""
 
 
-def read_header(path: Path) -> Header:
-    """Read a prepared file's description of itself; InvalidInputError unless it is one, and whole."""
-    try:
-        with open_file(path) as file:
-            attributes = dict(file.attrs)
-        if attributes["format"] != FORMAT:
-            raise LookupError(f"its format is {attributes['format']}, not {FORMAT}")
-        return Header(
-            dataset=str(attributes["dataset"]),
-            num_images=int(attributes["num_images"]),
-            maximum=int(attributes["maximum"]),
-            sha256=str(attributes["sha256"]),
-        )
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise not_whole(path, error) from None
-
-
-def is_prepared(path: Path) -> bool:
-    """Tell whether a path is a file that `writing` began, of whatever data set and format."""
-    try:
-        with open_file(path) as file:
-            return "format" in file.attrs
-    except OSError:
-        return False
-
-
-def not_whole(path: Path, error: Exception) -> InvalidInputError:
-    """The error that a file which `writing` has not written, or not as it is now, gives."""
-    reason = " ".join(str(error).split())
-    return InvalidInputError(
-        f"`{path}` must be a whole prepared data set, but: {reason}; delete it to prepare it again"
+def header(attributes: Mapping[str, Any]) -> Header:
+    """A prepared file's description of itself; LookupError, TypeError or ValueError unless these attributes are one."""
+    if missing := [name for name in ("format", "dataset", "num_images", "maximum", "sha256") if name not in attributes]:
+        raise LookupError(f"it does not tell its {missing[0]}")
+    if attributes["format"] != FORMAT:
+        raise LookupError(f"its format is {attributes['format']}, not {FORMAT}")
+    return Header(
+        dataset=str(attributes["dataset"]),
+        num_images=int(attributes["num_images"]),
+        maximum=int(attributes["maximum"]),
+        sha256=str(attributes["sha256"]),
     )
 
 
+def read_header(path: Path) -> Header:
+    """Read a prepared file's description of itself; InvalidInputError unless it is one, and whole."""
+    with damage.told(whole_rule(path)), open_file(path) as file:
+        return header(file.attrs)
+
+
+def whole_rule(path: Path) -> str:
+    """The rule that a file which `writing` has not written, or not as it is now, breaks."""
+    return f"`{path}` must be a whole prepared data set (delete it to prepare it again)"
+
+
 def open_file(path: Path) -> h5py.File:
-    """Open an HDF5 file to read. Prepared files never change, so no lock is taken: network file systems lack them."""
+    """Open a whole HDF5 file to read. Those prepared never change, so no lock is taken: network file systems lack them.
+
+    One that may be damaged is opened by `guarded_hdf5`.
+    """
     return h5py.File(path, "r", locking=False)
 
 
@@ -96,9 +92,13 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
 
     The caller must set the attribute `sha256` before the block ends.
     """
-    with files.appearing(path) as partial:
+    with advised(path), files.appearing(path) as partial:
         # The format of HDF5 1.10: chunks are found in constant time, and files are read by all libraries since.
-        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
+        with (
+            WrittenFile(partial, "w+b") as written,
+            h5py.File(written, "w", libver=("v110", "v110")) as file,
+            written.given_up_on_errors(),
+        ):
             file.attrs["format"] = FORMAT
             file.attrs["dataset"] = specification.name
             file.attrs["num_images"] = specification.num_images
@@ -106,18 +106,18 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
             if specification.crop is not None:
                 file.attrs["crop"] = specification.crop
             yield file
+            file.flush()  # a full disk is noticed here, not while the file is closed
         read_header(partial)
 
 
-def made_once(path: Path, make: Callable[[], object]) -> Path:
-    """Have one process of a node make the file at `path`, unless it is there; the others wait. Returns the path."""
-    if path.exists():  # it appeared whole; a cache that can only be read takes no lock
-        return path
-    with locked(path):
-        if not path.exists():
-            files.remove_partials(path)
-            make()
-    return path
+@contextlib.contextmanager
+def advised(path: Path) -> Iterator[None]:
+    """Within this a file of the cache is written, all else that fails being InvalidInputError: OSError with advice."""
+    try:
+        yield
+    except OSError as error:
+        advice = "make room, or give LARVAE_CACHE_DIR a folder that has it"
+        raise OSError(f"`{path}` cannot be written: {damage.reason(error)}; {advice}") from error
 
 
 def locked(path: Path) -> AbstractContextManager[None]:

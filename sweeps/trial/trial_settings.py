@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import ray
 
 from larvae import datasets
 from larvae.config import Schedule
-from larvae.datasets import store
+from larvae.errors import InvalidInputError
 
 REPORT_SECONDS = 5.0
 """Seconds between two reports of a trial, where few run."""
@@ -30,10 +31,17 @@ class PreparedFile:
     """Names it in their caches: whatever else lies there, they train on these images."""
 
     def on_this_node(self, dataset: str) -> Path:
-        """The path of the file on this node, fetched by the first trial that needs it."""
-        if self.content is None or (self.path.exists() and store.read_header(self.path).sha256 == self.fingerprint):
+        """The path of the file on this node, fetched by the first trial that needs it.
+
+        Raises InvalidInputError where it has been altered, and there is nowhere to fetch it from.
+        """
+        if self.content is None:
+            datasets.fingerprint(dataset, self.path)
             return self.path
-        return datasets.install(f"{dataset}-{self.fingerprint[:12]}.h5", lambda: ray.get(self.content))
+        with contextlib.suppress(InvalidInputError):  # it is not here, or another one, or altered
+            if datasets.fingerprint(dataset, self.path) == self.fingerprint:
+                return self.path
+        return datasets.install(dataset, self.fingerprint, lambda: ray.get(self.content))
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def test_arrays_of_another_kind_are_refused(tiny: Tiny, monkeypatch: pytest.Monk
         (images[:-1], labels, unlike),
         (images[..., 0], labels, unlike),
         (images.astype(np.float32), labels, unlike),
-        (images, labels[:, :5], r"`labels` in [^\n]+ must have shape \(96, 6\), got \(96, 5\)$"),
+        (images, labels[:, :5], r"`labels` in [^\n]+ must hold numbers \(96, 6\), got float64 \(96, 5\)$"),
         (images, exchanged, r"must follow the grid \(2, 2, 2, 2, 2, 3\), [^\n]+ in row 3$"),
     ):
         rewrite(tiny, some_images, some_labels, monkeypatch)

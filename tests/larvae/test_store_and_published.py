@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from larvae import datasets, files
-from larvae.datasets import dsprites, labelled_indices, layouts, store, writing
+from larvae.datasets import dsprites, integrity, labelled_indices, layouts, store, writing
 from larvae.datasets import dsprites_published as published
 from larvae.datasets.layouts import PackedImages
 from larvae.datasets.specification import Specification
@@ -96,7 +96,9 @@ def test_written_file_opens_with_its_images_at_an_eighth_of_their_size(tmp_path:
         assert (file["images"].shape, file["images"].chunks) == ((NUM_IMAGES, 512), None)
 
 
-def test_interrupted_writing_leaves_nothing_and_a_killed_process_s_leavings_are_cleared(tmp_path: Path) -> None:
+def test_interrupted_writing_leaves_nothing_and_a_killed_process_s_leavings_are_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "images.h5"
 
     def write_in_part() -> None:
@@ -108,8 +110,9 @@ def test_interrupted_writing_leaves_nothing_and_a_killed_process_s_leavings_are_
         write_in_part()
     assert_nothing_left(tmp_path)
     make_packed(tmp_path / f".images.h5.partial-{platform.node()}-1")
-    store.made_once(path, lambda: make_packed(path))
-    assert_nothing_left(tmp_path, "images.h5", "images.h5.lock")
+    monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
+    integrity.made_once(path, specification(), lambda: make_packed(path))
+    assert_nothing_left(tmp_path, "images.h5", "images.h5.checked", "images.h5.lock")
 
 
 def rewritten(change: Callable[[h5py.File], object]) -> Callable[[Path], None]:
@@ -309,7 +312,7 @@ def test_prepared_file_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.M
     make_packed(path)
     assert datasets.verify("dsprites", path) == open_packed(path).fingerprint
     assert datasets.prepare("dsprites", path) == path
-    assert_nothing_left(tmp_path, "images.h5")
+    assert_nothing_left(tmp_path, "cache", "images.h5")  # the record of its check lies in the cache
     with pytest.raises(InvalidInputError, match=r"must hold the 202599 images of celeba, got 5 of dsprites$"):
         datasets.verify("celeba", path)
 
@@ -325,10 +328,10 @@ def test_installed_images_are_fetched_once_or_not_at_all(tmp_path: Path, monkeyp
         return np.fromfile(tmp_path / "elsewhere.h5", np.uint8)
 
     with pytest.raises(OSError, match="connection lost"):
-        datasets.install("sent.h5", fetch)
-    assert not (tmp_path / "sent.h5").exists()
-    paths = [datasets.install("sent.h5", fetch) for _ in range(3)]
-    assert paths == [tmp_path / "sent.h5"] * 3
+        datasets.install("dsprites", "sent", fetch)
+    assert not (tmp_path / "dsprites-sent.h5").exists()
+    paths = [datasets.install("dsprites", "sent", fetch) for _ in range(3)]
+    assert paths == [tmp_path / "dsprites-sent.h5"] * 3
     assert np.array_equal(open_packed(paths[0]).packed, store.pack(random_images()))
 
 
