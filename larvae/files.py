@@ -36,12 +36,28 @@ def save_json(path: Path, value: Any) -> None:
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that `save_json` wrote; InvalidInputError if it is not whole, FileNotFoundError."""
     try:
-        value = json.loads(path.read_bytes())
-        if not isinstance(value, dict):
-            raise TypeError(f"it holds a {type(value).__name__}")
-        return value
-    except (ValueError, TypeError, RecursionError) as error:  # no JSON, or no text at all
+        return _object(path.read_bytes())
+    except ValueError as error:  # no JSON, or no text at all
         raise InvalidInputError(f"`{path}` must be a whole JSON object, but: {error}") from None
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """The object of a JSON text. Raises ValueError where it is none, or has what nothing here can have written."""
+    try:
+        value = json.loads(text.decode(), parse_int=_whole_number)  # of bytes, json would guess an encoding
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}")
+    if b"\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # half a character, which nothing can print
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if abs(number := int(digits)) >= 2**63:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return number
 
 
 def save_bytes(path: Path, content: bytes) -> None:
@@ -111,9 +127,8 @@ def read_lines(path: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
         return values, start
     whole = text[: text.rfind(b"\n") + 1]
     for line in whole.splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(line)
-            values += [value] if isinstance(value, dict) else []
+        with contextlib.suppress(ValueError):
+            values.append(_object(line))
     return values, start + len(whole)
 
 

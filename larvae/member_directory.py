@@ -18,10 +18,16 @@ from larvae.errors import InvalidInputError, one_line
 from larvae.files import append_lines, has_shape, load_json, read_lines, save_json
 
 Row = dict[str, float]
+TIMES = ("seconds", "seconds_per_iteration", "timestamp")
+"""Entries of a row that differ between equal runs."""
+_ENDLESS = 1e11
 
 
 def _is_row(value: Mapping[str, Any]) -> bool:
-    return "iteration" in value and all(isinstance(number, int | float) for number in value.values())
+    """Tell whether an object is a row: numbers, of which a metric may be none, but an iteration or a time may not."""
+    if "iteration" not in value or not all(isinstance(number, int | float) for number in value.values()):
+        return False
+    return all(0 <= value.get(name, 0) < _ENDLESS for name in ("iteration", *TIMES))
 
 
 def is_result(value: Any) -> bool:

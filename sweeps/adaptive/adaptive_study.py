@@ -62,13 +62,21 @@ class AdaptiveStudy:
         return Study(options.study, (), options.schedule, fixed=fixed | rules, varied=varied)
 
     def search(self, rules: Rules, log: SuggestionLog) -> Search:
-        """The state that chooses members, from what earlier commands were suggested."""
-        sampler = self.options.chosen_sampler
+        """The state that chooses members, from what earlier commands were suggested.
+
+        Raises InvalidInputError where that is damaged: points that no member of the space can have.
+        """
+        sampler, remembered = self.options.chosen_sampler, log.read()
+        try:
+            for suggestion in remembered:
+                self.member(suggestion, seed=0)
+        except (ValueError, TypeError, LookupError, ArithmeticError):
+            raise log.damaged() from None
 
         def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
             return sampler.suggest(number, known, attempt)
 
-        return Search(rules, ask, self.member, log.read(), log.append)
+        return Search(rules, ask, self.member, remembered, log.append)
 
     @property
     def tags(self) -> dict[str, str]:

@@ -27,7 +27,7 @@ class SuggestionLog:
         """Jobs at once when the search was started; None before."""
         lines = self._lines()
         if lines and not (has_shape(lines[0], parallel=int) and lines[0]["parallel"] > 0):
-            raise self._damaged()
+            raise self.damaged()
         return int(lines[0]["parallel"]) if lines else None
 
     def read(self) -> list[Suggestion]:
@@ -35,14 +35,15 @@ class SuggestionLog:
         lines = self._lines()[1:]
         whole = [line["number"] for line in lines if has_shape(line, number=int, point=dict, attributes=dict)]
         if whole != list(range(len(lines))):
-            raise self._damaged()
+            raise self.damaged()
         return [Suggestion(line["point"], line["attributes"]) for line in lines]
 
     def append(self, number: int, suggestion: Suggestion) -> None:
         """Remember the next suggestion, before anything comes of it."""
         self._append({"number": number, "point": suggestion.point, "attributes": suggestion.attributes})
 
-    def _damaged(self) -> InvalidInputError:
+    def damaged(self) -> InvalidInputError:
+        """The error of a file that has something else than suggestions."""
         rule = f"`{self.path}` must have all suggestions in their order: a line of it is damaged"
         return InvalidInputError(f"{rule}; put back a copy, or give another --study")
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from larvae.config import FORMAT
 from larvae.errors import InvalidInputError
-from larvae.files import load_json, save_json
+from larvae.files import has_shape, load_json, save_json
 from larvae.together.group import Likeness
 
 
@@ -107,9 +107,28 @@ def save_rates(path: Path, rates: Iterable[GpuRates]) -> None:
 
 
 def _rates(fields: Mapping[str, Any]) -> GpuRates:
+    """The rates that were kept of one kind of GPU. Raises LookupError, TypeError or ValueError where it is damaged."""
     fields = dict(fields)
-    rows = tuple(Measurement(**row | {"outcome": Outcome(row["outcome"])}) for row in fields.pop("rows"))
-    return GpuRates(Conditions(**fields | {"members": tuple(fields["members"])}), rows)
+    kept = fields.pop("rows")
+    numbers = fields["members"]
+    if not (has_shape(fields, **_CONDITIONS) and all(has_shape(row, **_ROW) for row in kept)):
+        raise TypeError("a value is of another kind")
+    if not all(isinstance(number, int) for number in numbers):
+        raise TypeError("a number of members is none")
+    rows = tuple(Measurement(**row | {"outcome": Outcome(row["outcome"])}) for row in kept)
+    return GpuRates(Conditions(**fields | {"members": tuple(numbers)}), rows)
+
+
+_CONDITIONS: dict[str, Any] = {
+    **dict.fromkeys(("gpu", "torch", "likeness"), str),
+    **dict.fromkeys(("gpu_bytes", "cpus", "compiled", "most_processes"), int),
+    "members": list,
+}
+_ROW: dict[str, Any] = {
+    **dict.fromkeys(("members", "processes"), int),
+    **dict.fromkeys(("rate", "process_bytes"), (int, float)),
+    "reason": str,
+}
 
 
 def rates_table(rates: GpuRates, members: int, processes: int) -> Group:

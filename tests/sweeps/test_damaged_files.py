@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
+import os
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
 
+from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError
-from larvae.files import append_lines, save_json
+from larvae.files import append_lines
 from larvae.member_directory import MemberDirectory
+from sweeps import search
+from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.analysis.load_kept import load_kept
@@ -24,10 +30,12 @@ from sweeps.member_logs import stories
 from sweeps.member_logs.found_members import FoundMember, find_members
 from sweeps.member_logs.process_logs import process_logs
 from sweeps.outcome import outcome
-from sweeps.planning.cost import read_results
-from sweeps.resources.rates import read_rates
+from sweeps.planning.cost import cost_of, read_results
+from sweeps.resources.rates import rates_table, read_rates, save_rates
 from sweeps.study import Study, StudyDirectory, found_studies
 from sweeps.trial.member_log import MemberLog, silence, starts_without_progress
+from tests.sweeps.resources.gpus_that_do_not_exist import h100, v100
+from tests.sweeps.trial.test_trial import MEMBERS, SHORT, Trial
 
 ROW = {
     "iteration": 4,
@@ -39,6 +47,8 @@ ROW = {
     "l2": 1.0,
 }
 OTHERS: list[Any] = [None, 3, -1, 1.5, float("nan"), float("inf"), "", "x", [], [3], {}, {"a": [None]}, True, 10**30]
+OTHERS += [float("-inf"), "a\nb", "\ud800", 10**400]  # two lines, half a character, and what no float holds
+SEARCH = AdaptiveStudy(search.PRESETS["quick"], {"batch_size": 4, "regulariser": "beta_tcvae"})
 ENVIRONMENT = {"torch": "2", "device": "cpu", "compiled": False, "native": False, "precision": "float32"}
 
 
@@ -55,8 +65,8 @@ def study(tmp_path: Path, small_study: Callable[..., Study]) -> tuple[Study, Stu
         log.write("finished", reason="")
     suggestions = SuggestionLog(directory.path / "suggestions.jsonl")
     suggestions.start(2)
-    suggestions.append(0, Suggestion({"tau": 0.5}, {}))
-    save_json(directory.gpu_rates, {"format": 2, "gpus": [{"rows": []}]})
+    suggestions.append(0, Suggestion(dict.fromkeys(SEARCH.options.chosen_space.parameters, 1.0), {}))
+    save_rates(directory.gpu_rates, [h100().search(44), v100().search(44)])
     return study, directory
 
 
@@ -98,7 +108,8 @@ def told(read: Callable[[], object]) -> str:
     return ""
 
 
-def readers(study: Study, directory: StudyDirectory) -> list[Callable[[], object]]:
+def readers(study: Study, directory: StudyDirectory) -> dict[Path, list[Callable[[], object]]]:
+    """Who reads a file, by file."""
     member = study.members[0]
     files, log = directory.member(member), MemberLog(directory.member(member).path)
     suggestions, console = SuggestionLog(directory.path / "suggestions.jsonl"), Console(file=io.StringIO())
@@ -107,45 +118,69 @@ def readers(study: Study, directory: StudyDirectory) -> list[Callable[[], object
     def found() -> list[FoundMember]:
         return list(find_members(directory.path.parent))
 
-    return [
-        lambda: (files.last_evaluation(4), files.stopped_at, directory.unfinished(longer)),
-        lambda: directory.require_going_on(longer, {"dsprites": "fingerprint"}),
-        lambda: (directory.is_unfinished, found_studies(directory.path.parent)),
-        lambda: outcome(longer, directory),
-        lambda: (starts_without_progress(log.read(), "command", 0), silence(log.read())),
-        lambda: [stories.show(one, console) for one in found()],
-        lambda: stories.show_failures(found(), directory.path.parent, console),
-        lambda: list(process_logs(log.read(), None, 10)),
-        lambda: (suggestions.parallel, suggestions.read()),
-        lambda: read_rates(directory.gpu_rates),
-        lambda: read_results(directory.path / "members"),
-        lambda: directory.write_record(longer, {}),
-        lambda: files.write_failure(member, ValueError("a fault")),
-    ]
+    def tables() -> None:
+        for rates in read_rates(directory.gpu_rates):
+            console.print(rates_table(rates, 1, 1))
+
+    def costs() -> None:
+        for there in read_results(directory.path / "members").values():
+            for results in there.values():
+                cost_of(results, study.schedule)
+
+    def show() -> None:
+        stories.show(FoundMember("study", "tau=0", member.content_hash, files), console)
+
+    def fail() -> None:
+        files.write_failure(member, ValueError("a fault"))
+
+    return {
+        directory.path / "study.json": [
+            lambda: directory.require_going_on(longer, {"dsprites": "fingerprint"}),
+            lambda: (directory.is_unfinished, found_studies(directory.path.parent)),
+            lambda: stories.show_failures(found(), directory.path.parent, console),
+            lambda: directory.write_record(longer, {}),
+            fail,
+        ],
+        suggestions.path: [lambda: suggestions.parallel, lambda: SEARCH.search(Mock(), suggestions), fail],
+        directory.gpu_rates: [tables, fail],
+        files.result: [
+            lambda: (files.last_evaluation(4), files.stopped_at, directory.unfinished(longer)),
+            lambda: outcome(longer, directory),
+            costs,
+            show,
+            fail,
+        ],
+        files.rows: [lambda: outcome(longer, directory), fail],
+        log.path: [
+            lambda: (starts_without_progress(log.read(), "command", 0), silence(log.read())),
+            lambda: list(process_logs(log.read(), None, 10)),
+            show,
+            fail,
+        ],
+    }
 
 
-@pytest.mark.parametrize("times", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [300, pytest.param(3000, marks=pytest.mark.slow)])
 def test_no_damage_ends_in_a_traceback_and_none_costs_rows_that_are_known(
-    study: tuple[Study, StudyDirectory], times: int
+    study: tuple[Study, StudyDirectory], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # the machine does not crash meanwhile
     generator = random.Random(times)
     directory = study[1]
     member = directory.member(study[0].members[0])
-    paths = [directory.path / "study.json", directory.path / "suggestions.jsonl", directory.gpu_rates]
-    paths += [member.result, member.rows, member.path / "log.jsonl"]
-    whole = {path: path.read_bytes() for path in paths}
-    for number in range(times):
-        path = paths[number % len(paths)]
+    readers_of = readers(*study)
+    whole = {path: path.read_bytes() for path in readers_of}
+    for path in itertools.islice(itertools.cycle(whole), times):
         content = damaged(whole[path], generator)
-        for read in readers(*study):
+        for read in readers_of[path]:
             path.write_bytes(content)
             assert re.fullmatch(rf"|.*{re.escape(str(directory.path))}.*", told(read)), content
         if path not in (member.result, member.rows):
             failed = member.read_result()
             assert failed is not None
             assert len(failed["history"]) == 2
-        for other in paths:
-            other.write_bytes(whole[other])
+        path.write_bytes(whole[path])
+        member.result.write_bytes(whole[member.result])
 
 
 def test_damage_of_kept_results_is_told(study: tuple[Study, StudyDirectory], tmp_path: Path) -> None:
@@ -182,3 +217,23 @@ def test_a_failure_keeps_the_rows_that_are_known(tmp_path: Path, small_study: Ca
         result = files.read_result()
         assert result is not None
         assert (result["status"], len(result["history"])) == ("failed", 30)
+
+
+def test_damage_to_what_a_member_left_costs_no_rows(dataset: Dataset, tmp_path: Path) -> None:
+    """Its log tells less, its checkpoint starts again: the same command, with a later end, has all rows once more."""
+    trial = Trial(tmp_path / "members", dataset)
+    trial.finish()
+    first, second = (MemberDirectory(trial.folder / member.content_hash) for member in MEMBERS)
+    with (first.path / "log.jsonl").open("ab") as file:
+        file.write(b"3\n\xff\xfe\n\0\n")
+    for path in second.path.glob("checkpoint*.pt"):
+        path.write_bytes(path.read_bytes()[:100])
+    known = [trial.result(member)["history"] for member in MEMBERS]
+    trial.start(*MEMBERS, schedule=dataclasses.replace(SHORT, iterations=15))
+    ends = trial.finish()
+    assert [ends[member.content_hash]["status"] for member in MEMBERS] == ["finished", "finished"]
+    for member, rows in zip(MEMBERS, known, strict=True):
+        history = trial.result(member)["history"]
+        assert [row["iteration"] for row in history] == [5, 10, 15]
+        assert [row["loss"] for row in history][: len(rows)] == [row["loss"] for row in rows]
+        assert [row["iteration"] for row in trial.rows(member)] == [5, 10, 15]
