@@ -181,6 +181,8 @@ def fingerprint(name: str, path: Path) -> str:
 
 
 def _remedy(known: Specification) -> str:
+    if known.is_rendered:
+        return "the same command with the published file, or without --data-file, makes it anew"
     return f"bring another copy, or run {how_to_prepare(known)}"
 
 

@@ -116,7 +116,7 @@ def advised(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "make room, or give LARVAE_CACHE_DIR a folder that has it"
+        advice = "give LARVAE_CACHE_DIR a folder that can be, with room for it"
         raise OSError(f"`{path}` cannot be written: {damage.reason(error)}; {advice}") from error
 
 

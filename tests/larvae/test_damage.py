@@ -161,7 +161,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-ADVICE = r"^`[^\n]+` cannot be written: [A-Z][\w ]+; make room, or give LARVAE_CACHE_DIR a folder that has it$"
+ADVICE = r"^`[^\n]+` cannot be written: [A-Z][\w ]+; give LARVAE_CACHE_DIR a folder that can be, with room for it$"
 
 
 @pytest.mark.parametrize("make", [tiny_files.dsprites, tiny_files.shapes3d], ids=["packed", "colour"])

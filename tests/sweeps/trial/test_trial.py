@@ -28,6 +28,7 @@ from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.trial.trial_settings import PreparedFile, TrialSettings
 from sweeps.trial.worker import MachineFaultError, Worker
+from tests.larvae import tiny_files
 from tests.sweeps.commands import SCHEDULE, without_times
 
 MEMBERS = [MemberConfig(batch_size=4, tau=0.0, z_dim=2, seed=seed) for seed in (0, 1)]
@@ -375,3 +376,19 @@ def test_a_prepared_file_reaches_a_node_that_lacks_it(
     sent = PreparedFile(tmp_path / "elsewhere.h5", content, dataset.fingerprint).on_this_node("dsprites")
     assert sent == tmp_path / f"dsprites-{dataset.fingerprint[:12]}.h5"
     assert datasets.open_dataset("dsprites", sent).fingerprint == dataset.fingerprint
+
+
+def test_an_altered_prepared_file_is_refused_or_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetched where a cluster's object store has it, into a file of the node's own."""
+    tiny = tiny_files.dsprites(tmp_path)
+    tiny_files.register(tiny, monkeypatch, tmp_path / "cache")
+    path = datasets.prepare("dsprites", tiny.source)
+    fingerprint, whole = datasets.fingerprint("dsprites", path), np.fromfile(path, np.uint8)
+    assert PreparedFile(path, None, fingerprint).on_this_node("dsprites") == path
+    path.write_bytes(whole[:-4000].tobytes() + bytes(range(250)) * 16)
+    with pytest.raises(InvalidInputError, match=r"^`[^\n]+ or without --data-file, makes it anew$"):
+        PreparedFile(path, None, fingerprint).on_this_node("dsprites")
+    monkeypatch.setattr(ray, "get", lambda content: content)
+    fetched = PreparedFile(path, whole, fingerprint).on_this_node("dsprites")
+    assert fetched != path
+    assert datasets.fingerprint("dsprites", fetched) == fingerprint
