@@ -100,7 +100,7 @@ def test_old_images_are_not_used(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         datasets.verify("dsprites", path)
     assert str(caught.value).startswith(f"`{path}` must be a whole prepared data set, but: ")
-    assert "its format is larvae 1, not 2; delete it to prepare it again" in str(caught.value)
+    assert "its format is larvae 1, not 2; the same command with the published file" in str(caught.value)
 
 
 def test_logs_still_tell_of_an_old_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
