@@ -20,14 +20,15 @@ from larvae.files import append_lines, has_shape, load_json, read_lines, save_js
 Row = dict[str, float]
 TIMES = ("seconds", "seconds_per_iteration", "timestamp")
 """Entries of a row that differ between equal runs."""
-_ENDLESS = 1e11
+ENDLESS = 1e11
+"""More than any iteration, or any time in seconds, that was written can be."""
 
 
 def _is_row(value: Mapping[str, Any]) -> bool:
     """Tell whether an object is a row: numbers, of which a metric may be none, but an iteration or a time may not."""
     if "iteration" not in value or not all(isinstance(number, int | float) for number in value.values()):
         return False
-    return all(0 <= value.get(name, 0) < _ENDLESS for name in ("iteration", *TIMES))
+    return all(0 <= value.get(name, 0) < ENDLESS for name in ("iteration", *TIMES))
 
 
 def is_result(value: Any) -> bool:
@@ -36,6 +37,13 @@ def is_result(value: Any) -> bool:
         return False
     is_ended = {"finished": bool(value["history"]), "stopped": isinstance(value.get("stopped_at"), int), "failed": True}
     return is_ended.get(value["status"], False) and all(has_shape(row) and _is_row(row) for row in value["history"])
+
+
+def last_evaluation(result: Mapping[str, Any] | None, iterations: int) -> Row | None:
+    """The final row of what `read_result` gave, if the member finished at least `iterations`; None otherwise."""
+    if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
+        return result["history"][-1]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,4 @@ class MemberDirectory:
 
     def last_evaluation(self, iterations: int) -> Row | None:
         """The final row of a member that finished at least `iterations`; None otherwise."""
-        result = self.read_result()
-        if result and result["status"] == "finished" and result["history"][-1]["iteration"] >= iterations:
-            return result["history"][-1]
-        return None
+        return last_evaluation(self.read_result(), iterations)

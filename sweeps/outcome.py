@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from larvae.config import MemberConfig
-from larvae.member_directory import MemberDirectory, Row
+from larvae.member_directory import MemberDirectory, Row, last_evaluation
 from larvae.metrics import SCORES
 from sweeps.study import Study, StudyDirectory, label
 
@@ -94,7 +94,7 @@ def outcome(study: Study, directory: StudyDirectory) -> Outcome:
 def _member(study: Study, config: MemberConfig, files: MemberDirectory) -> tuple[_Member, str | None]:
     """A member as it stands, and its reason if it has failed."""
     name, result = study.label(config), files.read_result()
-    if row := files.last_evaluation(study.schedule.iterations):
+    if row := last_evaluation(result, study.schedule.iterations):
         return _Member(name, "finished", row), None
     if result and result["status"] == "failed":
         return _Member(name, "failed", _last_evaluated(result["history"])), result["reason"]

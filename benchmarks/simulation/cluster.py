@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import ray
 from ray.air.execution.resources.resource_manager import ResourceManager
@@ -138,7 +139,7 @@ class SimulatedCluster:
         with contextlib.ExitStack() as stack:
             for module, name, value in replacements:
                 with contextlib.suppress(ImportError):  # a module that an earlier version of this project lacks
-                    stack.enter_context(replaced(importlib.import_module(module), name, value))
+                    stack.enter_context(mock.patch.object(importlib.import_module(module), name, value))
             yield
 
 
@@ -186,14 +187,3 @@ class Acquired:
 
     def annotate_remote_entities(self, entities: Sequence[Any]) -> list[Any]:
         return [types.SimpleNamespace(remote=lambda **kwargs: SimulatedTrial(self.cluster, kwargs["config"]))]
-
-
-@contextlib.contextmanager
-def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute of a module is another one for a while."""
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)

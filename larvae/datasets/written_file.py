@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
 class WrittenFile(io.FileIO):
@@ -15,7 +16,7 @@ class WrittenFile(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, data: memoryview) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         """Write all of some bytes; return their number."""
 
         def write_all() -> None:

@@ -67,10 +67,8 @@ def compiled(command: str) -> Path:
     key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
     path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
-        with (
-            phase(f"compiling {SOURCE.name} (once)"),
-            appearing(path) as partial,
-        ):  # processes that come at once each compile it; the last one's file stays
+        # Processes that come at once each compile it; the last one's file stays.
+        with phase(f"compiling {SOURCE.name} (once)"), appearing(path) as partial:
             subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
     return path
 

@@ -60,7 +60,8 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     """
     with connection(tracking_uri) as client:
         experiment = experiment_of(client, study)
-        planned = [_planned_row(*member) for member in _plan(client, experiment).items()]
+        plan = _plan(client, find_study_run(client, experiment.experiment_id))
+        planned = [_planned_row(*member) for member in plan.items()]
         rows = planned + [member_row(client, run) for run in member_runs(client, experiment)]
     if not rows:
         raise InvalidInputError(f"`study` must have members, got {study} without any")
@@ -163,9 +164,12 @@ def newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], d
     """The most recently created study that is no search and whose members' parameters are wanted."""
 
     def is_wanted_sweep(client: Any, experiment: Any) -> bool:
-        planned = list(map(_planned_parameters, _plan(client, experiment).values()))
+        study = find_study_run(client, experiment.experiment_id)
+        if study and mlflow_names.SEARCH in study.data.tags:
+            return False
+        planned = list(map(_planned_parameters, _plan(client, study).values()))
         members = pd.DataFrame(planned + [_parameters(run.data.params) for run in member_runs(client, experiment)])
-        return is_wanted(members) and mlflow_names.SEARCH not in study_tags(client, experiment)
+        return is_wanted(members)
 
     return newest_study(tracking_uri, is_wanted_sweep, description)
 
@@ -191,10 +195,9 @@ def study_tags(client: Any, experiment: Any) -> dict[str, str]:
     return dict(run.data.tags) if run else {}
 
 
-def _plan(client: Any, experiment: Any) -> dict[str, dict[str, Any]]:
-    """The fields of all planned members by their names; those that have begun have runs, too."""
-    run = find_study_run(client, experiment.experiment_id)
-    return read_plan(client, run.info.run_id) if run else {}
+def _plan(client: Any, study: Any) -> dict[str, dict[str, Any]]:
+    """The fields of all planned members by their names; those that have begun have runs, too. study: its own run."""
+    return read_plan(client, study.info.run_id) if study else {}
 
 
 def _planned_row(name: str, fields: Mapping[str, Any]) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
 def _row(path: Path, iterations: int | None) -> dict[str, Any]:
     result = load_json(path)
     require_format(result.get("format"), f"`{path}` was written", "use the version that wrote it")
-    try:
-        config, history = MemberConfig.from_dict(result["config"] if is_result(result) else {"": ""}), result["history"]
-    except (TypeError, InvalidInputError):
-        raise InvalidInputError(f"`{path}` must be a member's whole result: put back the committed one") from None
+    config = None
+    with contextlib.suppress(TypeError, InvalidInputError):
+        config = MemberConfig.from_dict(result["config"]) if is_result(result) else None
+    if config is None:
+        raise InvalidInputError(f"`{path}` must be a member's whole result: put back the committed one")
+    history = result["history"]
     evaluated = [row for row in history if "mig" in row or "l2" in row]
     if iterations is not None:
         evaluated = [row for row in evaluated if row["iteration"] == iterations]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ray import tune
@@ -81,6 +81,12 @@ class MemberReporter(Unsaved, tune.Callback):
                 if member.content_hash in self.open:
                     self.progress.enter(member.content_hash, phase)
 
+    def named(self, members: Sequence[MemberConfig]) -> str:
+        """Members in words: the first one, and how many more."""
+        first, *more = members
+        label = self.progress.labels[first.content_hash]
+        return f"{label} and {len(more)} more" if more else label
+
     def take_out_of_memory(self) -> list[list[MemberConfig]]:
         """Hand over the members that ran out of GPU memory, a list a trial: whoever asks tries them again."""
         taken, self.out_of_memory = self.out_of_memory, []
@@ -107,10 +113,8 @@ class MemberReporter(Unsaved, tune.Callback):
                 log = MemberLog(self.directory.member(member).path)
                 log.write("fault", reason=death.reason, host=death.node, pid="")
         if going_on or death.is_at_start or death.is_machines:
-            told = going_on or members
-            others = f" and {len(told) - 1} more" if len(told) > 1 else ""
             then = "its process could not start" if death.is_at_start else "its checkpoint waits for a place"
-            self.progress.note(f"{self.progress.labels[told[0].content_hash]}{others}: {death.reason}; {then}")
+            self.progress.note(f"{self.named(going_on or members)}: {death.reason}; {then}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: its process died again and again. Machines' faults are not the members'."""

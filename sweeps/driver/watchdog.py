@@ -58,7 +58,8 @@ class Watchdog(Unsaved, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        signs, now = self._signs.setdefault(trial.trial_id, _Signs(trial, time.monotonic())), time.monotonic()
+        now = time.monotonic()
+        signs = self._signs.setdefault(trial.trial_id, _Signs(trial, now))
         phase = result.get("phase", "")
         if phase != signs.phase:
             signs.phase, signs.phase_since = phase, now
@@ -74,9 +75,10 @@ class Watchdog(Unsaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
-        away, self._looked_at = now - self._looked_at, now if now - self._looked_at >= LOOK_SECONDS else self._looked_at
+        away = now - self._looked_at
         if away < LOOK_SECONDS:
             return
+        self._looked_at = now
         if away > 3 * LOOK_SECONDS:  # this process itself was stopped, or busy: what trials have told waits
             for signs in self._signs.values():
                 signs.last = now
@@ -87,7 +89,7 @@ class Watchdog(Unsaved, tune.Callback):
             elif silent > self.limit / 2 and not signs.is_told:
                 signs.is_told = True
                 then = f"after {duration(self.limit)} it is started again from its checkpoints"
-                self._reporter.progress.note(f"{self._name(signs)}: {_silence(signs, silent)}; {then}")
+                self._reporter.progress.note(f"{self._named(signs)}: {_silence(signs, silent)}; {then}")
 
     def _end(self, signs: _Signs, silent: float) -> None:
         """End a trial's process; Tune starts the trial again."""
@@ -97,14 +99,12 @@ class Watchdog(Unsaved, tune.Callback):
             if member.content_hash in self._reporter.open:
                 with contextlib.suppress(OSError):
                     MemberLog(self._reporter.directory.member(member).path).write("silent", reason=reason)
-        self._reporter.progress.note(f"{self._name(signs)}: {reason}; it is started again from its checkpoints")
+        self._reporter.progress.note(f"{self._named(signs)}: {reason}; it is started again from its checkpoints")
         if actor := signs.trial.temporary_state.ray_actor:
             ray.kill(actor)
 
-    def _name(self, signs: _Signs) -> str:
-        first, *more = self._reporter.members_of(signs.trial)
-        name = self._reporter.progress.labels[first.content_hash]
-        return f"{name} and {len(more)} more" if more else name
+    def _named(self, signs: _Signs) -> str:
+        return self._reporter.named(self._reporter.members_of(signs.trial))
 
 
 def _silence(signs: _Signs, silent: float) -> str:

@@ -13,7 +13,7 @@ from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.files import listed
-from larvae.member_directory import MemberDirectory, Row
+from larvae.member_directory import TIMES, MemberDirectory, Row
 from larvae.metrics import METRICS, applicable
 from larvae.together.group import Likeness, likeness
 
@@ -70,7 +70,7 @@ def read_results(members_directory: Path) -> Results:
         result = MemberDirectory(path.parent).read_result()
         if not result or result.get("format") != FORMAT:
             continue
-        is_timed = all(row.keys() >= {"seconds", "seconds_per_iteration", "timestamp"} for row in result["history"])
+        is_timed = all(row.keys() >= set(TIMES) for row in result["history"])
         if result["status"] in ("finished", "stopped") and result["history"] and "environment" in result and is_timed:
             with contextlib.suppress(InvalidInputError, LookupError, TypeError):  # files may be damaged
                 kind = kind_of(MemberConfig.from_dict(result["config"]))

@@ -40,6 +40,9 @@ POINT = "larvae.point"
 SCHEDULED, RUNNING, FINISHED, FAILED, STOPPED = "SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"
 """MLflow's statuses of a run; a member that was stopped is KILLED."""
 
+MOST_CHARACTERS = 5_000
+"""Length of a tag, which descriptions are too, that each of MLflow's databases takes."""
+
 
 def require_format(tags: Mapping[str, str], what: str, remedy: str) -> None:
     """Check the tags of an experiment or a run, as `larvae.config.require_format` does."""

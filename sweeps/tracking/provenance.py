@@ -15,8 +15,6 @@ from typing import Any
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import masked
 
-_MOST_CHARACTERS = 5_000  # of a tag, in each of MLflow's databases
-
 
 def environment() -> dict[str, Any]:
     """The driver's environment: host, Python, and the versions that matter."""
@@ -29,7 +27,7 @@ def environment() -> dict[str, Any]:
 def source_tags(uri: str) -> dict[str, str]:
     """The tags of who ran what, which MLflow's own pages show. uri: an address whose password is left out."""
     return {
-        mlflow_names.COMMAND: masked(shlex.join(["python", *sys.argv]), uri)[:_MOST_CHARACTERS],
+        mlflow_names.COMMAND: masked(shlex.join(["python", *sys.argv]), uri)[: mlflow_names.MOST_CHARACTERS],
         "mlflow.user": user_name(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,

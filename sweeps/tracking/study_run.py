@@ -16,7 +16,6 @@ from sweeps.tracking.provenance import environment
 from sweeps.tracking.study_files import parameter_text, write_plan
 
 _MOST_ROWS = 30
-_MOST_CHARACTERS = 5_000  # of a tag, which the description is, in each of MLflow's databases
 
 
 def find_or_make_study_run(
@@ -60,7 +59,7 @@ def _description(study: Study, tags: Mapping[str, str], outcome: Outcome | None 
         f"`{tags.get(mlflow_names.COMMAND, '')}`",
         *([outcome.table.as_markdown(_MOST_ROWS)] if outcome else []),
     ]
-    return "\n\n".join(lines)[:_MOST_CHARACTERS]
+    return "\n\n".join(lines)[: mlflow_names.MOST_CHARACTERS]
 
 
 def _varied_values(study: Study) -> dict[str, list[str]]:

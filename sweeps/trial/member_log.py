@@ -17,11 +17,11 @@ from typing import Any
 import ray
 
 from larvae.files import append_lines, has_shape, read_lines
+from larvae.member_directory import ENDLESS
 
 Event = dict[str, Any]
 """`event` (started, trained, finished, failed, out_of_memory, silent: ended by the sweep, or fault: of its machine),
 `time` since the epoch, `host`, `pid` and more."""
-_LAST_TIME = 1e11
 MOST_STARTS = 4
 """Starts of a member at one iteration, within one command, before it is given up: its process dies there each time."""
 
@@ -41,7 +41,7 @@ class MemberLog:
         """All events in their order; lines that are none, or not whole, are left out."""
         lines = read_lines(self.path)[0]
         kinds: dict[str, Any] = {"event": str, "host": str, "time": (int, float)}
-        return [line for line in lines if has_shape(line, **kinds) and 0 <= line["time"] < _LAST_TIME]
+        return [line for line in lines if has_shape(line, **kinds) and 0 <= line["time"] < ENDLESS]
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:

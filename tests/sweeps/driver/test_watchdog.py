@@ -35,7 +35,8 @@ class Sweep:
         patch.setattr(watchdog.ray, "kill", self.killed.append)
         self.open = {MEMBER.content_hash: MEMBER}
         self.directory = directory
-        self.progress = SimpleNamespace(labels={MEMBER.content_hash: "tau=1"}, note=self.notes.append)
+        self.progress = SimpleNamespace(note=self.notes.append)
+        self.named = lambda members: "tau=1"
         self.members_of = lambda trial: [MEMBER]
         self.dog = Watchdog(self)  # type: ignore[arg-type]
         state = SimpleNamespace(ray_actor="its actor")
