@@ -30,8 +30,9 @@ def read_plan(client: Any, run: str) -> dict[str, dict[str, Any]]:
 
 
 def log_figures(client: Any, study: str, paths: Iterable[Path]) -> None:
-    """Log a study's figures, and their numbers, with its run."""
-    run = find_study_run(client, client.get_experiment_by_name(study).experiment_id)
+    """Log a study's figures, and their numbers, with its run, if MLflow has it still."""
+    experiment = client.get_experiment_by_name(study)
+    run = experiment and find_study_run(client, experiment.experiment_id)
     for path in paths if run else ():
         client.log_artifact(run.info.run_id, str(path), "figures")
 

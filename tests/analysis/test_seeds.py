@@ -73,13 +73,16 @@ def test_gaps_leave_the_largest_whole_part_and_too_few_seeds_no_split() -> None:
         components("study", members[members["label_seed"] == 0])
 
 
-def test_the_script_splits_each_setting(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member whose seeds are the same has no seed of labels of its own, and is one of the crossed ones."""
+def test_the_script_splits_each_setting(script: Script, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member whose seeds are the same has no seed of labels of its own, and is one of the crossed ones.
+
+    MLflow no longer has the study when the numbers are written.
+    """
     logged = frame(crossed(2, 3, tau=0.0) + crossed(2, 3, tau=1.0))
     assert logged["label_seed"].isna().sum() == 4
     members = distinct_members(logged.to_dict("records"))
     monkeypatch.setattr("sweeps.analysis.load.load_members", lambda uri, name: members)
-    splitting = script.of(script_of_seeds.main, "--study", "study")
+    splitting = script.of(script_of_seeds.main, "--tracking-uri", tracking_uri, "--study", "study")
     printed, _ = splitting.succeed()
     assert "τ = 0" in printed
     assert printed.count("2 × 3") == 2 * 4
