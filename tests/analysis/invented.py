@@ -126,11 +126,16 @@ STUDIES = {
 """In the order in which they are logged."""
 
 
-def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
-    """Log a study as sweeps/tracking/tracker.py does: a run for the study, a run a member that has begun."""
+def make_experiment(client: MlflowClient, name: str) -> str:
+    """A study's experiment, with its artifacts beside the database: by default they would lie where tests are run."""
     artifacts = Path(client.tracking_uri.removeprefix("sqlite:///")).with_name("artifacts") / name
     tags = {mlflow_names.FORMAT: str(FORMAT)}
-    experiment = client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=tags)
+    return str(client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=tags))
+
+
+def log_study(client: MlflowClient, name: str, members: list[Member]) -> None:
+    """Log a study as sweeps/tracking/tracker.py does: a run for the study, a run a member that has begun."""
+    experiment = make_experiment(client, name)
     study = client.create_run(experiment, run_name=name, tags={"larvae.role": "study"}).info.run_id
     rows = frame(members).to_dict("records")
     planned = {row["name"]: member.config.to_dict() for row, member in zip(rows, members, strict=True)}

@@ -27,7 +27,7 @@ from sweeps.analysis import load, style
 from sweeps.analysis.figures.traversal_figures import TraversalComparison
 from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare, named_checkpoints
 from sweeps.tracking import mlflow_names
-from tests.analysis.invented import Member, frame, grid, with_ends
+from tests.analysis.invented import Member, frame, grid, make_experiment, with_ends
 from tests.analysis.outcome import Script
 from tests.larvae import tiny_files
 from tests.larvae.tiny_files import Tiny
@@ -145,7 +145,7 @@ def prepared(tiny: Tiny, patch: pytest.MonkeyPatch, cache: Path) -> datasets.Dat
 
 def log_members(client: MlflowClient, study: str, root: Path, members: dict[str, MemberConfig]) -> dict[str, str]:
     """Tag finished members as sweeps/tracking/tracker.py tags them; ids of the study's run and of theirs."""
-    experiment = client.create_experiment(study, tags={mlflow_names.FORMAT: str(FORMAT)})
+    experiment = make_experiment(client, study)
     runs = {"study": client.create_run(experiment, tags={"larvae.role": "study"}).info.run_id}
     for name, config in members.items():
         tags = {

@@ -12,12 +12,12 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from larvae.config import FORMAT, MemberConfig
+from larvae.config import MemberConfig
 from sweeps.adaptive.sampling import Sampler
 from sweeps.adaptive.space import parse_space
 from sweeps.analysis.load import LOGGED_METRICS
 from sweeps.analysis.search.load_search import HELD_OUT, SearchRecord
-from sweeps.tracking import mlflow_names
+from tests.analysis.invented import make_experiment
 
 SPACE = ("tau=0.1:10:log:zero", "z_dim=1:10", "gamma_tc=1:20:log")
 ITERATIONS = 900
@@ -185,7 +185,7 @@ def record(invented: InventedSearch, study: str = "search-quick") -> SearchRecor
 
 def log_search(client: MlflowClient, name: str, invented: InventedSearch) -> None:
     """Log a search as sweeps/tracking/tracker.py does: a run for the study with its description, a run a member."""
-    experiment = client.create_experiment(name, tags={mlflow_names.FORMAT: str(FORMAT)})
+    experiment = make_experiment(client, name)
     tags = {"larvae.role": "study", "larvae.search": json.dumps(invented.description)}
     client.create_run(experiment, run_name=name, tags=tags)
     for run in invented.runs:
