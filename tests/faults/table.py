@@ -1,0 +1,88 @@
+"""The table of what may happen and what came of it: a plugin of pytest, which `make test-faults` loads.
+
+Each test marked `fault(NAME, OUTCOME)` is a line: the outcome that it asserts, or that it did not come about, and how
+often the fault was made, where the test counts it with `record_property("times", N)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from larvae.hardware import processor_name
+from sweeps.tracking.provenance import git_commit
+
+PAGE = Path("docs/reliability.md")
+_WITHIN = re.compile(r"(?<=<!-- faults -->\n\n).*?(?=\n\n<!-- end of faults -->)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A fault and its outcome."""
+
+    fault: str
+    times: int
+    outcome: str
+    """As the test asserts it; how it went otherwise, in capital letters."""
+    test: str
+    seconds: float
+
+
+class FaultTable:
+    """Gathers lines, and writes them when the tests have ended."""
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path, self.command = path, command
+        self.lines: list[Line] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        report: pytest.TestReport = yield  # type: ignore[misc, assignment]
+        marker = item.get_closest_marker("fault")
+        if marker and (report.when == "call" or not report.passed):
+            name, outcome = marker.args
+            times = dict(report.user_properties).get("times", 1)
+            if not report.passed:
+                outcome = report.outcome.upper()
+            seconds = round(report.duration, 1)
+            line = Line(fault=name, times=int(str(times)), outcome=outcome, test=item.nodeid, seconds=seconds)
+            self.lines.append(line)
+        return report  # type: ignore[return-value]
+
+    def pytest_sessionfinish(self) -> None:
+        lines = sorted(self.lines, key=lambda line: line.fault)
+        facts = {"command": self.command, "commit": git_commit(), "processor": processor_name()}
+        table = facts | {"faults": [dataclasses.asdict(line) for line in lines]}
+        self.path.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def as_markdown(table: Path) -> str:
+    """The lines of a written table for a page; of equal ones the number is summed."""
+    times: dict[tuple[str, str], int] = {}
+    for line in json.loads(table.read_text())["faults"]:
+        key = line["fault"], line["outcome"]
+        times[key] = times.get(key, 0) + line["times"]
+    rows = [f"| {fault} | {number:,} | {outcome} |" for (fault, outcome), number in times.items()]
+    return "\n".join(["| fault | times | outcome |", "|---|---:|---|", *rows])
+
+
+def on_page(page: str) -> str:
+    """The table that a page shows."""
+    [table] = _WITHIN.findall(page)
+    return str(table)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", type=Path, help="file that the table of faults is written to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--fault-table"):
+        command = " ".join(["python -m pytest", *config.invocation_params.args])
+        config.pluginmanager.register(FaultTable(path, command))
