@@ -6,7 +6,7 @@ SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
 TRACKING_URI ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
-.PHONY: sweep install test test-slow test-cluster study lint clean force
+.PHONY: sweep install test test-slow test-cluster test-faults study lint clean force
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
@@ -29,6 +29,10 @@ test-slow: .venv/installed
 # As root, with Debian's iproute2, slurm-wlm, munge and postgresql; what is missing is skipped with a reason.
 test-cluster: .venv/installed
 	$(BIN)/python -m pytest -n 0 -m cluster tests/cluster
+
+# Whatever may happen to a study, and the table of it, for docs/reliability.md. As root and with iproute2, like the above.
+test-faults: .venv/installed
+	$(BIN)/python -m pytest -n 0 -m fault -p tests.faults.table --fault-table benchmarks/results/faults.json
 
 # Trains what is missing of docs/results, at the lowest priority: stop it whenever you like, the same command goes on.
 study: .venv/installed

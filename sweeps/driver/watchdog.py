@@ -94,11 +94,13 @@ class Watchdog(Unsaved, tune.Callback):
     def _end(self, signs: _Signs, silent: float) -> None:
         """End a trial's process; Tune starts the trial again."""
         del self._signs[signs.trial.trial_id]
-        reason = _silence(signs, silent)
+        reason, host = _silence(signs, silent), (signs.trial.last_result or {}).get("hostname", "")
         for member in self._reporter.members_of(signs.trial):
             if member.content_hash in self._reporter.open:
                 with contextlib.suppress(OSError):
-                    MemberLog(self._reporter.directory.member(member).path).write("silent", reason=reason)
+                    MemberLog(self._reporter.directory.member(member).path).write(
+                        "silent", reason=reason, host=host, pid=""
+                    )
         self._reporter.progress.note(f"{self._named(signs)}: {reason}; it is started again from its checkpoints")
         if actor := signs.trial.temporary_state.ray_actor:
             ray.kill(actor)

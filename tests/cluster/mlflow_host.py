@@ -1,4 +1,4 @@
-"""A real MLflow server with a real PostgreSQL, started as cluster/mlflow/serve.sh starts it, on free ports."""
+"""A real MLflow server, and a real PostgreSQL for it, started as cluster/mlflow/serve.sh starts it, on free ports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from tests.sweeps.processes import free_port, running, wait_until
+from tests.sweeps.processes import free_port, processes, running, wait_until
 
 SERVE = Path(__file__).parents[2] / "cluster" / "mlflow" / "serve.sh"
 
@@ -80,14 +80,20 @@ class MLflowServer:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         log = self.folder / "mlflow.txt"
-        process = self._left.enter_context(running(command, self.folder, log, **environment))
-        wait_until(lambda: self.answers() or process.poll() is not None, "MLflow's server", 300)
-        assert process.poll() is None, log.read_text()
+        self._process = self._left.enter_context(running(command, self.folder, log, **environment))
+        wait_until(lambda: self.answers() or self._process.poll() is not None, "MLflow's server", 300)
+        assert self._process.poll() is None, log.read_text()
 
     def answers(self) -> bool:
         with contextlib.suppress(requests.RequestException):
             return requests.get(f"{self.uri}/health", timeout=2).ok
         return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes."""
+        for process in processes().values():
+            if process.session == self._process.pid:
+                os.kill(process.pid, number)
 
     def kill(self) -> None:
         """Kill all its processes, whatever they are doing."""

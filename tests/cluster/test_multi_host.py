@@ -250,6 +250,9 @@ def test_a_given_file_is_sent_once_to_each_host(cluster: Cluster, empty_database
     assert not (cluster.head.cache / name).exists()
 
 
+@pytest.mark.fault(
+    "a host cut off from the network, another one killed", "members go on elsewhere; as if uninterrupted, bit for bit"
+)
 def test_lost_hosts_lose_nothing(
     cluster: Cluster, empty_database: Path, tmp_path: Path, dataset: Dataset, alone: Path
 ) -> None:

@@ -74,16 +74,20 @@ def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_no_bit_that_has_changed_is_overlooked(tmp_path: Path) -> None:
+@pytest.mark.fault("a flipped bit of a checkpoint", "noticed; never trained on")
+def test_no_bit_that_has_changed_is_overlooked(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, STATE)
     data, generator = path.read_bytes(), random.Random(0)
-    for position in (*generator.sample(range(len(data)), 300), *range(len(data) - 80, len(data))):
+    positions = (*generator.sample(range(len(data)), 300), *range(len(data) - 80, len(data)))
+    record_property("times", len(positions))
+    for position in positions:
         path.write_bytes(data[:position] + bytes([data[position] ^ 1 << generator.randrange(8)]) + data[position + 1 :])
         with pytest.raises(DamagedCheckpointError):
             load_checkpoint(path)
 
 
+@pytest.mark.fault("the newest checkpoint damaged, or gone", "told; the one before is used")
 def test_where_the_newest_is_damaged_or_gone_the_one_before_is_found_and_told(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for number in range(2):

@@ -67,13 +67,17 @@ def mutated(whole: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.fault("damage of published data files", "one line, and no part of a prepared file")
 @pytest.mark.parametrize(
     ("kind", "count"),
     [("npz", 80), ("npy", 80), ("png", 60), ("jpg", 25), ("txt", 25), ("zip", 25), ("hdf5", 2), ("h5", 2)]
     + [pytest.param(kind, 1000, marks=pytest.mark.slow) for kind in ("npz", "npy", "png", "zip", "hdf5", "h5")],
 )
-def test_nothing_but_a_line_comes_of_damage(kinds: dict[str, Read], kind: str, count: int, tmp_path: Path) -> None:
+def test_nothing_but_a_line_comes_of_damage(
+    kinds: dict[str, Read], kind: str, count: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """And no part of a prepared file."""
+    record_property("times", count)
     (path, read), chance, target = kinds[kind], random.Random(f"{kind} {count}"), tmp_path / "prepared.h5"
     whole = path.read_bytes()
     refused, left = list[str](), list[str]()

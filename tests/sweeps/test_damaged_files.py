@@ -160,10 +160,15 @@ def readers(study: Study, directory: StudyDirectory) -> dict[Path, list[Callable
     }
 
 
+@pytest.mark.fault("damage of a study's files", "never a traceback; a line names the file; known rows are kept")
 @pytest.mark.parametrize("times", [300, pytest.param(3000, marks=pytest.mark.slow)])
 def test_no_damage_ends_in_a_traceback_and_none_costs_rows_that_are_known(
-    study: tuple[Study, StudyDirectory], times: int, monkeypatch: pytest.MonkeyPatch
+    study: tuple[Study, StudyDirectory],
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    record_property("times", times)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # the machine does not crash meanwhile
     generator = random.Random(times)
     directory = study[1]
@@ -219,6 +224,7 @@ def test_a_failure_keeps_the_rows_that_are_known(tmp_path: Path, small_study: Ca
         assert (result["status"], len(result["history"])) == ("failed", 30)
 
 
+@pytest.mark.fault("both checkpoints and the log of a member damaged", "it starts again; all its rows as before")
 def test_damage_to_what_a_member_left_costs_no_rows(dataset: Dataset, tmp_path: Path) -> None:
     """Its log tells less, its checkpoint starts again: the same command, with a later end, has all rows once more."""
     trial = Trial(tmp_path / "members", dataset)

@@ -42,6 +42,7 @@ def leave_checkpoint(folder: Path, config: MemberConfig, schedule: Schedule, dat
 
 
 @pytest.mark.slow
+@pytest.mark.fault("SIGKILL of all trials at once", "they start again; as if uninterrupted, bit for bit")
 @pytest.mark.usefixtures("ray_session")
 def test_killed_trials_are_started_again(folder_with_database: Path, dataset: Dataset, alone: Path) -> None:
     """One goes on from a checkpoint that it has, one starts from the beginning."""
@@ -70,6 +71,9 @@ def test_killed_trials_are_started_again(folder_with_database: Path, dataset: Da
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL, then Ctrl-C, beside a Ray that is no more", "the same command goes on, as if uninterrupted, bit for bit"
+)
 @pytest.mark.usefixtures("ray_session")
 def test_killed_and_interrupted_commands_go_on(
     folder_with_database: Path, tmp_path: Path, dataset: Dataset, alone: Path

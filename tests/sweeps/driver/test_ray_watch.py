@@ -16,6 +16,7 @@ from tests.sweeps.commands import count_points, script, statuses
 from tests.sweeps.processes import running, wait_until
 from tests.sweeps.test_interruptions import LONG
 
+ENDS = "the command ends within 50 s, in one line; no run stays RUNNING"
 ENDLESS = dataclasses.replace(LONG, iterations=1_000_000)
 
 
@@ -68,7 +69,14 @@ def test_a_ray_that_lives_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["raylet", "gcs_server", "the whole group"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param("raylet", marks=pytest.mark.fault("Ray's raylet dies", ENDS)),
+        pytest.param("gcs_server", marks=pytest.mark.fault("Ray's control (GCS) dies", ENDS)),
+        pytest.param("the whole group", marks=pytest.mark.fault("SIGTERM to the whole process group", ENDS)),
+    ],
+)
 def test_a_command_whose_ray_dies_ends_in_a_line_and_goes_on(
     lost: str, folder_with_database: Path, tmp_path: Path
 ) -> None:
