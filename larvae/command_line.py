@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from larvae.advice import advice_given_to
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, in_words
 
 INTERRUPTED = 130
 """Exit code of a command that was told to stop."""
@@ -36,7 +36,7 @@ def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Except
         print(f"error: {error}", file=sys.stderr)
         return 2
     except faults as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if stopped:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "have it mounted for writing",
+}
+"""What the user can do about a disk that takes no file."""
 
 
 class InvalidInputError(ValueError):
@@ -25,4 +33,11 @@ def require_known(name: str, value: str, known: Iterable[str]) -> None:
 
 def one_line(error: Exception) -> str:
     """An error's kind and the first line of its message."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return f"{type(error).__name__}: {in_words(error)}".partition("\n")[0]
+
+
+def in_words(error: Exception) -> str:
+    """An error's message: of a disk that takes no file, the file, the system's words, and what to do."""
+    if isinstance(error, OSError) and error.errno in _REMEDIES and error.filename is not None:
+        return f"`{error.filename}` cannot be written: {error.strerror}; {_REMEDIES[error.errno]}"
+    return str(error)

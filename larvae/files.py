@@ -84,11 +84,23 @@ def appearing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; the file appears at `path` when the block has ended well, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{_partials(path)}{os.getpid()}")
+    with _named(path, partial):
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path, partial: Path) -> Iterator[None]:
+    """Within this a file is written: an error that names none, as of a full disk, or the one beside it, names it."""
     try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno and error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def remove_partials(path: Path) -> None:
@@ -105,7 +117,7 @@ def append_lines(path: Path, values: Iterable[Any], *, durable: bool = False) ->
     """Append JSON values, a line each, in one write. durable: returns when they outlive the machine's crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{json.dumps(value)}\n" for value in values).encode()
-    with path.open("ab+") as file:
+    with _named(path, path), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a killed process left part of a line, even all of it: it was never read

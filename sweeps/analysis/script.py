@@ -10,7 +10,7 @@ from typing import TypeVar
 import tyro
 
 from larvae import command_line
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, in_words
 from larvae.files import appearing
 from sweeps.tracking.addresses import take_passwords_off_command_line
 
@@ -37,5 +37,5 @@ def write_all(directory: Path, contents: dict[str, bytes]) -> None:
                 all_written.enter_context(appearing(directory / name)).write_bytes(content)
     except OSError as error:
         raise InvalidInputError(
-            f"`output` must be a directory that can be written, got {directory}: {error}"
+            f"`output` must be a directory that can be written, got {directory}: {in_words(error)}"
         ) from error

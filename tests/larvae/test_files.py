@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from larvae.files import HeldError, append_lines, listed, locked, read_lines
+from larvae.errors import in_words, one_line
+from larvae.files import HeldError, append_lines, listed, locked, read_lines, save_bytes, write_atomically
 
 VALUES = [{"iteration": n, "loss": 0.1 * n} for n in range(3)]
 
@@ -40,6 +42,24 @@ def test_a_line_cut_short_anywhere_was_never_there_and_spoils_no_other(tmp_path:
         assert read_lines(path) == (VALUES[:2], start)
         append_lines(path, [{"next": 1}])
         assert read_lines(path, start)[0] == [{"next": 1}], whole[start:cut]
+
+
+def test_a_file_for_which_there_is_no_room_is_named_and_the_one_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    save_bytes(path, b"before")
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as raised:
+        write_atomically(path, fill)
+    assert in_words(raised.value) == f"`{path}` cannot be written: No space left on device; make room there"
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="No space") as raised:
+        append_lines(Path("/dev/full"), VALUES)
+    assert one_line(raised.value) == "OSError: `/dev/full` cannot be written: No space left on device; make room there"
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
