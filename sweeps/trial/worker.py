@@ -173,7 +173,7 @@ class Worker:
                     self._directory(name).append_rows(rows)
                     self._last_kept[name] = rows[-1]["iteration"]
         except OSError as error:
-            self._leave({}, error)
+            self._leave(reports, error)
 
     def _end_open(self, reports: dict[str, Report], status: str, error: Exception) -> None:
         """End all members that have not ended yet."""

@@ -307,7 +307,7 @@ def test_a_member_whose_metrics_always_kill_its_process_is_given_up(
     )
 
 
-def test_the_folder_has_each_row_once_also_those_that_a_full_disk_refused(
+def test_the_folder_has_each_row_once_also_those_that_a_full_disk_refused_and_told(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_out(*_: object) -> None:
@@ -315,7 +315,10 @@ def test_the_folder_has_each_row_once_also_those_that_a_full_disk_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(MemberDirectory, "append_rows", run_out)
-        trial.worker.step()
+        trial.start(*MEMBERS, report_seconds=0.01)
+        while not trial.worker.fault:
+            last_words = trial.worker.step()["members"]
+        assert {news["reason"] for news in last_words.values() if news["status"] == "running"} == {trial.worker.fault}
         with pytest.raises(MachineFaultError, match="No space left on device"):
             trial.worker.step()
     for _ in range(2):
