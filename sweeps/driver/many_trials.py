@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from ray.tune.execution import tune_controller
 
@@ -28,12 +29,6 @@ PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 Discussed in https://github.com/ray-project/ray/pull/14835.
 """
-SAVING = "TUNE_GLOBAL_CHECKPOINT_S"
-"""Tune's setting of the seconds between two records of its own state, which take most of the driver's time where many
-trials run, and which nothing here reads: one is written at the start, one at the end.
-
-Discussed in https://github.com/ray-project/ray/issues/11233.
-"""
 MOST_PENDING = 2_000
 """Most trials that may be pending: after each event Tune goes through all of them, twice as long for twice as many."""
 
@@ -45,13 +40,25 @@ def report_seconds(trials_at_once: int) -> float:
 
 @contextlib.contextmanager
 def tune_for(trials_at_once: int) -> Iterator[None]:
-    """Within this, Tune starts as many trials at once as there is room for, and hardly records its own state."""
-    settings = {PENDING: str(min(trials_at_once, MOST_PENDING)), SAVING: "inf"}
-    ours = {name: value for name, value in settings.items() if name not in os.environ}
+    """Within this, Tune starts as many trials at once as there is room for, and records its own state at the end only.
+
+    Those records, which nothing here reads, take most of the driver's time where many trials run, and even looking
+    whether one is due a quarter of it where few do. Discussed in https://github.com/ray-project/ray/issues/11233.
+    """
+    record = tune_controller.TuneController.checkpoint
+
+    def record_at_end(controller: Any, force: bool = False, wait: bool = False) -> None:
+        if force:
+            record(controller, force=force, wait=wait)
+
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
     manager = BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager
-    with replaced(tune_controller, "RayActorManager", manager):
+    ours = {} if PENDING in os.environ else {PENDING: str(min(trials_at_once, MOST_PENDING))}
+    with (
+        replaced(tune_controller, "RayActorManager", manager),
+        replaced(tune_controller.TuneController, "checkpoint", record_at_end),
+    ):
         try:
             os.environ.update(ours)
             yield

@@ -10,7 +10,7 @@ import pytest
 from ray.tune.execution import tune_controller
 
 from sweeps.driver import many_trials
-from sweeps.driver.many_trials import MOST_PENDING, PENDING, SAVING, report_seconds, tune_for
+from sweeps.driver.many_trials import MOST_PENDING, PENDING, report_seconds, tune_for
 from sweeps.driver.workarounds import events_in_one_go
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
 from tests.sweeps.commands import STUDY, assert_all_in_mlflow, read_results, statuses, sweep
@@ -43,21 +43,22 @@ def test_a_sweep_whose_events_come_in_batches_loses_nothing(
     assert_all_in_mlflow(folder_with_database)
     trial_files = [p for p in (folder_with_database / "results" / STUDY / "ray_tune").rglob("*") if p.is_file()]
     assert not [p for p in trial_files if p.name in ("result.json", "progress.csv") or "tfevents" in p.name]
+    assert len([p for p in trial_files if p.name.startswith("experiment_state")]) == 1
 
 
 def test_tune_starts_as_many_as_run_at_once_up_to_a_limit_and_is_as_it_was_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(PENDING, raising=False)
-    manager = tune_controller.RayActorManager
+    manager, record = tune_controller.RayActorManager, tune_controller.TuneController.checkpoint
     for trials, pending in ((10, 10), (MOST_PENDING, MOST_PENDING), (10**6, MOST_PENDING)):
         with contextlib.suppress(KeyboardInterrupt), tune_for(trials):
             assert os.environ[PENDING] == str(pending)
             is_own = tune_controller.RayActorManager is BatchingActorManager
             assert is_own == (trials > many_trials.FEW_TRIALS), "with few trials Tune's own way is cheaper"
             raise KeyboardInterrupt
-        assert not {PENDING, SAVING} & os.environ.keys()
-        assert tune_controller.RayActorManager is manager
+        assert PENDING not in os.environ
+        assert (tune_controller.RayActorManager, tune_controller.TuneController.checkpoint) == (manager, record)
     monkeypatch.setenv(PENDING, "7")
     with tune_for(1000):
         assert os.environ[PENDING] == "7", "the user's own setting counts"
