@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from typing import TypeGuard
 
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
     errno.EROFS: "have it mounted for writing",
@@ -36,8 +37,13 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {in_words(error)}".partition("\n")[0]
 
 
+def is_of_disk(error: Exception) -> TypeGuard[OSError]:
+    """Tell whether an error is of a disk that takes no file: it is full, or can only be read."""
+    return isinstance(error, OSError) and error.errno in _REMEDIES
+
+
 def in_words(error: Exception) -> str:
     """An error's message: of a disk that takes no file, the file, the system's words, and what to do."""
-    if isinstance(error, OSError) and error.errno in _REMEDIES and error.filename is not None:
+    if is_of_disk(error) and error.filename is not None:
         return f"`{error.filename}` cannot be written: {error.strerror}; {_REMEDIES[error.errno]}"
     return str(error)

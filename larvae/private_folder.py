@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, in_words, is_of_disk
 
 TEMPORARY = Path("/tmp")
 """Parent of private folders. Not `$TMPDIR`: paths of sockets must be short."""
@@ -27,6 +27,8 @@ def make_private_folder(parent: Path = TEMPORARY) -> Path:
             raise InvalidInputError(_refusal(folder, f"a file, link or folder of user {found.st_uid}"))
         folder.chmod(0o700)
     except OSError as error:
+        if is_of_disk(error):
+            raise InvalidInputError(in_words(error)) from None
         raise InvalidInputError(_refusal(folder, error.strerror or str(error))) from None
     return folder
 

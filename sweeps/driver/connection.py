@@ -26,6 +26,7 @@ from sweeps.driver.workarounds.authentication import set_mode
 from sweeps.driver.workarounds.connecting import deadline
 from sweeps.driver.workarounds.loopback import on_loopback
 from sweeps.driver.workarounds.own_session import in_own_session
+from sweeps.study import require_writable
 from sweeps.terminal import working
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
@@ -36,6 +37,7 @@ CONNECT_SECONDS = 15
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _PROTECT = "start it anew with RAY_AUTH_MODE=token (docs/security.md)"
 _TAKE_TOKEN = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN (`ray get-auth-token` there prints it)"
+logging.getLogger("ray._private.services").setLevel(logging.CRITICAL)  # what it logs as an error it raises as well
 
 WORKER_ENVIRONMENT = {
     # Keep freed memory in the process and on huge pages: alone worth a third of a CPU step's time.
@@ -80,16 +82,24 @@ def connect(address: str | None) -> None:
 def start_local(**options: Any) -> None:
     """Start Ray on this machine: nobody else reaches its ports, sockets and files, or could use them without its token.
 
-    options: of `ray.init`. Raises InvalidInputError for a token that is empty, unreadable, or for others to read.
+    options: of `ray.init`. Raises InvalidInputError for a token that is empty, unreadable, or for others to read, and
+    OSError where Ray cannot start.
     """
     set_mode(MODE)
     if MODE == "token":
         find_or_make_token()
     else:
         warn(f"RAY_AUTH_MODE is {MODE}: other users of this machine can run code as you; unset it")
+    folder = make_own_ray_folder()
+    require_writable("RAY_TMPDIR", folder)  # else Ray would wait half a minute for its own files
     with on_loopback(), in_own_session():
-        # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
-        ray.init("local", _temp_dir=str(make_own_ray_folder()), **_QUIET, **options)
+        try:
+            # "local": else Ray would join, or wait minutes for, whatever cluster this machine last ran.
+            ray.init("local", _temp_dir=str(folder), **_QUIET, **options)
+        except Exception as error:  # Ray raises whatever kept one of its processes from starting, also `Exception`
+            reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
+            advice = f"its logs are below `{folder}`, which needs room: make some, or give RAY_TMPDIR another folder"
+            raise OSError(f"Ray cannot start ({reason}); {advice}") from None
 
 
 def dashboard_url() -> str | None:

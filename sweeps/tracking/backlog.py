@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 
 RETRY_SECONDS = 30.0
 """Seconds, at most, for which a server that does not answer is left alone; at first less."""
@@ -30,15 +31,22 @@ class Backlog:
     that one is.
     """
 
-    def __init__(self, sync: Callable[[str], None], unreachable: tuple[type[Exception], ...], num_threads: int) -> None:
+    def __init__(
+        self,
+        sync: Callable[[str], None],
+        unreachable: tuple[type[Exception], ...],
+        num_threads: int,
+        file: Path | None = None,
+    ) -> None:
         """sync: brings the server up to date with a member, also where it has done so before.
 
         unreachable: what it raises when the server does not answer; RefusedError is understood too. Anything else is
-        raised by the next `add` or `flush`.
+        raised by the next `add` or `flush`. file: the database, where it is on this machine.
         """
         self.error: Exception | None = None
         """Reason why the server could not be told last time, if so."""
         self._sync, self._unreachable, self._num_threads = sync, unreachable, num_threads
+        self._file = f": {file}" if file else ""
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._due: dict[str, None] = {}
@@ -167,7 +175,7 @@ class Backlog:
                 self._asleep_until = time.monotonic() + self._pause
                 self._pause = min(RETRY_SECONDS, 2 * self._pause)
                 if not self.is_away:
-                    say(f"MLflow does not answer ({_reason(error)}); results are kept and sent later")
+                    say(f"MLflow does not answer ({_reason(error)}{self._file}); results are kept and sent later")
                 self.is_away = True
             self._left_alone[member] = self._asleep_until + TURN_SECONDS
 

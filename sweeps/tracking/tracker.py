@@ -120,7 +120,8 @@ class Tracker:
             tags=tags,
             runs=runs,
         )
-        self._backlog = Backlog(self._mirror.sync, UNREACHABLE, 1 if sqlite_path(uri) else _SERVER_THREADS)
+        database = sqlite_path(uri)
+        self._backlog = Backlog(self._mirror.sync, UNREACHABLE, 1 if database else _SERVER_THREADS, database)
         for name, run in runs.items():  # no run stays RUNNING that a killed command left so
             if run.state.status == mlflow_names.RUNNING:
                 self._backlog.add(name)

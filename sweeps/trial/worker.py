@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -163,7 +163,7 @@ class Worker:
             self._log(report.name).write(report.status, reason=report.reason)
             self.open.pop(report.name, None)
 
-    def _keep_rows(self, reports: Mapping[str, Report]) -> None:
+    def _keep_rows(self, reports: dict[str, Report]) -> None:
         """Put rows into the members' folders, in one go each; those of a checkpoint are there, as a rule."""
         try:
             for name, report in reports.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -40,4 +41,13 @@ def test_no_link_is_followed_and_no_file_taken(tmp_path: Path) -> None:
     private_folder(tmp_path).unlink()
     private_folder(tmp_path).touch()
     with pytest.raises(InvalidInputError, match="must be a folder of your own"):
+        make_private_folder(tmp_path)
+
+
+def test_a_disk_that_can_only_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InvalidInputError, match="` cannot be written: Read-only file system; have it mounted for wr"):
         make_private_folder(tmp_path)

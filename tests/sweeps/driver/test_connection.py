@@ -154,6 +154,16 @@ def test_a_local_ray_is_new_enough_and_without_tokens_only_by_the_users_choice_w
     assert capfd.readouterr().err.startswith("warning: RAY_AUTH_MODE is disabled: other users of this machine can run")
 
 
+def test_a_ray_that_cannot_start_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise Exception("\nThe last 20 lines of dashboard.log:\nOSError: No space left on device")  # as Ray does
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(OSError, match=r"^Ray cannot start \(The last 20 lines of dashboard.log:\); .* below `.*/ray`"):
+        connection.start_local()
+
+
 def test_the_own_ray_listens_on_loopback_asks_for_its_token_and_shows_its_files_to_nobody(
     ray_session: None, ray_token: str
 ) -> None:
