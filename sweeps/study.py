@@ -247,11 +247,12 @@ def _measured(schedule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_writable(name: str, folder: Path) -> None:
-    """Raise InvalidInputError unless a file can be made in a folder, or where it would be made."""
+    """Raise InvalidInputError unless a file can be written in a folder, or where it would be made."""
     nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     try:
-        with tempfile.TemporaryFile(dir=nearest):
-            return
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(b"\0")  # a full disk makes files, and takes nothing into them
+            file.flush()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidInputError(f"`{name}` must be a writable folder, got `{folder}`: {reason}") from None

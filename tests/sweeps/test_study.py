@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,12 @@ def test_writable_folders_are_tried_and_left_as_they_were(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInputError, match="`storage_path` must be a writable folder, got"):
         require_writable("storage_path", tmp_path / "file" / "below")
+
+
+def test_a_full_disk_makes_files_and_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115
+    with pytest.raises(InvalidInputError, match=r"got `.*`: No space left on device$"):
+        require_writable("storage_path", tmp_path)
 
 
 def test_a_study_is_unfinished_from_its_beginning_to_a_good_end(
