@@ -17,6 +17,9 @@ from larvae.traversal import STEPS
 from sweeps.analysis import script
 from sweeps.tracking.addresses import default_uri
 
+MOST_STEPS = 1000
+"""Columns of a figure."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
@@ -50,6 +53,8 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise InvalidInputError(f"`steps` must be >= 2, got {self.steps}")
+        if self.steps > MOST_STEPS:
+            raise InvalidInputError(f"`steps` must be <= {MOST_STEPS}, got {self.steps}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from larvae import command_line, datasets
-from sweeps.options import require_folder, require_gpus
+from sweeps.options import require_cpus, require_folder, require_gpus
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 
@@ -40,6 +40,7 @@ class PreflightOptions:
         """Raise InvalidInputError for what no cluster could do."""
         for name in self.datasets:
             datasets.specification(name)
+        require_cpus(self.cpus_per_trial)
         require_gpus(self.gpus_per_trial)
         require_folder("storage_path", self.storage_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import io
 import re
 import sys
@@ -37,7 +38,7 @@ def run(command: Callable[[], int], stopped: str = "", faults: tuple[type[Except
         return 2
     except faults as error:
         print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
+        return 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1  # no machine could have such a file
     except KeyboardInterrupt:
         if stopped:
             print(stopped, file=sys.stderr)

@@ -47,7 +47,7 @@ CHOICES: Mapping[str, Collection[str]] = {
 """Names that fields may have."""
 _CHOSEN = [name for name in CHOICES if name not in ("replacement_likelihood", "metrics", "final_metrics")]
 MOST_LATENTS = 1_000
-MOST_ITERATIONS = 10**9
+MOST_ITERATIONS = MOST_IMAGES = 10**9
 FORMAT = 2
 """Format of studies, checkpoints, results and runs: another meaning of a field, or default, needs a new number."""
 
@@ -144,6 +144,7 @@ class MemberConfig:
             value = getattr(self, name)
             _require(value > 0 and math.isfinite(value), f"`{name}` must be finite and > 0", value)
         _require(self.batch_size > 0, "`batch_size` must be > 0", self.batch_size)
+        _require(self.batch_size <= MOST_IMAGES, f"`batch_size` must be <= {MOST_IMAGES}", self.batch_size)
         if self.is_conditional:
             self._require_no_more_than_conditional()
         if self.density_estimator == "minibatch_stratified":
@@ -295,10 +296,12 @@ class Schedule:
     """Seconds between checkpoints; no more than this is lost when a process is killed."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "log_every", "evaluate_every", "evaluation_samples"):
-            _require(getattr(self, name) > 0, f"`{name}` must be > 0", getattr(self, name))
-        _require(self.iterations <= MOST_ITERATIONS, f"`iterations` must be <= {MOST_ITERATIONS}", self.iterations)
-        _require(self.evaluation_size > 1, "`evaluation_size` must be > 1", self.evaluation_size)
+        for name in ("iterations", "log_every", "evaluate_every", "evaluation_samples", "evaluation_size"):
+            value, below = getattr(self, name), int(name == "evaluation_size")
+            _require(value > below, f"`{name}` must be > {below}", value)
+            _require(value <= MOST_ITERATIONS, f"`{name}` must be <= {MOST_ITERATIONS}", value)
+        seconds = self.checkpoint_seconds
+        _require(seconds >= 0 and math.isfinite(seconds), "`checkpoint_seconds` must be finite and >= 0", seconds)
         _require(
             self.evaluate_every % self.log_every == 0,
             f"`evaluate_every` must be a multiple of `log_every` ({self.log_every})",

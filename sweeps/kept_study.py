@@ -11,6 +11,7 @@ run beside each other with one --storage-path.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ def run(arguments: Sequence[str]) -> int:
     for name, value in (("members", chosen.members), ("threads", chosen.threads)):
         if value is not None and value <= 0:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
+    if chosen.threads > (cores := os.cpu_count() or 1):
+        raise InvalidInputError(f"`threads` must be at most the {cores} of this machine, got {chosen.threads}")
     from sweeps.kept.keeping import kept_file, train_missing  # late: it loads PyTorch
 
     take_lowest_priority()  # not before: a look at `--help` changes nothing

@@ -20,6 +20,7 @@ from typing import Annotated
 import tyro
 
 from larvae import command_line
+from larvae.errors import InvalidInputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,8 @@ class LogsOptions:
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and show; 0, or 1 where a member that was looked for has failed."""
     options = command_line.parse(lambda: tyro.cli(LogsOptions, args=list(arguments), description=__doc__))
+    if options.lines <= 0:
+        raise InvalidInputError(f"`lines` must be > 0, got {options.lines}")
     from sweeps.member_logs import found_members, process_logs, stories  # late: they load Ray
     from sweeps.terminal import new_console
 

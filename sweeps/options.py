@@ -17,6 +17,7 @@ from larvae import command_line
 from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
+from larvae.regularisers import REGULARISERS
 from sweeps.flags import flags_of, flags_of_model, given
 from sweeps.study import StudyDirectory, require_name
 from sweeps.terminal import working
@@ -67,8 +68,7 @@ class WhereOptions:
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no machine could do."""
-        if self.cpus_per_trial <= 0:
-            raise InvalidInputError(f"`cpus_per_trial` must be > 0, got {self.cpus_per_trial}")
+        require_cpus(self.cpus_per_trial)
         if self.members_per_trial is not None and self.members_per_trial <= 0:
             raise InvalidInputError(f"`members_per_trial` must be > 0, got {self.members_per_trial}")
         if not 1 <= self.probe_minutes <= 60:
@@ -148,6 +148,14 @@ class StudyOptions:
         if self.price is not None and not (self.price >= 0 and math.isfinite(self.price)):
             raise InvalidInputError(f"`price` must be finite and >= 0, got {self.price}")
         require_name(self.study)
+        if "regulariser" in self.model:
+            require_known("regulariser", self.model["regulariser"], REGULARISERS)
+
+
+def require_cpus(cpus: int) -> None:
+    """Raise InvalidInputError for CPUs of a trial with which it could not run."""
+    if cpus <= 0:
+        raise InvalidInputError(f"`cpus_per_trial` must be > 0, got {cpus}")
 
 
 def require_gpus(gpus: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from larvae.files import HeldError, has_shape, listed, load_json, locked, save_j
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
+MOST_MEMBERS = 200_000
+"""Members of a grid: three times as many as were ever scheduled at once; a driver takes seconds to make them."""
 MOST_BYTES = 100
 """Bytes of a study's name: file systems have room for 255, and other names are made of it."""
 
@@ -54,7 +57,10 @@ def label(member: MemberConfig, varied: Sequence[str]) -> str:
 def _written(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
         return value
-    return f"{name}={value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"{name}={value}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        short = f"{value:g}"  # of six digits: other members may have the same
+        return f"{name}={short if float(short) == value else value}"
+    return f"{name}={value}"
 
 
 def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]], schedule: Schedule) -> Study:
@@ -65,6 +71,8 @@ def grid(name: str, fixed: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
     for field, values in swept.items():
         if not values:
             raise InvalidInputError(f"`{field}` must have at least one value, got none")
+    if (size := math.prod(map(len, swept.values()))) > MOST_MEMBERS:
+        raise InvalidInputError(f"a grid must have at most {MOST_MEMBERS:,} members, got {size:,}: give fewer values")
     combinations = itertools.product(*(dict.fromkeys(values) for values in swept.values()))
     configs = (_of_its_regulariser({**fixed, **dict(zip(swept, values, strict=True))}) for values in combinations)
     members = tuple(dict.fromkeys(map(MemberConfig.from_dict, configs)))

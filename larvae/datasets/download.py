@@ -11,6 +11,7 @@ from typing import Any
 
 import pooch
 import requests
+from urllib3.exceptions import LocationParseError
 
 from larvae.datasets import store
 from larvae.datasets.specification import Specification
@@ -63,7 +64,7 @@ def fetch(specification: Specification, url: str = "", *, progress: bool = False
     with store.advised(path), store.locked(path):
         try:
             pooch.retrieve(source, f"{algorithm}:{digest}", path.name, path.parent, downloader=downloader)
-        except requests.RequestException as error:
+        except (requests.RequestException, LocationParseError) as error:
             reason = " ".join(str(error).split())
             raise InvalidInputError(f"`{source}` must be reachable, but: {reason}; or {advice}") from None
         except ValueError:  # pooch's word for a wrong digest

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from larvae import datasets
-from larvae.config import MemberConfig
+from larvae.config import MOST_ITERATIONS, MemberConfig
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import applicable
 from larvae.regularisers import REGULARISERS
@@ -17,8 +17,16 @@ from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.sampling import LEARNS_FROM_STOPPED, Sampler
 from sweeps.adaptive.space import Space, parse_space
 from sweeps.options import StudyOptions, Unseen
+from sweeps.study import MOST_MEMBERS
 
 STOPPERS = ("asha", "none")
+_MOST = {
+    "configurations": MOST_MEMBERS,
+    "parallel": MOST_MEMBERS,
+    "first_rung": MOST_ITERATIONS,
+    "reduction": MOST_ITERATIONS,
+    "search_seed": 2**63 - 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +125,11 @@ class SearchOptions(StudyOptions):
         for name in ("configurations", "first_rung", "first_seeds"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"`{name}` must be > 0, got {getattr(self, name)}")
+        for name, most in _MOST.items():
+            if (got := getattr(self, name)) is not None and got > most:
+                raise InvalidInputError(f"`{name}` must be <= {most}, got {got}")
+        if self.search_seed < 0:
+            raise InvalidInputError(f"`search_seed` must be >= 0, got {self.search_seed}")
         if self.reduction < 2:
             raise InvalidInputError(f"`reduction` must be >= 2, got {self.reduction}")
         if self.parallel is not None and self.parallel <= 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from urllib3.exceptions import LocationParseError
 
 from larvae.errors import InvalidInputError
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
@@ -56,7 +57,7 @@ def _require_database_or_server(tracking_uri: str) -> None:
     elif is_server(tracking_uri):
         try:
             requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
-        except requests.RequestException as error:
+        except (requests.RequestException, LocationParseError) as error:
             raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
     else:
         require_database(tracking_uri)

@@ -33,8 +33,7 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         name, _, wanted = condition.partition("=")
         name = name.strip().replace("-", "_")
         require_known("where", name, parameters_of(members))
-        texts = members[name].map(value_text)
-        chosen = members[(texts == wanted.strip()) | (members[name].map(str) == wanted.strip())]
+        chosen = members[[wanted.strip() in (value_text(value), str(value)) for value in members[name]]]
         if chosen.empty:
             known = ", ".join(dict.fromkeys(members.sort_values(name)[name].map(value_text)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")

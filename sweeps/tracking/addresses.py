@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _DATABASES = ("postgresql", "mysql", "mssql")
-_LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@")
+_LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@", re.DOTALL)
 """User and password, even one with characters that should have been written as %2F and the like; no port and path."""
 _IN_QUERY = re.compile(r"([?&]\w*(?:password|passwd|pwd|odbc_connect)=)([^&]*)", re.IGNORECASE)
 _READ_PGPASSWORD = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
@@ -129,4 +130,6 @@ def _passwords(uri: str) -> list[str]:
     if uri.startswith("sqlite:") or "://" not in uri:
         return []
     found = [login[2] for login in _LOGIN.finditer(uri)] + [query[2] for query in _IN_QUERY.finditer(uri)]
+    with contextlib.suppress(ValueError):  # brackets that hold no address
+        found.append(urlsplit(uri).password)  # shorter, where a path has an @ too
     return [password for password in found if password]

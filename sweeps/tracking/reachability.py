@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from urllib3.exceptions import LocationParseError
 
 from larvae.errors import InvalidInputError
 from sweeps.study import require_writable
@@ -42,8 +43,9 @@ def _require_answering_server(uri: str) -> None:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=5)
         if answer.status_code not in _ASKS_FOR_LOGIN:
             answer.raise_for_status()
-    except requests.RequestException as error:
-        reason = "no answer" if error.response is None else f"answered {error.response.status_code}"
+    except (requests.RequestException, LocationParseError) as error:
+        refused = getattr(error, "response", None)
+        reason = "no answer" if refused is None else f"answered {refused.status_code}"
         advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
         raise InvalidInputError(
             f"`tracking_uri` must be a running MLflow server, got {shown(uri)}: {reason}; {advice}"
