@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from ray.tune.execution import tune_controller
 
@@ -40,25 +39,11 @@ def report_seconds(trials_at_once: int) -> float:
 
 @contextlib.contextmanager
 def tune_for(trials_at_once: int) -> Iterator[None]:
-    """Within this, Tune starts as many trials at once as there is room for, and records its own state at the end only.
-
-    Those records, which nothing here reads, take most of the driver's time where many trials run, and even looking
-    whether one is due a quarter of it where few do. Discussed in https://github.com/ray-project/ray/issues/11233.
-    """
-    record = tune_controller.TuneController.checkpoint
-
-    def record_at_end(controller: Any, force: bool = False, wait: bool = False) -> None:
-        if force:
-            record(controller, force=force, wait=wait)
-
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses those files
+    """Within this, Tune starts as many trials at once as there is room for."""
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
     manager = BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager
     ours = {} if PENDING in os.environ else {PENDING: str(min(trials_at_once, MOST_PENDING))}
-    with (
-        replaced(tune_controller, "RayActorManager", manager),
-        replaced(tune_controller.TuneController, "checkpoint", record_at_end),
-    ):
+    with replaced(tune_controller, "RayActorManager", manager):
         try:
             os.environ.update(ours)
             yield

@@ -1,12 +1,14 @@
-"""A command that is told to stop, by a person or by the scheduler of a cluster."""
+"""A command that is told to stop: by a person, by the scheduler of a cluster, or by a terminal that is closed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 STOPPED = "Stopped. The same command again goes on from the last checkpoints."
@@ -17,13 +19,15 @@ _asked = threading.Event()
 
 @contextlib.contextmanager
 def stoppable(tell: Callable[[], None]) -> Iterator[None]:
-    """Within this, Ctrl-C and SIGTERM end Tune, whose trials save what they have; a second one raises at once.
+    """Within this, Ctrl-C, SIGTERM and SIGHUP end Tune, whose trials save what they have; a second one raises at once.
 
-    Afterwards both raise KeyboardInterrupt. tell: called at the first one.
+    Afterwards they raise KeyboardInterrupt. tell: called at the first one. Where SIGHUP is ignored, by `nohup` say, it
+    stays so.
     """
     _asked.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
+        _let_go_of_terminal(number)
         if _asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
             raise KeyboardInterrupt
         _asked.set()
@@ -49,8 +53,20 @@ def is_asked() -> bool:
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
+
+
+def _let_go_of_terminal(number: int) -> None:
+    """Print nowhere after SIGHUP, if that was on the terminal that has been closed: it would raise."""
+    if number == signal.SIGHUP:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                with Path(os.devnull).open("wb") as nowhere:
+                    os.dup2(nowhere.fileno(), stream)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    _let_go_of_terminal(number)
     _asked.set()
     raise KeyboardInterrupt

@@ -21,7 +21,7 @@ from sweeps.driver.queueing import MemberQueue
 from sweeps.driver.stopping import stoppable
 from sweeps.driver.waiting import NodeWatch
 from sweeps.driver.watchdog import Watchdog
-from sweeps.driver.workarounds.unread import unread
+from sweeps.driver.workarounds.unrecorded import unrecorded
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups, halves
 from sweeps.study import StudyDirectory
@@ -139,6 +139,6 @@ def fit(
             stop=stopper,
         ),
     )
-    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), unread(), stoppable(reporter.tell_of_stop):
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), unrecorded(), stoppable(reporter.tell_of_stop):
         tuner.fit()
     watch.require_nodes()

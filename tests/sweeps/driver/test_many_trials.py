@@ -43,14 +43,14 @@ def test_a_sweep_whose_events_come_in_batches_loses_nothing(
     assert_all_in_mlflow(folder_with_database)
     trial_files = [p for p in (folder_with_database / "results" / STUDY / "ray_tune").rglob("*") if p.is_file()]
     assert not [p for p in trial_files if p.name in ("result.json", "progress.csv") or "tfevents" in p.name]
-    assert len([p for p in trial_files if p.name.startswith("experiment_state")]) == 1
+    assert not [p for p in trial_files if p.name.startswith("experiment_state")]
 
 
 def test_tune_starts_as_many_as_run_at_once_up_to_a_limit_and_is_as_it_was_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(PENDING, raising=False)
-    manager, record = tune_controller.RayActorManager, tune_controller.TuneController.checkpoint
+    manager = tune_controller.RayActorManager
     for trials, pending in ((10, 10), (MOST_PENDING, MOST_PENDING), (10**6, MOST_PENDING)):
         with contextlib.suppress(KeyboardInterrupt), tune_for(trials):
             assert os.environ[PENDING] == str(pending)
@@ -58,7 +58,7 @@ def test_tune_starts_as_many_as_run_at_once_up_to_a_limit_and_is_as_it_was_after
             assert is_own == (trials > many_trials.FEW_TRIALS), "with few trials Tune's own way is cheaper"
             raise KeyboardInterrupt
         assert PENDING not in os.environ
-        assert (tune_controller.RayActorManager, tune_controller.TuneController.checkpoint) == (manager, record)
+        assert tune_controller.RayActorManager is manager
     monkeypatch.setenv(PENDING, "7")
     with tune_for(1000):
         assert os.environ[PENDING] == "7", "the user's own setting counts"
