@@ -16,17 +16,21 @@ import ray
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from mlflow import MlflowClient
 
 from larvae import command_line
 from larvae.config import MemberConfig
 from larvae.datasets import integrity
 from sweeps import kept_study, preparation, runner
 from sweeps.adaptive import search_runner
+from sweeps.analysis import style
 from sweeps.driver import connection
 from sweeps.options import StudyOptions
 from sweeps.preparation import Trials
 from sweeps.study import MOST_MEMBERS, Study, StudyDirectory, grid
 from sweeps.tracking import tracker
+from tests.analysis.invented import STUDIES, log_study
+from tests.analysis.search.invented_search import SEARCHES, log_search
 from tests.commands import ROOT
 from tests.faults.drawn_command_lines import HELP, Ended, Part, call, commands, lines, means
 from tests.sweeps.commands import SCHEDULE
@@ -81,6 +85,7 @@ def accepting() -> Iterator[Accepted]:
         patch.setattr(StudyDirectory, "delete", reach)
         patch.setattr(tracker, "delete_runs", lambda uri, study: 0)
         patch.setattr(kept_study, "take_lowest_priority", lambda: None)
+        patch.setattr(style, "figure_bytes", lambda figure, kind: kind.encode())
         patch.setattr(ray, "is_initialized", lambda: False)
         patch.setattr(socket, "getaddrinfo", resolve)
         patch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # for auto: no cluster that runs here
@@ -96,20 +101,33 @@ def fill(folder: Path) -> None:
     StudyDirectory(folder / "results/study").write_record(grid("study", {}, {"seed": (0, 1)}, SCHEDULE), {})
 
 
+def invent(uri: str) -> None:
+    """Make an MLflow database with a sweep, label rates and a search."""
+    client = MlflowClient(uri)
+    for name in ("mixed", "label-rates"):
+        log_study(client, name, STUDIES[name])
+    log_search(client, "two-objectives", SEARCHES["two-objectives"])
+
+
 def things(folder: Path) -> dict[Path, int]:
     """The files in a folder, with their sizes."""
     return {path: path.lstat().st_size for path in folder.rglob("*") if ".lock" not in path.name}
 
 
 @contextlib.contextmanager
-def in_process(place: Path) -> Iterator[Check]:
-    """Yield a function that runs a line in a filled folder and checks it; None where it would begin with work."""
+def in_process(place: Path, *, draws: bool = False) -> Iterator[Check]:
+    """Yield a function that runs a line in a filled folder and checks it; None where it would begin with work.
+
+    draws: the folder has studies in MLflow too, of which scripts make figures, but do not render them.
+    """
     folder = place / "folder"
     fill(folder)
-    before = things(folder)
+    if draws:
+        invent(f"sqlite:///{folder}/mlflow.db")
     with contextlib.chdir(folder), accepting() as accepted:
 
         def check(line: Line) -> Ended | None:
+            before = things(folder)
             accepted.options = accepted.study = accepted.chosen = None
             ended: Ended | None = None
             with contextlib.suppress(ReachedError):
@@ -122,7 +140,7 @@ def in_process(place: Path) -> Iterator[Check]:
                     assert_kept_whole(accepted.study, accepted.chosen, place / "kept")
             else:
                 assert after == before
-            for path in after.keys() - before.keys():
+            for path in {path for path in after.keys() - before.keys() if "mlflow" not in str(path)}:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             return ended
 
