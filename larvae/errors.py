@@ -11,7 +11,7 @@ _REMEDIES: dict[int | None, str] = {
     errno.EDQUOT: "make room there",
     errno.EROFS: "have it mounted for writing",
 }
-"""What the user can do about a disk that takes no file."""
+"""Remedies for a disk that takes no file, by the system's number."""
 
 
 class InvalidInputError(ValueError):
