@@ -33,6 +33,7 @@ test-cluster: .venv/installed
 # Whatever may happen to a study, and the table of it, for docs/reliability.md. As root and with iproute2, like the above.
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -n 0 -m fault -p tests.faults.table --fault-table benchmarks/results/faults.json
+	$(BIN)/python -m tests.faults.table
 
 # Trains what is missing of docs/results, at the lowest priority: stop it whenever you like, the same command goes on.
 study: .venv/installed

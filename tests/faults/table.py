@@ -1,5 +1,7 @@
 """The table of what may happen and what came of it: a plugin of pytest, which `make test-faults` loads.
 
+    python -m tests.faults.table      # writes it into its page
+
 Each test marked `fault(NAME, OUTCOME)` is a line: the outcome that it asserts, or that it did not come about, and how
 often the fault was made, where the test counts it with `record_property("times", N)`.
 """
@@ -18,7 +20,7 @@ import pytest
 from larvae.hardware import processor_name
 from sweeps.tracking.provenance import git_commit
 
-PAGE = Path("docs/reliability.md")
+TABLE, PAGE = Path("benchmarks/results/faults.json"), Path("docs/reliability.md")
 _WITHIN = re.compile(r"(?<=<!-- faults -->\n\n).*?(?=\n\n<!-- end of faults -->)", re.DOTALL)
 
 
@@ -72,10 +74,9 @@ def as_markdown(table: Path) -> str:
     return "\n".join(["| fault | times | outcome |", "|---|---:|---|", *rows])
 
 
-def on_page(page: str) -> str:
-    """The table that a page shows."""
-    [table] = _WITHIN.findall(page)
-    return str(table)
+def with_table(page: str, table: str) -> str:
+    """A page with a table in the place of the one that it shows."""
+    return _WITHIN.sub(lambda _: table, page)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,3 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--fault-table"):
         command = " ".join(["python -m pytest", *config.invocation_params.args])
         config.pluginmanager.register(FaultTable(path, command))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(), as_markdown(TABLE)))
