@@ -3,7 +3,8 @@
     python -m tests.faults.table      # writes it into its page
 
 Each test marked `fault(NAME, OUTCOME)` is a line: the outcome that it asserts, or that it did not come about, and how
-often the fault was made, where the test counts it with `record_property("times", N)`.
+often the fault was made, where the test counts it with `record_property("times", N)`. Lines of files that are there no
+more go, those of tests that were not run this time stay.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ class Line:
     """As the test asserts it; how it went otherwise, in capital letters."""
     test: str
     seconds: float
+    commit: str
+    processor: str
 
 
 class FaultTable:
     """Gathers lines, and writes them when the tests have ended."""
 
-    def __init__(self, path: Path, command: str) -> None:
-        self.path, self.command = path, command
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.lines: list[Line] = []
 
     @pytest.hookimpl(wrapper=True)
@@ -53,14 +56,24 @@ class FaultTable:
             if not report.passed:
                 outcome = report.outcome.upper()
             seconds = round(report.duration, 1)
-            line = Line(fault=name, times=int(str(times)), outcome=outcome, test=item.nodeid, seconds=seconds)
-            self.lines.append(line)
+            self.lines.append(
+                Line(
+                    fault=name,
+                    times=int(str(times)),
+                    outcome=outcome,
+                    test=item.nodeid,
+                    seconds=seconds,
+                    commit=git_commit(),
+                    processor=processor_name(),
+                )
+            )
         return report  # type: ignore[return-value]
 
     def pytest_sessionfinish(self) -> None:
-        lines = sorted(self.lines, key=lambda line: line.fault)
-        facts = {"command": self.command, "commit": git_commit(), "processor": processor_name()}
-        table = facts | {"faults": [dataclasses.asdict(line) for line in lines]}
+        new = {line.test: dataclasses.asdict(line) for line in self.lines}
+        old = json.loads(self.path.read_text())["faults"] if self.path.exists() else []
+        lines = {line["test"]: line for line in old if Path(line["test"].partition("::")[0]).exists()} | new
+        table = {"faults": sorted(lines.values(), key=lambda line: (line["fault"], line["test"]))}
         self.path.write_text(json.dumps(table, indent=1) + "\n")
 
 
@@ -85,8 +98,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--fault-table"):
-        command = " ".join(["python -m pytest", *config.invocation_params.args])
-        config.pluginmanager.register(FaultTable(path, command))
+        config.pluginmanager.register(FaultTable(path))
 
 
 if __name__ == "__main__":
