@@ -45,7 +45,8 @@ def library() -> ctypes.CDLL | None:
         return loaded
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        advise(f"{SOURCE.name} cannot be compiled, PyTorch's slower kernels run: {' '.join(reason.split())[:200]}")
+        fault = f"{SOURCE.name} cannot be compiled into `{_folder()}`"
+        advise(f"{fault}, PyTorch's slower kernels run: {' '.join(reason.split())[:200]}")
         return None
 
 
@@ -65,12 +66,16 @@ def compiled(command: str) -> Path:
     version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
     key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
-    path = cache_directory() / "native" / f"blocks-{key.hexdigest()[:16]}.so"
+    path = _folder() / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():
         # Processes that come at once each compile it; the last one's file stays.
         with phase(f"compiling {SOURCE.name} (once)"), appearing(path) as partial:
             subprocess.run([command, *FLAGS, SOURCE, "-o", partial], capture_output=True, text=True, check=True)
     return path
+
+
+def _folder() -> Path:
+    return cache_directory() / "native"
 
 
 def processor_kind() -> str:
