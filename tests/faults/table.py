@@ -42,8 +42,9 @@ class Line:
 class FaultTable:
     """Gathers lines, and writes them when the tests have ended."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, root: Path) -> None:
+        """root: the folder from which the names of tests count."""
+        self.path, self.root = path, root
         self.lines: list[Line] = []
 
     @pytest.hookimpl(wrapper=True)
@@ -72,7 +73,7 @@ class FaultTable:
     def pytest_sessionfinish(self) -> None:
         new = {line.test: dataclasses.asdict(line) for line in self.lines}
         old = json.loads(self.path.read_text())["faults"] if self.path.exists() else []
-        lines = {line["test"]: line for line in old if Path(line["test"].partition("::")[0]).exists()} | new
+        lines = {line["test"]: line for line in old if (self.root / line["test"].partition("::")[0]).exists()} | new
         table = {"faults": sorted(lines.values(), key=lambda line: (line["fault"], line["test"]))}
         self.path.write_text(json.dumps(table, indent=1) + "\n")
 
@@ -98,7 +99,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--fault-table"):
-        config.pluginmanager.register(FaultTable(path))
+        config.pluginmanager.register(FaultTable(path, config.rootpath))
 
 
 if __name__ == "__main__":
