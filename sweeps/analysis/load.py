@@ -6,7 +6,7 @@ adaptive search is read further by `sweeps.analysis.search.load_search`, over th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -60,11 +60,15 @@ def load_members(tracking_uri: str, study: str) -> pd.DataFrame:
     """
     with connection(tracking_uri) as client:
         experiment = experiment_of(client, study)
-        plan = _plan(client, find_study_run(client, experiment.experiment_id))
-        planned = [_planned_row(*member) for member in plan.items()]
-        rows = planned + [member_row(client, run) for run in member_runs(client, experiment)]
+        return members_of(client, experiment, member_runs(client, experiment))
+
+
+def members_of(client: Any, experiment: Any, runs: Iterable[Any]) -> pd.DataFrame:
+    """Members of a study that are planned or have runs, as `load_members` gives them. InvalidInputError without any."""
+    plan = _plan(client, find_study_run(client, experiment.experiment_id))
+    rows = [_planned_row(*member) for member in plan.items()] + [member_row(client, run) for run in runs]
     if not rows:
-        raise InvalidInputError(f"`study` must have members, got {study} without any")
+        raise InvalidInputError(f"`study` must have members, got {experiment.name} without any")
     return distinct_members(rows)
 
 

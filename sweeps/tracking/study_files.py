@@ -11,6 +11,7 @@ from sweeps.study import Study
 from sweeps.tracking import mlflow_names
 
 _FILE = "study.json"
+ENVIRONMENT = "environment.json"
 
 
 def write_plan(client: Any, run: str, study: Study) -> None:
@@ -21,11 +22,27 @@ def write_plan(client: Any, run: str, study: Study) -> None:
 
 def read_plan(client: Any, run: str) -> dict[str, dict[str, Any]]:
     """The fields of a study's members, by their labels; none where MLflow does not have them."""
+    try:
+        return dict(_read(client, run, _FILE)["members"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def read_environment(client: Any, run: str) -> dict[str, str]:
+    """Host and versions of the command that ran a study last; none where MLflow does not have them."""
+    try:
+        return {str(name): str(value) for name, value in dict(_read(client, run, ENVIRONMENT)).items()}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _read(client: Any, run: str, file: str) -> Any:
+    """The content of a JSON file; an empty one where MLflow does not have it whole."""
     from mlflow.exceptions import MlflowException  # late: it takes seconds
 
     try:
-        return dict(json.loads(Path(client.download_artifacts(run, _FILE)).read_text())["members"])
-    except (MlflowException, OSError, ValueError, KeyError, TypeError):
+        return json.loads(Path(client.download_artifacts(run, file)).read_text())
+    except (MlflowException, OSError, ValueError):
         return {}
 
 

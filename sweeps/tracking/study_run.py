@@ -13,7 +13,7 @@ from sweeps.outcome import Outcome
 from sweeps.study import Study
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.provenance import environment
-from sweeps.tracking.study_files import parameter_text, write_plan
+from sweeps.tracking.study_files import ENVIRONMENT, parameter_text, write_plan
 
 _MOST_ROWS = 30
 
@@ -33,7 +33,7 @@ def find_or_make_study_run(
     client.log_batch(run, params=fixed)
     client.set_tag(run, MLFLOW_RUN_NOTE, _description(study, tags))
     write_plan(client, run, study)
-    client.log_dict(run, environment(), "environment.json")
+    client.log_dict(run, environment(), ENVIRONMENT)
     return run
 
 

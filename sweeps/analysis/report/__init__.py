@@ -1,0 +1,1 @@
+"""The report of any study: one HTML page that needs no network."""
