@@ -57,7 +57,7 @@ class Sweep:
     def wait_for_fault(self, number: int, words: str) -> None:
         """Wait until the member's trial has met so many faults, cut its half minute's rest short, and have it told."""
         self._wait(lambda: self._events.read_text().count('"fault"') == number, "a fault")
-        time.sleep(3)  # until its last words are with the driver
+        time.sleep(10)  # until its last words are with the driver
         self._trial().kill()
         self.wait_for(words)
 
