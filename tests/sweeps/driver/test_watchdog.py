@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from larvae.config import MemberConfig
@@ -20,6 +18,7 @@ from sweeps.driver.watchdog import MOST_GAPS, SILENT_SECONDS, Watchdog
 from sweeps.study import StudyDirectory
 from sweeps.trial.member_log import MemberLog
 from tests.sweeps.commands import SCHEDULE, assert_as_if_uninterrupted, sweep
+from tests.sweeps.processes import trials_below, wait_until
 
 MEMBER = MemberConfig(batch_size=4)
 
@@ -117,12 +116,9 @@ def test_a_process_that_is_stopped_for_good_costs_its_time_alone(
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 1.0)
 
     def stop_one() -> None:
-        while True:
-            time.sleep(0.05)
-            trials = [p for p in psutil.process_iter(["name"]) if "MemberTrainable" in (p.info["name"] or "")]
-            if trials and list(folder_with_database.glob("results/*/members/*/log.jsonl")):
-                os.kill(trials[0].pid, signal.SIGSTOP)
-                return
+        wait_until(lambda: list(folder_with_database.glob("results/*/members/*/log.jsonl")), "a start")
+        [trial, *_] = wait_until(lambda: trials_below(os.getpid()), "a trial in training")
+        os.kill(trial.pid, signal.SIGSTOP)
 
     threading.Thread(target=stop_one, daemon=True).start()
     assert sweep(folder_with_database, "--gpus-per-trial", "0", "--taus", "0", "1") == 0
