@@ -156,7 +156,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
     if others or not varies(members, parameter.name):
         rule = f"members of `study` must vary {parameter.name} and, beside label rate and seed, nothing else"
         raise InvalidInputError(f"{rule}, got {study} that varies {', '.join(varied_parameters(members)) or 'nothing'}")
-    metrics = measured(study, members, DRAWN_METRICS)
+    metrics, logged = measured(study, members, DRAWN_METRICS), measured(study, members, LOGGED_METRICS)
     rates = [] if parameter.name == "label_rate" else ["label_rate"]
     cells = [cell for _, cell in members.groupby([*rates, parameter.name])]
     return Sensitivity(
@@ -171,7 +171,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         estimates=tuple(
             estimate(cell, cell["label_rate"].iloc[0], cell[parameter.name].iloc[0], metric)
             for cell in cells
-            for metric in measured(study, members, LOGGED_METRICS)
+            for metric in logged
         ),
         missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={value_text(row[parameter.name])}"),
     )

@@ -14,6 +14,7 @@ from sweeps.analysis.names import written
 from sweeps.analysis.parameters import SYMBOLS, value_text
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.analysis.search.ranking import SearchResult
+from sweeps.tracking.mlflow_names import FINISHED
 
 _STRATA = ("dataset", "label_rate")
 """Fields that are part of the problem, not of its solution: the best is told for each of their values."""
@@ -46,7 +47,8 @@ class Contrast(NamedTuple):
 class Finding(NamedTuple):
     """The best candidate of one metric where data set and label rate are the same."""
 
-    stratum: str
+    stratum: Mapping[str, Any]
+    """Data set and label rate, as far as the study varies them."""
     metric: str
     num_candidates: int
     """Candidates with a result."""
@@ -96,20 +98,29 @@ def candidates(record: StudyRecord) -> list[Candidate]:
     """The settings of a study in the order of their values; of a search its finished configurations."""
     if record.search:
         return _configurations(record.search)
-    if not record.fields:
-        return [_candidate({}, record.members)]
-    groups = record.members.groupby(record.fields, sort=True, dropna=False)
-    return [_candidate({name: some[name].iloc[0] for name in record.fields}, some) for _, some in groups]
+    groups: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
+    for row in record.members.to_dict("records"):  # in the order of their parameters
+        groups.setdefault(tuple(_comparable(row[name]) for name in record.fields), []).append(row)
+    return [_candidate(record.fields, rows) for rows in groups.values()]
 
 
-def _candidate(values: dict[str, Any], members: pd.DataFrame) -> Candidate:
-    seeds = [name for name in ("seed", "label_seed") if name in members]
-    results = {}
-    for metric in DRAWN_METRICS:
-        finished = members[has_result(members, metric)]
-        keys = map(tuple, finished[seeds].astype(str).to_numpy())
-        results[metric] = dict(zip(keys, map(float, finished[metric]), strict=True))
-    return Candidate(setting_name(values), short_name(values), values, tuple(members["hash"]), len(members), results)
+def _comparable(value: Any) -> Any:
+    """A value by which members are grouped: NaN is none."""
+    return None if pd.isna(value) else value
+
+
+def _candidate(fields: Sequence[str], rows: Sequence[dict[Any, Any]]) -> Candidate:
+    values = {name: rows[0][name] for name in fields}
+    results = {
+        metric: {
+            (row["seed"], str(row.get("label_seed"))): float(row[metric])
+            for row in rows
+            if row["status"] == FINISHED and not pd.isna(row[metric])
+        }
+        for metric in DRAWN_METRICS
+    }
+    hashes = tuple(str(row["hash"]) for row in rows)
+    return Candidate(setting_name(values), short_name(values), values, hashes, len(rows), results)
 
 
 def _configurations(search: SearchResult) -> list[Candidate]:
@@ -152,14 +163,14 @@ def findings(record: StudyRecord) -> list[Finding]:
     for candidate in found:
         strata.setdefault(tuple(candidate.values[name] for name in apart), []).append(candidate)
     return [
-        _finding(setting_name(dict(zip(apart, values, strict=True))) if apart else "", some, metric, record.fields)
+        _finding(dict(zip(apart, values, strict=True)), some, metric, record.fields)
         for metric in main_metrics(record)
         for values, some in strata.items()
         if ranked(some, metric)
     ]
 
 
-def _finding(stratum: str, some: Sequence[Candidate], metric: str, fields: Sequence[str]) -> Finding:
+def _finding(stratum: Mapping[str, Any], some: Sequence[Candidate], metric: str, fields: Sequence[str]) -> Finding:
     best, *others = ranked(some, metric)
     parameter = main_parameter(some, fields)
     alike = [

@@ -27,6 +27,13 @@ class Colouring(NamedTuple):
     legend: list[tuple[str, str]]
     """Text and colour."""
 
+    def groups(self) -> dict[str, list[int]]:
+        """Places of the members of each colour."""
+        found: dict[str, list[int]] = {}
+        for place, colour in enumerate(self.colours):
+            found.setdefault(colour, []).append(place)
+        return found
+
 
 def coloured(members: pd.DataFrame, field: str) -> Colouring:
     """Colour members by a field: six values one by one, more numbers in ranges, more names as others."""

@@ -29,6 +29,8 @@ STATUS_WORDS = {
     SCHEDULED: "not begun",
 }
 _MOST_VALUES = 12
+MOST_STRATA = 2
+"""Data sets and label rates of which sentences tell; of more a table does."""
 
 
 class Headline(NamedTuple):
@@ -47,9 +49,10 @@ HEADER = ["", "metric", "best setting", "mean ± sd", "seeds", "against the runn
 def headline(record: StudyRecord) -> Headline:
     """Tell what the study is and what it found, with the care that few seeds need."""
     found = findings(record)
-    strata = list(dict.fromkeys(finding.stratum for finding in found))
-    sentences = [_sentence(finding) for finding in found] if len(strata) == 1 else _of_strata(found)
-    rows = [_row(finding) for finding in found] if len(strata) > 1 else []
+    strata = {setting_name(finding.stratum) for finding in found}
+    is_short = len(strata) <= MOST_STRATA
+    sentences = [_sentence(finding) for finding in found] if is_short else _of_strata(found)
+    rows = [] if is_short else [_row(finding) for finding in found]
     return Headline(
         _facts(record), sentences or ["No member has finished yet: there is no result."], rows, _cautions(record, found)
     )
@@ -95,8 +98,9 @@ def _listed(values: Sequence[str]) -> str:
 
 def _sentence(finding: Finding) -> str:
     label = metric_label(finding.metric)
-    which = "Highest" if higher_is_better(finding.metric) else "Lowest"
-    text = f"{which} {label}: {mean_text(finding.interval)} ({_seeds(finding)}) at {finding.best.name}."
+    which = f"{'Highest' if higher_is_better(finding.metric) else 'Lowest'} {label}"
+    where = f" with {setting_name(finding.stratum)}" if finding.stratum else ""
+    text = f"{which}{where}: {mean_text(finding.interval)} ({_seeds(finding)}) at {_best_name(finding)}."
     if finding.runner_up is None:
         return f"{text} No other setting has a result."
     text += f" The runner-up ({differing(finding, finding.runner_up)}) {_behind(finding, finding.runner_up)}"
@@ -110,6 +114,13 @@ def differing(finding: Finding, one: Contrast) -> str:
     """The values of another setting that are not those of the best."""
     values = {name: value for name, value in one.other.values.items() if value != finding.best.values.get(name)}
     return setting_name(values) if values else one.other.name
+
+
+def _best_name(finding: Finding) -> str:
+    """The best setting, without what all candidates have in common."""
+    if not finding.stratum:
+        return finding.best.name
+    return setting_name({name: value for name, value in finding.best.values.items() if name not in finding.stratum})
 
 
 def _seeds(finding: Finding) -> str:
@@ -166,9 +177,9 @@ def _row(finding: Finding) -> list[str]:
         cells[1] = "it is the lowest, or the only one"
     seeds = f"{len(finding.best.results[finding.metric])}/{finding.best.num_planned}"
     return [
-        finding.stratum,
+        setting_name(finding.stratum),
         metric_label(finding.metric),
-        finding.best.name,
+        _best_name(finding),
         mean_text(finding.interval),
         seeds,
         *cells,

@@ -79,7 +79,7 @@ def member_source(record: StudyRecord, colours: Sequence[str]) -> Members:
         "status": list(members["status"]),
         "iterations": [int(number) for number in members["iterations"]],
         "reason": list(members["reason"]),
-        "run": list(members["run"]),
+        "run": [record.runs.get(name, "") for name in members["hash"]],
         "seed": [int(seed) for seed in members["seed"]],
         "seconds": [_rounded(seconds_of(record.trained_of(member))) for member in members["hash"]],
         "colour": list(colours),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bokeh.models import DataTable, InlineStyleSheet, NumberFormatter, StringFormatter, TableColumn
 
 from sweeps.analysis.parameters import SYMBOLS, value_text
-from sweeps.analysis.report.candidates import metric_label
+from sweeps.analysis.report.candidates import higher_is_better, metric_label
 from sweeps.analysis.report.member_source import Members, field_column, results
 from sweeps.analysis.report.study_record import StudyRecord
 
@@ -74,7 +74,7 @@ def _columns(record: StudyRecord, members: Members) -> list[TableColumn]:
         _column(field_column(name), SYMBOLS.get(name, name), _format(data[field_column(name)]), 90)
         for name in record.fields
     ]
-    metrics = [_column(str(name), metric_label(str(name)), three, 90) for name in results(record)]
+    metrics = [_metric(str(name), three) for name in results(record)]
     columns = [
         *fields,
         _column("seed", "seed", count, 50),
@@ -88,6 +88,13 @@ def _columns(record: StudyRecord, members: Members) -> list[TableColumn]:
     ]
     optional = ("reason", "run")
     return [column for column in columns if column.field not in optional or any(data[column.field])]
+
+
+def _metric(name: str, formatter: StringFormatter) -> TableColumn:
+    """A metric's column, which the first click sorts from the best on."""
+    column = _column(name, metric_label(name), formatter, 90)
+    column.default_sort = "descending" if higher_is_better(name) else "ascending"
+    return column
 
 
 def _format(values: Any) -> StringFormatter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 from sweeps.analysis.estimates import MissingMember, missing_members
@@ -38,7 +39,7 @@ def gaps(record: StudyRecord) -> list[Gap]:
     return [
         Gap(
             "finished" if status == FINISHED else STATUS_WORDS.get(status, status),
-            reason,
+            textwrap.shorten(reason, 240, placeholder=" …"),
             tuple(one.configuration for one in some[:MOST_NAMED]),
             len(some),
         )

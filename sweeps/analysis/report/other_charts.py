@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from bokeh.models import HoverTool, NumeralTickFormatter, Range1d
@@ -11,13 +12,15 @@ from larvae.metrics import held_out
 from sweeps.analysis.estimates import Estimate
 from sweeps.analysis.report import plots
 from sweeps.analysis.report.candidates import Candidate, ranked
-from sweeps.analysis.report.colours import PALETTE
+from sweeps.analysis.report.colours import PALETTE, Colouring
 from sweeps.analysis.report.member_source import Members
 from sweeps.analysis.report.sweep_charts import draw_estimates, draw_members
 from sweeps.analysis.search.axes import axes_of
 from sweeps.analysis.search.ranking import SearchResult
 
 MOST_SETTINGS = 24
+FEW_MEMBERS = 30
+"""Members whose learning curves can be told apart."""
 _ROOM = 4.0
 """Inches of a plot's axis, for its ticks."""
 
@@ -98,15 +101,15 @@ def _search_figure(search: SearchResult, members: Members, name: str, objective:
     return plot
 
 
-def learning_figures(members: Members) -> list[figure]:
-    """A plot a metric: its course in each member, in the members' colours."""
-    return [_learning_figure(members, metric, steps) for metric, steps in members.steps.items()]
+def learning_figures(members: Members, colouring: Colouring) -> list[figure]:
+    """A plot a metric: its course in each member, and on average over the members of a colour."""
+    return [_learning_figure(members, colouring, metric, steps) for metric, steps in members.steps.items()]
 
 
-def _learning_figure(members: Members, metric: str, steps: str) -> figure:
+def _learning_figure(members: Members, colouring: Colouring, metric: str, steps: str) -> figure:
     plot = plots.empty("", "iterations", plots.metric_axis(metric))
-    number = len(members.source.data["hash"])
-    faint = 0.75 if number <= 30 else 0.4 if number <= 200 else 0.12
+    number = len(colouring.colours)
+    faint = 0.75 if number <= 30 else max(0.03, 22 / number)
     lines = plot.multi_line(
         steps,
         f"{metric}_curve",
@@ -114,15 +117,32 @@ def _learning_figure(members: Members, metric: str, steps: str) -> figure:
         view=members.view(),
         line_color="colour",
         line_alpha=faint,
-        line_width=1.3,
+        line_width=1,
         selection_line_alpha=1.0,
         selection_line_width=3.5,
-        nonselection_line_alpha=min(faint, 0.15) if number <= 200 else 0.04,
+        nonselection_line_alpha=faint / 2,
         hover_line_alpha=1.0,
         hover_line_width=3.5,
         hover_line_color="colour",
     )
+    if number > FEW_MEMBERS:
+        for colour, places in colouring.groups().items():
+            course = mean_course(members.source.data[steps], members.source.data[f"{metric}_curve"], places)
+            plot.line(list(course), list(course.values()), line_color=colour, line_width=2.5, line_dash=[6, 3])
     tooltips = [("member", "@label"), ("status", "@status")]
     plot.add_tools(HoverTool(renderers=[lines], tooltips=tooltips, visible=False))
-    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    most = max((own[-1] for own in members.source.data[steps] if own), default=0)
+    plot.xaxis.formatter = NumeralTickFormatter(format="0,0" if most < 100_000 else "0.[0] a")
     return plot
+
+
+def mean_course(
+    steps: Sequence[Sequence[int]], curves: Sequence[Sequence[float]], places: Sequence[int]
+) -> dict[int, float]:
+    """Mean values by iteration over some members, at iterations at which most of those that have a curve have one."""
+    values: dict[int, list[float]] = {}
+    for place in places:
+        for step, value in zip(steps[place], curves[place], strict=True):
+            values.setdefault(step, []).append(value)
+    needed = sum(bool(steps[place]) for place in places) / 2
+    return {step: statistics.fmean(some) for step, some in sorted(values.items()) if len(some) > needed}

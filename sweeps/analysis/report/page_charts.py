@@ -64,7 +64,7 @@ def charts(record: StudyRecord, members: Members) -> list[Chart]:
 
 def learning(record: StudyRecord, members: Members, colouring: Colouring) -> Chart:
     """Plots of learning curves."""
-    plots = other_charts.learning_figures(members)
+    plots = other_charts.learning_figures(members, colouring)
     return Chart(colouring.title, plots, colouring.legend, _learning_note(record))
 
 
@@ -76,6 +76,8 @@ def coloured_by(record: StudyRecord) -> str:
 
 def _learning_note(record: StudyRecord) -> str:
     note = "A line a member; the pointer names it, a click marks it, in the table too."
+    if len(record.members) > other_charts.FEW_MEMBERS:
+        note += " Dashed lines are means over the members of a colour, shown or not."
     if is_thinned(record):
         note += f" Curves are thinned to {points_a_curve(len(record.members))} points each, first and last among them."
     return note

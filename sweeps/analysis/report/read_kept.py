@@ -13,9 +13,15 @@ from sweeps.analysis.report.study_record import Origin, StudyRecord
 
 def read_kept(folder: Path) -> StudyRecord:
     """Read kept results. Raises InvalidInputError where there is none, or one is damaged or of an earlier format."""
-    members = load_kept(folder).assign(run="")
+    members = load_kept(folder)
     contents = {path.stem: load_json(path) for path in listed(folder, "*.json")}
     trained = {str(row["hash"]): trained_of(contents[str(row["name"])]) for row in members.to_dict("records")}
     ended = sorted(str(content["ended"]) for content in contents.values() if "ended" in content)
     facts = {"format": str(FORMAT)} | ({"trained until": ended[-1]} if ended else {})
-    return StudyRecord(folder.resolve().name, members, trained, Origin(str(folder), facts), lambda _: None)
+    return StudyRecord(
+        study=folder.resolve().name,
+        members=members,
+        trained=trained,
+        origin=Origin(str(folder), facts),
+        picture=lambda _: None,
+    )

@@ -42,24 +42,31 @@ def read_mlflow(tracking_uri: str, study: str) -> StudyRecord:
         members = load.members_of(client, experiment, runs)
         own = find_study_run(client, experiment.experiment_id)
         ids = {run.data.tags.get(mlflow_names.MEMBER, run.info.run_id): run.info.run_id for run in runs}
-        members = members.assign(run=[ids.get(name, "") for name in members["hash"]])
-        trained = _trained(client, members)
+        trained = _trained(client, members, ids)
         origin = _origin(client, tracking_uri, experiment, own, runs)
     search = None
     if own and mlflow_names.SEARCH in own.data.tags:
         record = load_search(tracking_uri, study)
         search = summarise(record)
-        members = record.members.assign(run=[ids.get(name, "") for name in record.members["hash"]])
-    return StudyRecord(study, members, trained, origin, partial(_picture, tracking_uri), search)
+        members = record.members
+    return StudyRecord(
+        study=study,
+        members=members,
+        trained=trained,
+        origin=origin,
+        picture=partial(_picture, tracking_uri, ids),
+        runs=ids,
+        search=search,
+    )
 
 
-def _trained(client: Any, members: pd.DataFrame) -> dict[str, Trained]:
+def _trained(client: Any, members: pd.DataFrame, ids: Mapping[str, str]) -> dict[str, Trained]:
     """The training of all members that have begun, by their hashes."""
     found: dict[str, Trained] = {}
     for row in members.to_dict("records"):
         if row["directory"] and (known := trained_in(Path(row["directory"]))):
             found[row["hash"]] = known
-    left = {row["run"]: row["hash"] for row in members.to_dict("records") if row["run"] and row["hash"] not in found}
+    left = {run: name for name, run in ids.items() if name not in found}
     rows: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for point in metric_histories(client, list(left), HISTORY):
         rows[left[point.run]][point.step][point.metric] = point.value
@@ -84,12 +91,12 @@ def _origin(client: Any, uri: str, experiment: Any, own: Any, runs: Sequence[Any
     return Origin(address, known, ui_command=f"mlflow ui --backend-store-uri '{address}'")
 
 
-def _picture(uri: str, member: Mapping[str, Any]) -> bytes | None:
+def _picture(uri: str, ids: Mapping[str, str], member: Mapping[str, Any]) -> bytes | None:
     """The label traversals of a member from its folder, else from its run."""
     if member["directory"]:
         with contextlib.suppress(OSError):
             return MemberDirectory(Path(member["directory"])).traversal.read_bytes()
-    if member["run"]:
+    if run := ids.get(member["hash"]):
         with contextlib.suppress(InvalidInputError, OSError), connection(uri) as client:
-            return Path(client.download_artifacts(member["run"], "traversal.png")).read_bytes()
+            return Path(client.download_artifacts(run, "traversal.png")).read_bytes()
     return None

@@ -10,8 +10,8 @@
   function repaint() {
     byId("theme").setAttribute("aria-pressed", String(isDark()));
     byId("theme").textContent = isDark() ? "Light page" : "Dark page";
-    for (const model of globalThis.Bokeh?.documents[0]?._all_models.values() ?? []) {
-      if (model.type === "Figure") model.properties.outline_line_width.change.emit();
+    for (const plot of globalThis.Bokeh?.documents[0]?.roots() ?? []) {
+      if (plot.type === "Figure") for (const part of [...plot.below, ...plot.left, ...plot.center, plot.title]) part.change.emit();
     }
   }
   byId("theme").addEventListener("click", () => {

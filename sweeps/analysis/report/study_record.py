@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +15,7 @@ from sweeps.analysis.search.ranking import SearchResult
 
 _REPEATED = ("seed", "label_seed")
 """Fields that repeat a setting: results are means over them."""
-_OF_SEARCHES = ("configuration", "point", "stopped_at", "started_at", "ended_at", "run")
+_OF_SEARCHES = ("configuration", "point", "stopped_at", "started_at", "ended_at")
 
 
 class Trained(NamedTuple):
@@ -42,21 +44,23 @@ class Origin(NamedTuple):
     """Command that shows MLflow's pages; empty where there is a server, or nothing in MLflow."""
 
 
-class StudyRecord(NamedTuple):
+@dataclass(frozen=True, kw_only=True)  # without slots: what follows from fields is computed once
+class StudyRecord:
     """All that the report of a study is made of."""
 
     study: str
     members: pd.DataFrame
-    """Rows of `load_members` with the column run: MLflow's id, empty where there is none. Of searches, those of
-    `load_search` too."""
+    """Rows of `load_members`, from 0; of a search, of `load_search`."""
     trained: Mapping[str, Trained]
     """The training of members, by their hashes; those that have not begun may lack."""
     origin: Origin
     picture: Callable[[Any], bytes | None]
     """The label traversals of a member, a row of `members`, as PNG; None where there is no such picture."""
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """Ids of MLflow's runs by the members' hashes."""
     search: SearchResult | None = None
 
-    @property
+    @cached_property
     def fields(self) -> list[str]:
         """Fields in which members differ, but seeds: their combinations are settings."""
         if self.search:

@@ -45,7 +45,7 @@ class Sweep(NamedTuple):
 def sweeps(record: StudyRecord) -> list[Sweep]:
     """The fields that are swept while all else is equal; fields that are not, or at too many settings, are left out."""
     found: list[Sweep] = []
-    for name in record.fields:
+    for name in [name for name in record.fields if name != "label_rate" or len(record.fields) == 1]:  # else its lines
         with contextlib.suppress(InvalidInputError):
             known = parameter(name)
             settings = by_setting(record.members, known)
@@ -211,5 +211,5 @@ def _colour(index: int) -> str:
 
 def left_out(record: StudyRecord, drawn: Iterable[Sweep]) -> list[str]:
     """Varied fields without a plot of their own."""
-    known = {sweep.field for sweep in drawn}
+    known = {sweep.field for sweep in drawn} | {"label_rate"}
     return [parameter(name).symbol for name in record.fields if name not in known]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,10 +13,12 @@ from larvae.errors import InvalidInputError
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from sweeps.analysis import load
 from sweeps.analysis.connect import connection
+from sweeps.analysis.metric_histories import Point, metric_histories
 from sweeps.tracking import mlflow_names
 
 HELD_OUT = tuple(held_out(name) for name in HELD_OUT_METRICS)
 """Metrics that a search may look at, logged at every evaluation."""
+_RATE = "seconds_per_iteration"
 
 
 class SearchRecord(NamedTuple):
@@ -47,8 +50,11 @@ def load_search(tracking_uri: str, study: str) -> SearchRecord:
         experiment = load.experiment_of(client, study)
         description = _description(study, load.study_tags(client, experiment))
         runs = [run for run in load.member_runs(client, experiment) if mlflow_names.CONFIGURATION in run.data.tags]
-        rows = [_row(study, client, run) for run in runs]
-        evaluations = {str(row["hash"]): _evaluations(client, run) for row, run in zip(rows, runs, strict=True)}
+        histories = _histories(client, runs)
+        rows = [_row(study, client, run, histories[run.info.run_id]) for run in runs]
+        evaluations = {
+            str(row["hash"]): _evaluations(histories[run.info.run_id]) for row, run in zip(rows, runs, strict=True)
+        }
     if not rows:
         raise InvalidInputError(f"`study` must have members, got {study} without any")
     known = [frame.assign(hash=name) for name, frame in evaluations.items() if len(frame)]
@@ -64,9 +70,18 @@ def _description(study: str, tags: dict[str, str]) -> dict[str, Any]:
     return _parsed(study, mlflow_names.SEARCH, tags[mlflow_names.SEARCH])
 
 
-def _row(study: str, client: Any, run: Any) -> dict[str, object]:
+def _histories(client: Any, runs: Sequence[Any]) -> dict[str, list[Point]]:
+    """What is read of the runs' histories, by their ids."""
+    ids = [run.info.run_id for run in runs]
+    histories: dict[str, list[Point]] = {run: [] for run in ids}
+    for point in metric_histories(client, ids, (*HELD_OUT, _RATE)):
+        histories[point.run].append(point)
+    return histories
+
+
+def _row(study: str, client: Any, run: Any, history: Sequence[Point]) -> dict[str, object]:
     tags = run.data.tags
-    started_at, ended_at = _times(client, run)
+    started_at, ended_at = _times(run, history)
     return {
         **load.member_row(client, run),
         "configuration": int(tags[mlflow_names.CONFIGURATION]),
@@ -77,17 +92,16 @@ def _row(study: str, client: Any, run: Any) -> dict[str, object]:
     }
 
 
-def _times(client: Any, run: Any) -> tuple[float, float]:
+def _times(run: Any, history: Sequence[Point]) -> tuple[float, float]:
     """Start and end of a member's training, ms, by its rows: MLflow may have been told of both later.
 
     The first row tells the start, less an evaluation if it has one. Without rows it is when the run was made and ended.
     """
     status, info = run.info.status, run.info
-    name = "seconds_per_iteration"
-    rows = client.get_metric_history(info.run_id, name) if name in run.data.metrics else []
+    rows = [point for point in history if point.metric == _RATE]
     if rows:
         first = min(rows, key=lambda row: row.step)
-        started_at, ended_at = first.timestamp - 1000 * first.value * first.step, max(row.timestamp for row in rows)
+        started_at, ended_at = first.time - 1000 * first.value * first.step, max(row.time for row in rows)
     else:
         started_at, ended_at = info.start_time, info.end_time or info.start_time
     return (
@@ -103,14 +117,9 @@ def _parsed(study: str, tag: str, text: str) -> dict[str, Any]:
         raise InvalidInputError(f"tags `{tag}` of `study` must be JSON objects, got {study} with {text!r}") from None
 
 
-def _evaluations(client: Any, run: Any) -> pd.DataFrame:
+def _evaluations(history: Sequence[Point]) -> pd.DataFrame:
     """Evaluations of one member, ascending; of a step that was logged twice the later one counts."""
-    points = [
-        (point.step, point.timestamp, name, point.value)
-        for name in HELD_OUT
-        if name in run.data.metrics
-        for point in client.get_metric_history(run.info.run_id, name)
-    ]
+    points = [(point.step, point.time, point.metric, point.value) for point in history if point.metric in HELD_OUT]
     long = pd.DataFrame(points, columns=["iteration", "time", "metric", "value"])
     wide = long.pivot_table(index="iteration", columns="metric", values="value", aggfunc="last")
     wide = wide.rename_axis(columns=None)
