@@ -65,7 +65,7 @@ def charts(record: StudyRecord, members: Members) -> list[Chart]:
 def learning(record: StudyRecord, members: Members, colouring: Colouring) -> Chart:
     """Plots of learning curves."""
     plots = other_charts.learning_figures(members, colouring)
-    return Chart(colouring.title, plots, colouring.legend, _learning_note(record))
+    return Chart(colouring.title, plots, colouring.legend, learning_note(record))
 
 
 def coloured_by(record: StudyRecord) -> str:
@@ -74,7 +74,8 @@ def coloured_by(record: StudyRecord) -> str:
     return main or next(iter(record.fields), "")
 
 
-def _learning_note(record: StudyRecord) -> str:
+def learning_note(record: StudyRecord) -> str:
+    """The explanation of the learning curves."""
     note = "A line a member; the pointer names it, a click marks it, in the table too."
     if len(record.members) > other_charts.FEW_MEMBERS:
         note += " Dashed lines are means over the members of a colour, shown or not."

@@ -96,10 +96,8 @@ def _template() -> Any:
 def _policy(scripts: Iterable[str]) -> str:
     """The policy by which a browser runs these scripts alone, and loads nothing."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    none = ("default-src", "form-action", "base-uri")
-    return f"script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; " + "; ".join(
-        f"{n} 'none'" for n in none
-    )
+    nothing = "; ".join(f"{name} 'none'" for name in ("default-src", "form-action", "base-uri"))
+    return f"{nothing}; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def _card(record: StudyRecord) -> list[tuple[str, str, int]]:

@@ -1,0 +1,84 @@
+"""The page in a browser without a network: no complaint, filters, marks, both themes. Needs playwright and a Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.analysis.report import whole_page
+from sweeps.analysis.report.study_record import Origin
+from tests.analysis.invented import grid, with_ends
+from tests.analysis.report.invented_records import contact_sheet, record
+
+pytestmark = pytest.mark.slow
+EVIL = "<img src=x onerror=document.title='broken'>$$x$$"
+RUNS = "http://mlflow:5000/#/experiments/1/runs/"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with api.sync_playwright() as playwright:
+        if chromium is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("there is no Chromium on this machine")
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 132 members, with a failure whose reason would be markup."""
+    members = grid(range(11), (0.01, 0.02), range(6))
+    ends = {(3.0, 0.01, 2): ("FAILED", EVIL), (4.0, 0.02, 1): ("SCHEDULED", "")}
+    study = record(with_ends(members, ends), study=EVIL, origin=Origin("memory", {}, RUNS), picture=contact_sheet(300))
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(whole_page.page(study))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900}, offline=True)
+    page, complaints, requests = context.new_page(), [], []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector(".slick-row")
+    assert page.title() == EVIL
+
+    page.select_option("select[data-column=status]", label="FAILED")
+    page.wait_for_function("document.getElementById('count').textContent === '1 of 132 members'")
+    page.locator(".slick-row .slick-cell").first.click()
+    card = page.locator(".card")
+    assert EVIL in card.inner_text()
+    assert str(card.locator("a").get_attribute("href")).startswith(RUNS)
+    page.click("#all")
+    page.click("#clear")
+    page.wait_for_function("document.getElementById('count').textContent === '132 of 132 members'")
+    assert card.count() == 0
+
+    page.keyboard.press("Tab")  # from the button into the table
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(".card")
+    page.fill("#text", "tau=10 seed=5")
+    page.wait_for_function("document.getElementById('count').textContent === '2 of 132 members'")
+
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (before == "rgb(255, 255, 255)") == (scheme == "light")
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    context.close()
