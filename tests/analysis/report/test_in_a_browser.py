@@ -1,4 +1,4 @@
-"""The page in a browser without a network: no complaint, filters, marks, both themes. Needs playwright and a Chromium."""
+"""The page in a browser without a network: no complaint, filters, marks, themes. Needs playwright and a Chromium."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900}, offline=True)
     page, complaints, requests = context.new_page(), [], []
     page.on(
@@ -57,21 +58,21 @@ def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) 
     assert page.title() == EVIL
 
     page.select_option("select[data-column=status]", label="FAILED")
-    page.wait_for_function("document.getElementById('count').textContent === '1 of 132 members'")
+    expect(page.locator("#count")).to_have_text("1 of 132 members")
     page.locator(".slick-row .slick-cell").first.click()
     card = page.locator(".card")
     assert EVIL in card.inner_text()
     assert str(card.locator("a").get_attribute("href")).startswith(RUNS)
     page.click("#all")
     page.click("#clear")
-    page.wait_for_function("document.getElementById('count').textContent === '132 of 132 members'")
+    expect(page.locator("#count")).to_have_text("132 of 132 members")
     assert card.count() == 0
 
     page.keyboard.press("Tab")  # from the button into the table
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(".card")
     page.fill("#text", "tau=10 seed=5")
-    page.wait_for_function("document.getElementById('count').textContent === '2 of 132 members'")
+    expect(page.locator("#count")).to_have_text("2 of 132 members")
 
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (before == "rgb(255, 255, 255)") == (scheme == "light")
