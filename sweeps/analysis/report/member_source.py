@@ -34,11 +34,10 @@ def field_column(name: str) -> str:
 
 
 def curve_metrics(record: StudyRecord) -> list[str]:
-    """Metrics of which some member has a history: those that the study is judged by, then the loss."""
-    wanted = [*main_metrics(record), *(name for name in ("mig", "l2") if not record.search), "loss"]
-    known = {name for trained in record.trained.values() for row in trained.rows[-1:] for name in row}
-    known |= {name for trained in record.trained.values() for row in trained.rows[:1] for name in row}
-    return [name for name in dict.fromkeys(wanted) if name in known]
+    """Metrics of which some member has two points or more: those that the study is judged by, then the loss."""
+    wanted = dict.fromkeys([*main_metrics(record), *(name for name in ("mig", "l2") if not record.search), "loss"])
+    rows = [trained.rows for trained in record.trained.values()]
+    return [name for name in wanted if any(sum(name in row for row in some) > 1 for some in rows)]
 
 
 def results(record: StudyRecord) -> pd.DataFrame:

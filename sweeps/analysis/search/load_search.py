@@ -71,7 +71,7 @@ def _description(study: str, tags: dict[str, str]) -> dict[str, Any]:
 
 
 def _histories(client: Any, runs: Sequence[Any]) -> dict[str, list[Point]]:
-    """What is read of the runs' histories, by their ids."""
+    """Histories of the metrics that are read, by the runs' ids."""
     ids = [run.info.run_id for run in runs]
     histories: dict[str, list[Point]] = {run: [] for run in ids}
     for point in metric_histories(client, ids, (*HELD_OUT, _RATE)):

@@ -99,7 +99,7 @@ def test_a_study_without_a_result_has_a_page_too() -> None:
     assert "No member has finished yet" in page.texts["result"]
     assert "2 failed killed" in page.texts["missing"]
     unbegun = Page(whole_page.page(record([m._replace(status="SCHEDULED") for m in grid((0, 1), (0.01,), (0,))])))
-    assert "No member has logged a row yet" in unbegun.texts["learning"]
+    assert "No member has logged two rows yet" in unbegun.texts["learning"]
     assert "Not known" in unbegun.texts["cost"]
 
 
