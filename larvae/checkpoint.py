@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def previous(path: Path) -> Path:
     """The file that keeps the checkpoint before the one at `path`."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
+    return path.parent / f"{path.stem}.previous{path.suffix}"  # with_name raises for `.`
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

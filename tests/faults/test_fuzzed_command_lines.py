@@ -18,6 +18,7 @@ FOUND = {
     f"sweeps.tau_sweep --tracking-uri http://{'x' * 70}": "must be a running MLflow server, got http://xxx",
     f"analysis.controls --tracking-uri http://{'x' * 70}": "must name MLflow's data, got http://xxx",
     "analysis.sensitivity --kept folder --where tau=\udcff": "`where` must name one of ",
+    "analysis.traversals --baseline .": "a model must be a checkpoint's file or an MLflow run's id, got `.`",
     f"analysis.traversals --steps {HUGE}": "`steps` must be <= 1000, got ",
     f"sweeps.kept_study --threads {HUGE}": "`threads` must be at most the ",
     # hangs
