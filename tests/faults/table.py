@@ -74,7 +74,7 @@ class FaultTable:
         new = {line.test: dataclasses.asdict(line) for line in self.lines}
         old = json.loads(self.path.read_text())["faults"] if self.path.exists() else []
         lines = {line["test"]: line for line in old if (self.root / line["test"].partition("::")[0]).exists()} | new
-        table = {"faults": sorted(lines.values(), key=lambda line: (line["fault"], line["test"]))}
+        table = {"faults": sorted(lines.values(), key=lambda line: (line["fault"].casefold(), line["test"]))}
         self.path.write_text(json.dumps(table, indent=1) + "\n")
 
 
