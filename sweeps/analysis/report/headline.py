@@ -159,15 +159,27 @@ def _signed(value: float) -> str:
 
 
 def _of_strata(found: Sequence[Finding]) -> list[str]:
-    """Sentences on a study of several data sets or label rates: how often the best stands apart."""
+    """Sentences on several data sets or label rates: the best of all, and how often the best of each stands apart."""
     sentences = []
     for metric in dict.fromkeys(finding.metric for finding in found):
         own = [finding for finding in found if finding.metric == metric]
-        compared = [finding.runner_up for finding in own if finding.runner_up]
-        apart = [one for one in compared if one.difference.low > 0 or one.difference.high < 0]
-        words = f"{metric_label(metric)}: in {len(apart)} of {len(compared)} cases the {100 * CONFIDENCE:g} % interval"
-        sentences.append(f"{words} of the best setting against the runner-up excludes 0.")
+        sign = 1 if higher_is_better(metric) else -1
+        best = max(own, key=lambda finding: sign * finding.interval.mean)
+        which = f"{'Highest' if sign > 0 else 'Lowest'} {metric_label(metric)} of all"
+        text = f"{which}: {mean_text(best.interval)} ({_seeds(best)}) at {best.best.name}. Of {len(own)} cases, a line "
+        text += f"each below, the {100 * CONFIDENCE:g} % interval of the best setting excludes 0 "
+        against = [_share("the runner-up", [finding.runner_up for finding in own])]
+        symbols = {SYMBOLS.get(finding.parameter, finding.parameter) for finding in own if finding.lowest}
+        if len(symbols) == 1:
+            against.append(_share(f"the lowest {symbols.pop()}", [finding.lowest for finding in own]))
+        sentences.append(f"{text}{', and '.join(against)}.")
     return sentences
+
+
+def _share(name: str, contrasts: Sequence[Contrast | None]) -> str:
+    known = [one.difference for one in contrasts if one]
+    apart = sum(one.low > 0 or one.high < 0 for one in known)
+    return f"against {name} in {apart} of {len(known)}"
 
 
 def _row(finding: Finding) -> list[str]:
