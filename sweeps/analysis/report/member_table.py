@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bokeh.models import DataTable, InlineStyleSheet, NumberFormatter, StringFormatter, TableColumn
+from bokeh.models import DataTable, InlineStyleSheet, NanCompare, NumberFormatter, StringFormatter, TableColumn
 
 from sweeps.analysis.parameters import SYMBOLS, value_text
 from sweeps.analysis.report.candidates import higher_is_better, metric_label
@@ -91,9 +91,10 @@ def _columns(record: StudyRecord, members: Members) -> list[TableColumn]:
 
 
 def _metric(name: str, formatter: StringFormatter) -> TableColumn:
-    """A metric's column, which the first click sorts from the best on."""
-    column = _column(name, metric_label(name), formatter, 90)
-    column.default_sort = "descending" if higher_is_better(name) else "ascending"
+    """A metric's column: the first click sorts from the best on, members without the metric last."""
+    column, is_upwards = _column(name, metric_label(name), formatter, 90), higher_is_better(name)
+    column.default_sort = "descending" if is_upwards else "ascending"
+    column.sorter = NanCompare(ascending_first=is_upwards)
     return column
 
 

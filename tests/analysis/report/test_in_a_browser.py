@@ -16,6 +16,9 @@ from tests.analysis.report.invented_records import contact_sheet, record
 
 pytestmark = pytest.mark.slow
 EVIL = "<img src=x onerror=document.title='broken'>$$x$$"
+IN_ORDER = """rows => rows.map(row => [row.getBoundingClientRect().y, row.innerText]).sort((a, b) => a[0] - b[0])
+    .map(([, text]) => text)"""
+"""Texts of rows from the top down: in the document they lie in the order in which they were drawn."""
 RUNS = "http://mlflow:5000/#/experiments/1/runs/"
 
 
@@ -57,6 +60,11 @@ def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) 
     page.wait_for_selector(".slick-row")
     assert page.title() == EVIL
 
+    page.locator(".slick-header-column", has_text="MIG").first.click()  # sorts: the best first, the failed one last
+    page.wait_for_timeout(300)
+    rows = page.locator(".slick-row").evaluate_all(IN_ORDER)
+    assert "0.325" in rows[0]
+
     page.select_option("select[data-column=status]", label="FAILED")
     expect(page.locator("#count")).to_have_text("1 of 132 members")
     page.locator(".slick-row .slick-cell").first.click()
@@ -68,6 +76,7 @@ def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) 
     expect(page.locator("#count")).to_have_text("132 of 132 members")
     assert card.count() == 0
 
+    page.focus("#clear")
     page.keyboard.press("Tab")  # from the button into the table
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(".card")
