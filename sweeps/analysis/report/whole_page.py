@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.resources import Resources
 from jinja2 import Environment, StrictUndefined
@@ -42,7 +43,7 @@ def page(record: StudyRecord, uri: str = "") -> str:
     learning = page_charts.learning(record, members, colouring)
     table = member_table.member_table(record, members)
     roots = [plot for chart in (*charts, learning) for plot in chart.plots]
-    script, divs = components([*roots, table], wrap_script=False)
+    script, divs = _embedded([*roots, table])
     places = iter([Markup(div) for div in divs])
     charts = [chart.placed(places) for chart in charts]
     learning = learning.placed(places)
@@ -63,6 +64,15 @@ def page(record: StudyRecord, uri: str = "") -> str:
         choices=member_table.choices(record, members),
         settings={"card": _card(record), "run_page": record.origin.run_page, "most_cards": _MOST_CARDS},
     )
+
+
+def _embedded(roots: list[Any]) -> tuple[str, Sequence[str]]:
+    """The script that draws plots, as one document, and their places in the page."""
+    document = Document()
+    with document.models.freeze():  # else all models are counted anew after each root
+        for root in roots:
+            document.add_root(root)
+    return components(roots, wrap_script=False)
 
 
 def _words(record: StudyRecord, uri: str) -> dict[str, Any]:
