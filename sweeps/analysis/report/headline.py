@@ -141,7 +141,9 @@ def _behind(finding: Finding, one: Contrast) -> str:
     """The distance of another setting from the best in words that say how far it can be trusted."""
     sign = 1 if higher_is_better(finding.metric) else -1
     mean, *ends = (sign * value for value in (one.difference.mean, one.difference.low, one.difference.high))
-    text = f"is {mean:.3f} behind" if mean >= 0 else f"is {-mean:.3f} ahead over the seeds that both have"
+    text = (
+        f"is {_number(mean)} behind" if round(mean, 3) >= 0 else f"is {-mean:.3f} ahead over the seeds that both have"
+    )
     if math.isnan(one.difference.low):
         why = "one seed in common" if one.num_pairs == 1 else "no seed in common"
         return f"{text}; with {why} there is no interval."
@@ -151,7 +153,7 @@ def _behind(finding: Finding, one: Contrast) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # + 0.0: zero has no sign
 
 
 def _signed(value: float) -> str:
@@ -216,7 +218,9 @@ def _cautions(record: StudyRecord, found: Sequence[Finding]) -> list[str]:
             "intervals do not take that into account."
         )
     fewest = min(len(finding.best.results[finding.metric]) for finding in found)
-    if fewest < 4:
+    if fewest == 1:
+        notes.append("Of one seed, nothing is known of the spread.")
+    elif fewest < 4:
         notes.append(f"Of {_counted(fewest)}, standard deviations and intervals are rough.")
     if record.search:
         return [*notes, "Values are of held-out labels, which training did not see."]

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from sweeps.analysis.parameters import SYMBOLS
 from sweeps.analysis.report import other_charts, sweep_charts
-from sweeps.analysis.report.candidates import candidates, main_metrics, main_parameter, ranked
+from sweeps.analysis.report.candidates import Candidate, candidates, main_metrics, main_parameter, ranked
 from sweeps.analysis.report.colours import Colouring
 from sweeps.analysis.report.member_source import Members, is_thinned, points_a_curve
 from sweeps.analysis.report.study_record import StudyRecord
+from sweeps.analysis.search.ranking import SearchResult
 
 
 class Chart(NamedTuple):
@@ -32,34 +33,47 @@ class Chart(NamedTuple):
         return self._replace(divs=[next(places) for _ in self.plots])
 
 
-def charts(record: StudyRecord, members: Members) -> list[Chart]:
+def charts(record: StudyRecord, members: Members, colouring: Colouring) -> list[Chart]:
     """Plots of the results, in the page's order."""
     found = candidates(record)
     metrics = [name for name in main_metrics(record) if ranked(found, name)]
-    drawn_charts = []
-    if record.search:
-        plots = other_charts.search_figures(record.search, members)
-        note = (
-            "Large points are configurations, means over finished seeds; small ones members, grey where not finished."
-        )
-        drawn_charts += [Chart("Objectives against searched parameters", plots, note=note)] if plots else []
-    drawn = [] if record.search else sweep_charts.sweeps(record)
-    for sweep in drawn:
+    drawn = _search(record.search, members) if record.search else _fields(record, metrics, members, colouring)
+    return [*drawn, *_order(found, metrics)]
+
+
+def _search(search: SearchResult, members: Members) -> list[Chart]:
+    plots = other_charts.search_figures(search, members)
+    note = "Large points are configurations, means over finished seeds; small ones members, grey where not finished."
+    return [Chart("Objectives against searched parameters", plots, note=note)] if plots else []
+
+
+def _fields(record: StudyRecord, metrics: Sequence[str], members: Members, colouring: Colouring) -> list[Chart]:
+    drawn = []
+    sweeps = sweep_charts.sweeps(record)
+    for sweep in sweeps:
         title = f"Against {SYMBOLS.get(sweep.field, sweep.field)}"
         note = "Means with 95 % t-intervals over seeds; small points are members. Intervals that are very long are cut."
-        drawn_charts.append(Chart(title, sweep_charts.figures(sweep, members), sweep_charts.legend(sweep), note, "two"))
-    if len(found) > 1 and metrics:
-        shown = max(len(ranked(found, name)) for name in metrics)
-        note = "Best mean first, with 95 % t-intervals over seeds; small points are members."
-        if shown > other_charts.MOST_SETTINGS:
-            note += f" {other_charts.MOST_SETTINGS - 1} best of {shown}, and last the worst."
-        if left := [] if record.search else sweep_charts.left_out(record, drawn):
-            note += (
-                f" {', '.join(left)}: no plots of their own, as other fields vary with them or plots would be too many."
-            )
-        plots = [other_charts.ranking_figure(found, name) for name in metrics]
-        drawn_charts.append(Chart("Settings in order", plots, note=note, layout="one"))
-    return drawn_charts
+        drawn.append(Chart(title, sweep_charts.figures(sweep, members), sweep_charts.legend(sweep), note, "two"))
+    room = sweep_charts.MOST_FIGURES - sum(sweep.num_figures for sweep in sweeps)
+    left = sweep_charts.left_out(record, sweeps)
+    for name in left[: room // len(metrics)] if metrics else ():
+        title = f"Members against {SYMBOLS.get(name, name)}"
+        note = "Other fields vary too: two members may differ in more than this one."
+        plots = sweep_charts.member_figures(record, name, metrics, members)
+        key = [(f"{colouring.title} = {text}", colour) for text, colour in colouring.legend]
+        drawn.append(Chart(title, plots, key, note, "two"))
+    return drawn
+
+
+def _order(found: Sequence[Candidate], metrics: Sequence[str]) -> list[Chart]:
+    if len(found) < 2 or not metrics:
+        return []
+    shown = max(len(ranked(found, name)) for name in metrics)
+    note = "Best mean first, with 95 % t-intervals over seeds; small points are members."
+    if shown > other_charts.MOST_SETTINGS:
+        note += f" {other_charts.MOST_SETTINGS - 1} best of {shown:,}, and last the worst."
+    plots = [other_charts.ranking_figure(found, name) for name in metrics]
+    return [Chart("Settings in order", plots, note=note, layout="one")]
 
 
 def learning(record: StudyRecord, members: Members, colouring: Colouring) -> Chart:

@@ -210,6 +210,23 @@ def _colour(index: int) -> str:
 
 
 def left_out(record: StudyRecord, drawn: Iterable[Sweep]) -> list[str]:
-    """Varied fields without a plot of their own."""
+    """Varied fields without a sweep of their own; label rates are lines of others."""
     known = {sweep.field for sweep in drawn} | {"label_rate"}
-    return [parameter(name).symbol for name in record.fields if name not in known]
+    return [name for name in record.fields if name not in known]
+
+
+def member_figures(record: StudyRecord, name: str, metrics: Sequence[str], members: Members) -> list[figure]:
+    """All members against a field with which others vary, a plot a metric: there is no mean of one setting to draw."""
+    column = members.source.data[f"field_{name}"]
+    values = sorted(set(column), key=lambda value: (isinstance(value, str), value))
+    positions = {value: float(place) for place, value in enumerate(values)}
+    members.source.data[f"place_{name}"] = [positions[value] for value in column]
+    plotted = []
+    for metric in metrics:
+        plot = plots.empty(
+            "", parameter(name).symbol, plots.metric_axis(metric), x_range=Range1d(-0.6, len(values) - 0.4)
+        )
+        plots.write_ticks(plot.xaxis, {place: value_text(value) for value, place in positions.items()})
+        draw_members(plot, members, None, f"place_{name}", metric, "colour")
+        plotted.append(plot)
+    return plotted

@@ -39,7 +39,7 @@ def page(record: StudyRecord, uri: str = "") -> str:
     """The whole page. uri: MLflow's address, whose password shall not be in the command that is shown."""
     colouring = coloured(record.members, page_charts.coloured_by(record))
     members = member_source(record, colouring.colours)
-    charts = page_charts.charts(record, members)
+    charts = page_charts.charts(record, members, colouring)
     learning = page_charts.learning(record, members, colouring)
     table = member_table.member_table(record, members)
     roots = [plot for chart in (*charts, learning) for plot in chart.plots]

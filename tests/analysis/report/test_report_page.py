@@ -174,3 +174,12 @@ def test_kept_results_have_processors_and_commits(script: Script) -> None:
     assert "AMD EPYC" in page.texts["cost"]
     assert "commits" in page.texts["provenance"]
     script.of(report.main).refuse({f"--kept {script.folder}": "must be a folder with results"})
+
+
+def test_fields_that_never_vary_alone_are_shown_by_members() -> None:
+    """Of τ = 0 at α = 1 and τ = 1 at α = 2 no curve can be drawn: each has a plot of all members, without means."""
+    members = grid((0,), (0.01,), range(2), alpha=1.0) + grid((1,), (0.01,), range(2), alpha=2.0)
+    curves = Page(whole_page.page(record(members))).texts["curves"]
+    assert "Members against τ Other fields vary too" in curves
+    assert "Members against α" in curves
+    assert "Settings in order" in curves
