@@ -71,8 +71,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.most_bytes = 0
-        self.in_tracker = 0.0
-        """Processor seconds of the main thread that went to MLflow, at the start and the end."""
+        self.begun = 0.0
+        """Processor seconds of this process when the first member was started."""
+        self.closing = 0.0
+        """Processor seconds of the main thread that went to MLflow at the end."""
         self._seconds: dict[int, tuple[str, float]] = {}
         threading.Thread(target=self._look, name="watch", daemon=True).start()
 
@@ -91,21 +93,20 @@ class Watch:
             time.sleep(LOOK_SECONDS)
 
     def tracker(self) -> type[Tracker]:
-        """The tracker's class, whose time in the main thread is counted."""
+        """The tracker's class, which tells when training begins and what its end takes."""
         watch = self
 
         class Timed(Tracker):
-            def __init__(self, *arguments: Any, **named: Any) -> None:
-                started = time.thread_time()
-                super().__init__(*arguments, **named)
-                watch.in_tracker += time.thread_time() - started
+            def start(self, member: str) -> None:
+                watch.begun = watch.begun or time.process_time()
+                super().start(member)
 
             def close(self, *arguments: Any, **named: Any) -> bool:
                 started = time.thread_time()
                 try:
                     return super().close(*arguments, **named)
                 finally:
-                    watch.in_tracker += time.thread_time() - started
+                    watch.closing = time.thread_time() - started
 
         return Timed
 
@@ -132,15 +133,16 @@ def measure(members: int, uri: str, folder: str) -> dict[str, Any]:
     session.Tracker = watch.tracker()  # type: ignore[misc]
     taus = [f"{0.01 * k:g}" for k in range(members // SEEDS)]
     places = ["--tracking-uri", uri, "--storage-path", f"{folder}/results"]
-    started, processor = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     code = tau_sweep.run([*FLAGS, "--seeds", str(SEEDS), "--label-rates", "0.01", "--taus", *taus, *places])
-    seconds, busy = time.perf_counter() - started, time.process_time() - processor
-    mlflow = watch.in_tracker + watch.seconds_of("backlog")
+    seconds, busy = time.perf_counter() - started, time.process_time() - watch.begun
+    mlflow = watch.closing + watch.seconds_of("backlog")
     return {
         "members": members,
         "exit_code": code,
         "finished_in_mlflow": in_mlflow(uri),
-        "driver_milliseconds_a_member": round(1000 * (busy - mlflow) / members, 2),
+        "startup_processor_seconds": round(watch.begun, 1),
+        "driver_milliseconds_a_member": round(1000 * (busy - mlflow - watch.seconds_of("watch")) / members, 2),
         "mlflow_milliseconds_a_member": round(1000 * mlflow / members, 2),
         "peak_memory_gb": round(watch.most_bytes / 1e9, 3),
         "seconds": round(seconds, 1),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from larvae.datasets import SPECIFICATIONS
@@ -186,7 +186,8 @@ class MemberConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, the regulariser's own settings among them, as JSON gives them back; `from_dict`'s inverse."""
-        values = asdict(self) | {"observed_factors": list(self.observed_factors)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # asdict copies each, in seven times the time
+        values["observed_factors"] = list(self.observed_factors)
         del values["regulariser_settings"]
         return values | dict(self.regulariser_settings)
 
