@@ -14,7 +14,9 @@ from ray.tune.execution import tune_controller
 
 from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
+from sweeps.driver.workarounds.fetched_once import fetched_once
 from sweeps.driver.workarounds.replacing import replaced
+from sweeps.driver.workarounds.unrecorded import unrecorded
 from sweeps.trial.trial_settings import REPORT_SECONDS
 
 SECONDS_PER_RESULT = 0.005
@@ -39,11 +41,11 @@ def report_seconds(trials_at_once: int) -> float:
 
 @contextlib.contextmanager
 def tune_for(trials_at_once: int) -> Iterator[None]:
-    """Within this, Tune starts as many trials at once as there is room for."""
+    """Within this, Tune starts as many trials at once as there is room for, and leaves out what nothing here needs."""
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
     manager = BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager
     ours = {} if PENDING in os.environ else {PENDING: str(min(trials_at_once, MOST_PENDING))}
-    with replaced(tune_controller, "RayActorManager", manager):
+    with replaced(tune_controller, "RayActorManager", manager), unrecorded(), fetched_once():
         try:
             os.environ.update(ours)
             yield

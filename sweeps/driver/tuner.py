@@ -21,8 +21,6 @@ from sweeps.driver.queueing import MemberQueue
 from sweeps.driver.stopping import stoppable
 from sweeps.driver.waiting import NodeWatch
 from sweeps.driver.watchdog import Watchdog
-from sweeps.driver.workarounds.fetched_once import fetched_once
-from sweeps.driver.workarounds.unrecorded import unrecorded
 from sweeps.resources.places import Places, request
 from sweeps.resources.shares import TrialResources, groups, halves
 from sweeps.study import StudyDirectory
@@ -140,12 +138,6 @@ def fit(
             stop=stopper,
         ),
     )
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        tune_for(at_once),
-        unrecorded(),
-        fetched_once(),
-        stoppable(reporter.tell_of_stop),
-    ):
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), stoppable(reporter.tell_of_stop):
         tuner.fit()
     watch.require_nodes()
