@@ -130,6 +130,7 @@ def test_texts_of_the_data_are_never_markup() -> None:
     assert evil in page.texts[""]
 
 
+@pytest.mark.slow
 def test_2000_members_are_not_too_large() -> None:
     members = grid(range(20), (0.01, 0.02), range(50))
     html = whole_page.page(record(members, picture=contact_sheet()))
