@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 
@@ -34,19 +35,8 @@ from sweeps.tracking.tracker import Tracker
 SEEDS = 10
 LOOK_SECONDS = 0.5
 TINY = (
-    "--preset quick --study load --batch-size 4 --iterations 4 --log-every 2 --evaluate-every 4 --evaluation-size 200"
-)
-FLAGS = (
-    *TINY.split(),
-    "--metrics",
-    "mig",
-    "l2",
-    "--final-metrics",
-    "mig",
-    "l2",
-    "--no-compile",
-    "--gpus-per-trial",
-    "0",
+    "--preset quick --study load --batch-size 4 --iterations 4 --log-every 2 --evaluate-every 4 --evaluation-size 200 "
+    "--metrics mig l2 --final-metrics mig l2 --no-compile --gpus-per-trial 0"
 )
 
 
@@ -130,11 +120,11 @@ def run(arguments: Arguments) -> None:
 def measure(members: int, uri: str, folder: str) -> dict[str, Any]:
     """Run one sweep; what it took."""
     watch = Watch()
-    session.Tracker = watch.tracker()  # type: ignore[misc]
     taus = [f"{0.01 * k:g}" for k in range(members // SEEDS)]
     places = ["--tracking-uri", uri, "--storage-path", f"{folder}/results"]
     started = time.perf_counter()
-    code = tau_sweep.run([*FLAGS, "--seeds", str(SEEDS), "--label-rates", "0.01", "--taus", *taus, *places])
+    with mock.patch.object(session, "Tracker", watch.tracker()):
+        code = tau_sweep.run([*TINY.split(), "--seeds", str(SEEDS), "--label-rates", "0.01", "--taus", *taus, *places])
     seconds, busy = time.perf_counter() - started, time.process_time() - watch.begun
     mlflow = watch.closing + watch.seconds_of("backlog")
     return {

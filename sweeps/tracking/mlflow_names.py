@@ -27,6 +27,8 @@ REASON = "larvae.reason"
 """Reason why it failed or was stopped; empty otherwise."""
 COMMAND = "larvae.command"
 """The command that began it, or went on with it last."""
+COMMIT = "mlflow.source.git.commit"
+"""The project's commit, under MLflow's own name."""
 STOPPED_AT = "larvae.stopped_at"
 """Iteration of the rung at which a search stopped it; stays where a longer search trains it on."""
 

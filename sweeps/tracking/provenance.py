@@ -31,7 +31,7 @@ def source_tags(uri: str) -> dict[str, str]:
         "mlflow.user": user_name(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
-        "mlflow.source.git.commit": git_commit(),
+        mlflow_names.COMMIT: git_commit(),
     }
 
 

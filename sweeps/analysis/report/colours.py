@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.style import PALETTE
 
-# Okabe and Ito's, of those that stand out on white and on black.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#808080"
 _SCALE = ("#2F7FD9", "#8A6BDB", "#C957B4", "#E25D78", "#E27F43", "#D0A021")
 _MOST_RANGES = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,11 +44,11 @@ def cost(record: StudyRecord) -> Cost | None:
         return None
     numbers = [number for _, number in known]
     counts: Counter[str] = Counter()
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for trained, number in known:
         devices = ", then ".join(trained.devices)
         counts[devices] += 1
-        sums[devices] += number  # type: ignore[assignment]  # a counter adds numbers of any kind
+        sums[devices] += number
     return Cost(
         num_known=len(known),
         num_begun=len(begun),
@@ -57,7 +57,7 @@ def cost(record: StudyRecord) -> Cost | None:
         median=statistics.median(numbers),
         longest=max(numbers),
         has_evaluations=all(trained.seconds is not None for trained, _ in known),
-        machines=tuple(Machines(name, number, float(sums[name])) for name, number in counts.most_common()),
+        machines=tuple(Machines(name, number, sums[name]) for name, number in counts.most_common()),
     )
 
 

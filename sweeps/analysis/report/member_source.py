@@ -15,9 +15,10 @@ from sweeps.analysis.estimates import has_result
 from sweeps.analysis.load import LOGGED_METRICS
 from sweeps.analysis.parameters import value_text
 from sweeps.analysis.report.candidates import main_metrics
-from sweeps.analysis.report.colours import GREY, PALETTE
+from sweeps.analysis.report.colours import GREY
 from sweeps.analysis.report.costs import seconds_of
 from sweeps.analysis.report.study_record import StudyRecord
+from sweeps.analysis.style import PALETTE
 from sweeps.tracking.mlflow_names import FINISHED
 
 MOST_POINTS = 60_000

@@ -12,11 +12,12 @@ from larvae.metrics import held_out
 from sweeps.analysis.estimates import Estimate
 from sweeps.analysis.report import plots
 from sweeps.analysis.report.candidates import Candidate, ranked
-from sweeps.analysis.report.colours import PALETTE, Colouring
+from sweeps.analysis.report.colours import Colouring
 from sweeps.analysis.report.member_source import Members
 from sweeps.analysis.report.sweep_charts import draw_estimates, draw_members
 from sweeps.analysis.search.axes import axes_of
 from sweeps.analysis.search.ranking import SearchResult
+from sweeps.analysis.style import PALETTE
 
 MOST_SETTINGS = 24
 FEW_MEMBERS = 30
@@ -109,7 +110,7 @@ def learning_figures(members: Members, colouring: Colouring) -> list[figure]:
 def _learning_figure(members: Members, colouring: Colouring, metric: str, steps: str) -> figure:
     plot = plots.empty("", "iterations", plots.metric_axis(metric))
     number = len(colouring.colours)
-    faint = 0.75 if number <= 30 else max(0.03, 22 / number)
+    faint = 0.75 if number <= FEW_MEMBERS else max(0.03, 22 / number)
     lines = plot.multi_line(
         steps,
         f"{metric}_curve",

@@ -26,7 +26,6 @@ from sweeps.tracking.study_files import find_study_run, read_environment
 
 HISTORY = ("mig", "l2", "loss", *HELD_OUT, "seconds_per_iteration")
 """Metrics whose histories the page shows or sums up."""
-_COMMIT = "mlflow.source.git.commit"
 
 
 def newest(tracking_uri: str) -> str:
@@ -77,7 +76,8 @@ def _trained(client: Any, members: pd.DataFrame, ids: Mapping[str, str]) -> dict
 
 def _origin(client: Any, uri: str, experiment: Any, own: Any, runs: Sequence[Any]) -> Origin:
     tags: Mapping[str, str] = own.data.tags if own else {}
-    commits = sorted({run.data.tags[_COMMIT] for run in [*runs, *([own] if own else [])] if _COMMIT in run.data.tags})
+    everyone = [run.data.tags for run in runs] + [tags]
+    commits = sorted({known[mlflow_names.COMMIT] for known in everyone if mlflow_names.COMMIT in known})
     facts = {
         "command": tags.get(mlflow_names.COMMAND, ""),
         "commit": ", ".join(commits),

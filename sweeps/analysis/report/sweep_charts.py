@@ -15,10 +15,10 @@ from larvae.errors import InvalidInputError
 from sweeps.analysis.estimates import Estimate, Sensitivity, estimate_sensitivity
 from sweeps.analysis.parameters import parameter, value_text
 from sweeps.analysis.report import plots
-from sweeps.analysis.report.colours import PALETTE
 from sweeps.analysis.report.member_source import Members
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.analysis.settings import Setting, by_setting
+from sweeps.analysis.style import PALETTE
 
 MOST_FIGURES = 24
 """Plots of curves that a page has at most: each takes a browser's time."""
