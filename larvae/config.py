@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from larvae.datasets import SPECIFICATIONS
@@ -62,7 +63,7 @@ def require_format(found: object, what: str, remedy: str) -> None:
         raise InvalidInputError(f"{what} in format {number}, whose settings mean something else in {FORMAT}: {remedy}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for what is computed once
 class MemberConfig:
     """One model: hyperparameters and seed. Raises InvalidInputError when a rule is broken."""
 
@@ -175,7 +176,7 @@ class MemberConfig:
         """True for LaRVAE, False for the baseline."""
         return self.tau > 0
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that depend on every field and nothing else; later ones change none by existing."""
         values = self.to_dict()

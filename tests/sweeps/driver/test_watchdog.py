@@ -16,8 +16,14 @@ from larvae.datasets import Dataset
 from sweeps.driver import watchdog
 from sweeps.driver.watchdog import MOST_GAPS, SILENT_SECONDS, Watchdog
 from sweeps.study import StudyDirectory
-from sweeps.trial.member_log import MemberLog
-from tests.sweeps.commands import SCHEDULE, assert_as_if_uninterrupted, sweep
+from sweeps.trial.member_log import MOST_STARTS, MemberLog
+from tests.sweeps.commands import (
+    SCHEDULE,
+    assert_all_in_mlflow,
+    assert_as_if_uninterrupted,
+    read_results,
+    sweep,
+)
 from tests.sweeps.processes import trials_below, wait_until
 
 MEMBER = MemberConfig(batch_size=4)
@@ -99,22 +105,22 @@ def test_a_driver_that_was_stopped_itself_ends_nobody(running: Sweep) -> None:
     assert (running.notes, running.killed) == ([], [])
 
 
-@pytest.mark.slow
-@pytest.mark.fault(
-    "a trial's process stopped for good (SIGSTOP)", "named, started again; as if uninterrupted, bit for bit"
-)
-@pytest.mark.usefixtures("ray_session")
-def test_a_process_that_is_stopped_for_good_costs_its_time_alone(
-    folder_with_database: Path,
-    dataset: Dataset,
-    alone: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial is started again after 15 s without a sign of life."""
     monkeypatch.setattr(watchdog, "SILENT_SECONDS", 15.0)
     monkeypatch.setattr(watchdog, "MOST_GAPS", 0.0)
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 1.0)
 
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "a trial's process stopped for good (SIGSTOP)", "named, started again; as if uninterrupted, bit for bit"
+)
+@pytest.mark.usefixtures("ray_session", "impatient")
+def test_a_process_that_is_stopped_for_good_costs_its_time_alone(
+    folder_with_database: Path, dataset: Dataset, alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stop_one() -> None:
         wait_until(lambda: list(folder_with_database.glob("results/*/members/*/log.jsonl")), "a start")
         [trial, *_] = wait_until(lambda: trials_below(os.getpid()), "a trial in training")
@@ -124,3 +130,40 @@ def test_a_process_that_is_stopped_for_good_costs_its_time_alone(
     assert sweep(folder_with_database, "--gpus-per-trial", "0", "--taus", "0", "1") == 0
     assert "; it is started again from its checkpoints" in capsys.readouterr().out
     assert_as_if_uninterrupted(folder_with_database, SCHEDULE, dataset, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "each process of a member stopped for good (SIGSTOP)",
+    "given up after three more starts, with its reason; the others finish, and the same command trains it",
+)
+@pytest.mark.usefixtures("ray_session", "impatient")
+def test_a_member_whose_every_process_is_stopped_is_given_up_and_the_others_finish(
+    folder_with_database: Path, dataset: Dataset, alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ("--gpus-per-trial", "0", "--taus", "0", "1")
+    stopped: list[int] = []
+
+    def stop_each() -> None:
+        [log, *_] = wait_until(lambda: list(folder_with_database.glob("results/*/members/*/log.jsonl")), "a start")
+        for count in range(1, MOST_STARTS + 1):
+            starts = wait_until(lambda count=count: started(log)[count - 1 :], "a start of it")
+            os.kill(starts[0], signal.SIGSTOP)
+            stopped.append(starts[0])
+
+    thread = threading.Thread(target=stop_each)
+    thread.start()
+    assert sweep(folder_with_database, *grid) == 1
+    thread.join()
+    assert capsys.readouterr().out.count("; it is started again from its checkpoints") == MOST_STARTS == len(stopped)
+    finished, failed = sorted(read_results(folder_with_database).values(), key=lambda result: -len(result["history"]))
+    assert (finished["status"], failed["status"]) == ("finished", "failed")
+    assert f"its process died {MOST_STARTS} times after iteration 0 (no sign of life for " in failed["reason"]
+    assert sweep(folder_with_database, *grid) == 0
+    assert_all_in_mlflow(folder_with_database)
+    assert_as_if_uninterrupted(folder_with_database, SCHEDULE, dataset, alone)
+
+
+def started(log: Path) -> list[int]:
+    """The processes that have started a member, by its log."""
+    return [event["pid"] for event in MemberLog(log.parent).read() if event["event"] == "started"]
