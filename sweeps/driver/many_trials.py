@@ -14,8 +14,8 @@ from ray.tune.execution import tune_controller
 
 from sweeps.driver.workarounds.deaths_of_all_kinds import TolerantActorManager
 from sweeps.driver.workarounds.events_in_one_go import BatchingActorManager
-from sweeps.driver.workarounds.fetched_once import fetched_once
 from sweeps.driver.workarounds.replacing import replaced
+from sweeps.driver.workarounds.seldom_repeated import seldom_repeated
 from sweeps.driver.workarounds.unrecorded import unrecorded
 from sweeps.trial.trial_settings import REPORT_SECONDS
 
@@ -45,7 +45,7 @@ def tune_for(trials_at_once: int) -> Iterator[None]:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # trials that did not complete are told by others
     manager = BatchingActorManager if trials_at_once > FEW_TRIALS else TolerantActorManager
     ours = {} if PENDING in os.environ else {PENDING: str(min(trials_at_once, MOST_PENDING))}
-    with replaced(tune_controller, "RayActorManager", manager), unrecorded(), fetched_once():
+    with replaced(tune_controller, "RayActorManager", manager), unrecorded(), seldom_repeated():
         try:
             os.environ.update(ours)
             yield

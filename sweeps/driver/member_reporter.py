@@ -20,6 +20,8 @@ from sweeps.trial.member_log import MemberLog
 
 STARTING = "starting up"
 """The phase of a trial whose process has not told anything."""
+_MEMBERS = "larvae_members"
+"""Attribute of Tune's trials that keeps their members."""
 
 
 class MemberReporter(Unsaved, tune.Callback):
@@ -151,8 +153,11 @@ class MemberReporter(Unsaved, tune.Callback):
 
 
 def members_of(trial: Any) -> list[MemberConfig]:
-    """The members that a trial trains."""
-    return [MemberConfig.from_dict(fields) for fields in trial.config["members"]]
+    """The members that a trial trains, made once a trial: they are asked for at each of its events."""
+    if _MEMBERS not in vars(trial):
+        setattr(trial, _MEMBERS, [MemberConfig.from_dict(fields) for fields in trial.config["members"]])
+    members: list[MemberConfig] = getattr(trial, _MEMBERS)
+    return members
 
 
 def trial_name(trial: Any) -> str:
