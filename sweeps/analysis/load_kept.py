@@ -11,7 +11,7 @@ import pandas as pd
 from larvae.config import MemberConfig, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import listed, load_json
-from larvae.member_directory import is_result
+from larvae.member_directory import Row, is_result
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
 
@@ -22,36 +22,58 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
     iterations: at which results are taken, of an evaluation on the way; None for the end.
     Raises InvalidInputError where there is none, or one is damaged or of an earlier format.
     """
-    rows = [_row(path, iterations) for path in listed(folder, "*.json")]
-    if not rows:
+    return distinct_members([_row(*kept, iterations) for kept in _results(folder)])
+
+
+def load_kept_on_the_way(folder: Path) -> dict[int, pd.DataFrame]:
+    """The same at each iteration at which all members that have finished were evaluated, ascending."""
+    results = _results(folder)
+    evaluated = [
+        {int(row["iteration"]) for row in _evaluated(result)} for _, result, _ in results if _is_finished(result)
+    ]
+    common = sorted(set.intersection(*evaluated)) if evaluated else []
+    return {iterations: distinct_members([_row(*kept, iterations) for kept in results]) for iterations in common}
+
+
+def _results(folder: Path) -> list[tuple[Path, dict[str, Any], MemberConfig]]:
+    found = [(path, *_read(path)) for path in listed(folder, "*.json")]
+    if not found:
         raise InvalidInputError(f"`kept` must be a folder with results of members, got `{folder}`")
-    return distinct_members(rows)
+    return found
 
 
-def _row(path: Path, iterations: int | None) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], MemberConfig]:
     result = load_json(path)
     require_format(result.get("format"), f"`{path}` was written", "use the version that wrote it")
-    config = None
     with contextlib.suppress(TypeError, InvalidInputError):
-        config = MemberConfig.from_dict(result["config"]) if is_result(result) else None
-    if config is None:
-        raise InvalidInputError(f"`{path}` must be a member's whole result: put back the committed one")
-    history = result["history"]
-    evaluated = [row for row in history if "mig" in row or "l2" in row]
+        if is_result(result):
+            return result, MemberConfig.from_dict(result["config"])
+    raise InvalidInputError(f"`{path}` must be a member's whole result: put back the committed one")
+
+
+def _is_finished(result: dict[str, Any]) -> bool:
+    return bool(result["status"] == "finished")
+
+
+def _evaluated(result: dict[str, Any]) -> list[Row]:
+    return [row for row in result["history"] if "mig" in row or "l2" in row]
+
+
+def _row(path: Path, result: dict[str, Any], config: MemberConfig, iterations: int | None) -> dict[str, Any]:
+    evaluated = _evaluated(result)
     if iterations is not None:
         evaluated = [row for row in evaluated if row["iteration"] == iterations]
-        if not evaluated and result["status"] == "finished":
-            known = ", ".join(f"{row['iteration']}" for row in history)
+        if not evaluated and _is_finished(result):
+            known = ", ".join(f"{row['iteration']}" for row in result["history"])
             raise InvalidInputError(
                 f"`iterations` must be one of {known}, where `{path}` was evaluated, got {iterations}"
             )
     last = evaluated[-1] if evaluated else {}
-    is_finished = result["status"] == "finished"
     return {
         "name": path.stem,
         "hash": config.content_hash,
         "directory": str(path.parent),
-        "status": FINISHED if is_finished else FAILED,
+        "status": FINISHED if _is_finished(result) else FAILED,
         "iterations": int(last.get("iteration", 0)),
         "reason": result["reason"],
         **{name: str(value) if isinstance(value, list) else value for name, value in config.to_dict().items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,12 @@ def value_text(value: object) -> str:
     """A value of a field as people write it: numbers short, names by their names."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return f"{value:g}" if is_number else written(str(value))
+
+
+def setting_name(values: Mapping[str, object]) -> str:
+    """A setting in words, such as `τ = 1, η = 0.01`."""
+    parts = [f"{SYMBOLS.get(name, name)} = {value_text(value)}" for name, value in values.items()]
+    return ", ".join(parts) or "the only setting"
 
 
 TAU, Z_DIM = parameter("tau"), parameter("z_dim")

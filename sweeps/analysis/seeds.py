@@ -16,9 +16,10 @@ import pandas as pd
 
 from larvae.errors import InvalidInputError
 from sweeps.analysis import load
+from sweeps.analysis.crossed import without_gaps
 from sweeps.analysis.estimates import has_result, measured
 from sweeps.analysis.names import written
-from sweeps.analysis.parameters import SYMBOLS, value_text, varies
+from sweeps.analysis.parameters import setting_name, varies
 
 METRICS = ("mig", "mig_y", "mig_aligned", "l2")
 
@@ -62,19 +63,15 @@ def components(study: str, members: pd.DataFrame) -> list[Components]:
     varied += ["label_rate"] if members["label_rate"].nunique() > 1 else []
     settings = [some for _, some in members.groupby(varied)] if varied else [members]
     return [
-        _components(_name(some, varied), metric, some[has_result(some, metric)])
+        _components(setting_name({name: some[name].iloc[0] for name in varied}), metric, some[has_result(some, metric)])
         for metric in measured(study, members, METRICS)
         for some in settings
     ]
 
 
-def _name(some: pd.DataFrame, varied: Sequence[str]) -> str:
-    return ", ".join(f"{SYMBOLS.get(name, name)} = {value_text(some[name].iloc[0])}" for name in varied)
-
-
 def _components(setting: str, metric: str, members: pd.DataFrame) -> Components:
     table = members.pivot_table(index="label_seed", columns="seed", values=metric)
-    values = _crossed(table).to_numpy(np.float64)  # [labelled set, model]
+    values = without_gaps(table).to_numpy(np.float64)  # [labelled set, model]
     rows, columns = values.shape
     mean = float(values.mean()) if values.size else math.nan
     if min(rows, columns) < 2:
@@ -86,17 +83,6 @@ def _components(setting: str, metric: str, members: pd.DataFrame) -> Components:
     model = max(0.0, float(by_column.var(ddof=1)) - rest / rows)
     error = math.sqrt(label_set / rows + model / columns + rest / (rows * columns))
     return Components(setting, metric, rows, columns, mean, error, label_set, model, rest)
-
-
-def _crossed(table: pd.DataFrame) -> pd.DataFrame:
-    """The largest part of a table without a gap that leaving out rows or columns with most gaps gives."""
-    while table.isna().any(axis=None):
-        gaps_of_rows, gaps_of_columns = table.isna().mean(axis=1), table.isna().mean(axis=0)
-        if gaps_of_rows.max() >= gaps_of_columns.max():
-            table = table.drop(index=gaps_of_rows.idxmax())
-        else:
-            table = table.drop(columns=gaps_of_columns.idxmax())
-    return table
 
 
 def components_frame(found: Sequence[Components]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from larvae.errors import InvalidInputError, require_known
 from sweeps.analysis.load import other_parameters, parameters_of
-from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text
+from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
 
 MOST_SETTINGS = 8
@@ -44,16 +44,15 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
     """Members apart by setting, those settings that have a result.
 
-    All of them as one where they differ in no setting, or where one setting has one value of the parameter only: then
-    it is no sweep of it. Raises InvalidInputError where there are too many settings for a figure.
+    Settings with one value of the parameter, such as one that training has just come to, are left out. All members as
+    one where they differ in no setting, or every setting has one value: that is no sweep of the parameter. Raises
+    InvalidInputError where there are too many settings for a figure.
     """
     whole = [Setting("", {}, members)]
     names = other_parameters(members, parameter.name)
     if not names:
         return whole
-    groups = [some for _, some in members.groupby(names, sort=True, dropna=False)]
-    if any(some[parameter.name].nunique() < 2 for some in groups):
-        return whole
+    groups = [some for _, some in members.groupby(names, sort=True, dropna=False) if varies(some, parameter.name)]
     if len(groups) > MOST_SETTINGS:
         raise InvalidInputError(
             f"`where` must leave {MOST_SETTINGS} settings of {', '.join(names)} or fewer, got {len(groups)}: "
@@ -63,11 +62,12 @@ def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
     for some in groups:
         values = {name: some[name].iloc[0] for name in names}
         if (some["status"] == FINISHED).any():
-            apart.append(Setting(_name(values, some.iloc[0]), values, some))
+            apart.append(Setting(described(values, some.iloc[0]), values, some))
     return apart or whole
 
 
-def _name(values: Mapping[str, object], member: pd.Series) -> str:
+def described(values: Mapping[str, object], member: pd.Series) -> str:
+    """Values of fields in words, such as `Bernoulli, α = 64`; the likelihood's with what else the member has of it."""
     parts = []
     if {"likelihood", "pixel_mean"} & values.keys():
         kind = (member["likelihood"], member["pixel_mean"])

@@ -199,7 +199,7 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
 def _marker(index: int, face: str) -> dict[str, Any]:
     colour = PALETTE[index % len(PALETTE)]
     return {
-        "marker": MARKERS[index % len(MARKERS)],
+        "marker": MARKERS[(index + index // len(PALETTE)) % len(MARKERS)],  # no two of one colour have one marker
         "markersize": 4,
         "color": colour,
         "markerfacecolor": face,

@@ -63,3 +63,7 @@ def test_more_settings_than_a_figure_holds_are_refused_with_a_remedy() -> None:
     members = [member for alpha in range(1, 11) for member in sweep(alpha=float(alpha))]
     with pytest.raises(InvalidInputError, match="8 settings of alpha or fewer, got 10: give --where alpha=1, say"):
         by_setting(frame(members), TAU)
+
+
+def test_a_setting_that_training_has_just_come_to_is_left_out() -> None:
+    assert names([*sweep(), *grid((0,), (0.01,), (0,), alpha=64.0)]) == ["α = 1"]

@@ -11,7 +11,7 @@ import pandas as pd
 from larvae.metrics import SCORES, held_out
 from sweeps.analysis.estimates import DRAWN_METRICS, Interval, has_result, mean_interval
 from sweeps.analysis.names import written
-from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.analysis.search.ranking import SearchResult
 from sweeps.tracking.mlflow_names import FINISHED
@@ -58,12 +58,6 @@ class Finding(NamedTuple):
     lowest: Contrast | None
     """Against the lowest value of `parameter`, all else equal; None where there is none, or it is the best."""
     parameter: str
-
-
-def setting_name(values: Mapping[str, Any]) -> str:
-    """A setting in words, such as `τ = 1, η = 0.01`."""
-    parts = [f"{SYMBOLS.get(name, name)} = {value_text(value)}" for name, value in values.items()]
-    return ", ".join(parts) or "the only setting"
 
 
 def short_name(values: Mapping[str, Any]) -> str:

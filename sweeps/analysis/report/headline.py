@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sweeps.analysis.estimates import CONFIDENCE, Interval, budgets, caution
 from sweeps.analysis.names import in_order, written
-from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
 from sweeps.analysis.report.candidates import (
     Contrast,
     Finding,
@@ -16,7 +16,6 @@ from sweeps.analysis.report.candidates import (
     higher_is_better,
     main_metrics,
     metric_label,
-    setting_name,
 )
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.tracking.mlflow_names import FAILED, FINISHED, RUNNING, SCHEDULED, STOPPED

@@ -6,7 +6,7 @@ import textwrap
 from typing import NamedTuple
 
 from sweeps.analysis.estimates import MissingMember, missing_members
-from sweeps.analysis.report.candidates import setting_name
+from sweeps.analysis.parameters import setting_name
 from sweeps.analysis.report.headline import STATUS_WORDS
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.tracking.mlflow_names import FAILED, FINISHED

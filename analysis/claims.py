@@ -1,0 +1,79 @@
+"""The paper's claims, by rules that were written down before any number: docs/claims.md.
+
+python analysis/claims.py
+python analysis/claims.py --study tau-sweep-laptop z-sweep-laptop
+python analysis/claims.py --kept docs/results/study docs/results/curve docs/results/control
+python analysis/claims.py --claims tau-improves outperforms
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from larvae.errors import InvalidInputError
+from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arguments:
+    """Tell of each claim whether it holds, does not, or cannot be decided, with effects and intervals over seeds."""
+
+    claims: tuple[str, ...] = ()
+    """Names of claims, such as tau-improves. Left out: all."""
+    where: tuple[str, ...] = ()
+    """Take only members with these values of fields, each NAME=VALUE."""
+    tracking_uri: str = field(default_factory=default_uri)
+    """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
+    output: Path | None = None
+    """Folder that figures (PNG, PDF) and numbers (CSV) are written to. Left out: figures/STUDY."""
+    study: tuple[str, ...] = ()
+    """Names of studies, by default the newest with members of τ = 0 and of τ > 0."""
+    kept: tuple[Path, ...] = ()
+    """Folders of kept results in place of MLflow's studies."""
+
+    def __post_init__(self) -> None:
+        if self.kept and self.study:
+            raise InvalidInputError(f"`study` must be left out with --kept, got {' '.join(self.study)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code: 2 when the input breaks a rule."""
+    return script.run(Arguments, judge, arguments)
+
+
+def judge(arguments: Arguments) -> None:
+    """Load, judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
+    from sweeps.analysis import load, load_kept, settings  # late: `--help` needs no pandas
+    from sweeps.analysis.claims import claims_report, on_the_way, paper_claims
+    from sweeps.analysis.destination import Destination
+
+    chosen = [paper_claims.claim(name) for name in arguments.claims or paper_claims.CLAIMS]
+    metrics = list(dict.fromkeys(metric for claim in chosen for metric in claim.metrics))
+    if arguments.kept:
+        names = [folder.resolve().name for folder in arguments.kept]
+        whole = [load_kept.load_kept(folder) for folder in arguments.kept]
+        ways = [load_kept.load_kept_on_the_way(folder) for folder in arguments.kept]
+    else:
+        uri = arguments.tracking_uri
+        names = list(arguments.study) or [load.find_pair_study(uri)]
+        whole = [load.load_members(uri, name) for name in names]
+        ways = [on_the_way.load_on_the_way(uri, name, metrics) for name in names]
+    studies = {name: settings.where(some, arguments.where) for name, some in zip(names, whole, strict=True)}
+    moves = {
+        iterations: {
+            name: settings.where(way[iterations], arguments.where)
+            for name, way in zip(names, ways, strict=True)
+            if iterations in way
+        }
+        for iterations in sorted(set().union(*ways))
+    }
+    place = Destination(names[0], arguments.output, None if arguments.kept else arguments.tracking_uri)
+    claims_report.write_report(studies, moves, arguments.claims, place)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The claims of the paper: from members of studies to verdicts, their table, their numbers, and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from sweeps.analysis import style
+from sweeps.analysis.claims.evidence import Evidence
+from sweeps.analysis.claims.paper_claims import CLAIMS
+from sweeps.analysis.claims.verdicts import UNDECIDED, Verdict, judge
+from sweeps.analysis.comparisons import p_text
+from sweeps.analysis.destination import Destination
+from sweeps.analysis.estimates import CONFIDENCE, caution
+from sweeps.analysis.figures.claim_figures import claims_figure, moves_figure
+
+Moves = Mapping[int, Mapping[str, pd.DataFrame]]
+"""Members of each study, by its name, at iterations on the way."""
+_MOST_SEEDS = 1_000
+"""Seeds beyond which their number is not told."""
+
+
+def write_report(studies: Mapping[str, pd.DataFrame], moves: Moves, names: Sequence[str], place: Destination) -> None:
+    """Judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
+    verdicts = judge(studies, names or CLAIMS)
+    on_the_way = {iterations: judge(then, names or CLAIMS) for iterations, then in moves.items()}
+    contents = {"claims.csv": claims_frame(verdicts).to_csv(index=False).encode()}
+    if any(one.evidence for one in verdicts):
+        figure = claims_figure(verdicts)
+        contents |= {f"claims.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
+    if len(on_the_way) > 1 and any(one.evidence for some in on_the_way.values() for one in some):
+        figure = moves_figure(on_the_way)
+        contents |= {f"claims_moves.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
+        frames = [claims_frame(some).assign(at=iterations) for iterations, some in on_the_way.items()]
+        contents["claims_moves.csv"] = pd.concat(frames).to_csv(index=False).encode()
+    place.write(contents)
+    print(claims_table(verdicts))
+    budgets = sorted({number for one in verdicts for number in one.iterations})
+    for note in caution(budgets) if budgets else []:
+        print(note)
+    place.tell(contents)
+
+
+def claims_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row a number that a claim bounds, with the verdict on the whole claim; one a claim that has no members."""
+    return pd.DataFrame([row for one in verdicts for row in _rows(one)])
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts for the terminal: a claim and its source, then a line a case with its weakest number."""
+    lines = [
+        f"effect [{100 * CONFIDENCE:g} % interval over seeds], p Holm-corrected over all cases; rules: docs/claims.md"
+    ]
+    for name in dict.fromkeys(one.claim.name for one in verdicts):
+        cases = [one for one in verdicts if one.claim.name == name]
+        lines.append(f"\n{cases[0].claim.statement} ({name}; {cases[0].claim.source})")
+        for one in cases:
+            where = ", ".join(filter(None, (one.study, one.case)))
+            lines.append(f"    {verdict_text(one)}" + (f"   {where}" if where else ""))
+            if one.telling:
+                lines.append(f"        {evidence_text(one.telling)}{_tested(one)}")
+    return "\n".join(lines)
+
+
+def verdict_text(one: Verdict) -> str:
+    """The verdict in words, such as `not decidable here: 12 seeds would do`."""
+    if one.verdict != UNDECIDED:
+        return one.verdict
+    if one.reason:
+        return f"{one.verdict}: {one.reason}"
+    if one.seeds_needed is None:
+        return f"{one.verdict}: too few seeds to say how many would do"
+    number = f"more than {_MOST_SEEDS:,}" if one.seeds_needed > _MOST_SEEDS else f"about {one.seeds_needed:,}"
+    return f"{one.verdict}: {number} seeds would do"
+
+
+def evidence_text(part: Evidence) -> str:
+    """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 seeds`."""
+    seeds = "one seed" if part.num_seeds == 1 else f"{part.num_seeds} seeds"
+    if math.isnan(part.effect):
+        return f"{part.subject}: {seeds}"
+    bounds = "" if math.isnan(part.low) else f" [{number_text(part, part.low)}, {number_text(part, part.high)}]"
+    return f"{part.subject}: {number_text(part, part.effect)}{bounds}, {seeds}"
+
+
+def number_text(part: Evidence, value: float) -> str:
+    """A value of a number: signed where it is a difference, times where it is a ratio."""
+    return f"{value:.2f}×" if part.is_ratio else f"{value:+.3f}".replace("-", "−")
+
+
+def _tested(one: Verdict) -> str:
+    if math.isnan(one.p_holds):
+        return ""
+    p_value = min(one.p_holds, one.p_fails)
+    return f", p {p_text(p_value, p_value, starred=one.verdict != UNDECIDED).strip()}"
+
+
+def _rows(one: Verdict) -> list[dict[str, object]]:
+    whole = {
+        "claim": one.claim.name,
+        "statement": one.claim.statement,
+        "source": one.claim.source,
+        "study": one.study,
+        "case": one.case,
+        "iterations": " ".join(map(str, one.iterations)),
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "p_holds_holm": one.p_holds,
+        "p_fails_holm": one.p_fails,
+        "seeds_needed": one.seeds_needed,
+    }
+    parts = [
+        {
+            "number": part.subject,
+            "num_seeds": part.num_seeds,
+            "effect": part.effect,
+            "ci_low": part.low,
+            "ci_high": part.high,
+            "holds_above": part.bounds.holds_above,
+            "fails_below": part.bounds.fails_below,
+            "p_holds": part.p_holds,
+            "p_fails": part.p_fails,
+        }
+        for part in one.evidence
+    ]
+    return [whole | part for part in parts or [{}]]

@@ -1,0 +1,40 @@
+"""Members of a study in MLflow as they were at each iteration that all of them were evaluated at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sweeps.analysis import load
+from sweeps.analysis.connect import connection
+from sweeps.analysis.metric_histories import metric_histories
+from sweeps.tracking import mlflow_names
+
+
+def load_on_the_way(tracking_uri: str, study: str, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
+    """`load_members`' frame at each iteration that all finished members have a metric of, ascending.
+
+    Metrics are those that were asked for, and NaN where one was not computed there.
+    """
+    with connection(tracking_uri) as client:
+        experiment = load.experiment_of(client, study)
+        runs = load.member_runs(client, experiment)
+        members = load.members_of(client, experiment, runs)
+        hashes = {run.info.run_id: run.data.tags.get(mlflow_names.MEMBER, run.info.run_id) for run in runs}
+        finished = {run.info.run_id for run in runs if run.info.status == mlflow_names.FINISHED}
+        points = list(metric_histories(client, sorted(finished), metrics))
+    values = {(point.step, hashes[point.run], point.metric): point.value for point in points}
+    steps: dict[int, set[str]] = {}
+    for step, member, _ in values:
+        steps.setdefault(step, set()).add(member)
+    complete = sorted(step for step, some in steps.items() if some == {hashes[run] for run in finished})
+    return {step: _at(members, values, step) for step in complete}
+
+
+def _at(members: pd.DataFrame, values: dict[tuple[int, str, str], float], step: int) -> pd.DataFrame:
+    then = {
+        metric: [values.get((step, member, metric), float("nan")) for member in members["hash"]]
+        for metric in load.LOGGED_METRICS
+    }
+    return members.assign(**then, iterations=step)

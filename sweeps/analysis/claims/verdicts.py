@@ -1,0 +1,149 @@
+"""Claims against the members of studies: evidence for each case, and one verdict on it, corrected over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from larvae.metrics import SCORES
+from sweeps.analysis import load
+from sweeps.analysis.claims.evidence import Evidence
+from sweeps.analysis.claims.paper_claims import CLAIMS, Claim
+from sweeps.analysis.comparisons import ALPHA, holm
+from sweeps.analysis.crossed import without_gaps
+from sweeps.analysis.estimates import budgets, has_result
+from sweeps.analysis.parameters import varies
+from sweeps.analysis.settings import described
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decidable here"
+
+
+class Verdict(NamedTuple):
+    """A claim in one case: a study, and a setting of the fields that the claim says nothing about."""
+
+    claim: Claim
+    study: str
+    case: str
+    iterations: tuple[int, ...]
+    """Distinct budgets of its members, ascending; none where it has no members."""
+    evidence: tuple[Evidence, ...]
+    """All numbers that must lie above their bounds."""
+    p_holds: float = math.nan
+    """p of all numbers lying above, which is the largest; NaN where one has none."""
+    p_fails: float = math.nan
+    """p of one of them lying below, times their number."""
+    reason: str = ""
+    """Reason why it cannot be decided, where that is not for want of seeds."""
+    verdict: str = UNDECIDED
+    seeds_needed: int | None = None
+    """Seeds that would decide, where it is undecided and that can be told."""
+
+    @property
+    def weakest(self) -> Evidence | None:
+        """The number that speaks least for the claim."""
+        if not self.evidence:
+            return None
+        return max(self.evidence, key=lambda part: 2.0 if math.isnan(part.p_holds) else part.p_holds)
+
+    @property
+    def telling(self) -> Evidence | None:
+        """The number that the verdict rests on: of a claim that does not hold the one that fails, else the weakest."""
+        if self.verdict != FAILS:
+            return self.weakest
+        return min(self.evidence, key=lambda part: 2.0 if math.isnan(part.p_fails) else part.p_fails)
+
+
+def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS) -> list[Verdict]:
+    """Judge claims, by their names, by the members of studies: a verdict a case, corrected over all cases by Holm.
+
+    studies: `load_members`' frames by name. A claim without a case has one verdict, which tells what it takes.
+    """
+    found = []
+    for claim in map(CLAIMS.__getitem__, names):
+        cases = [verdict for study, members in studies.items() for verdict in _cases(claim, study, members)]
+        found += cases or [Verdict(claim, "", "", (), (), reason=f"no members: it takes {claim.needs}")]
+    tried = [one for one in found if one.evidence]
+    held, failed = (holm([getattr(one, p) for one in tried]) for p in ("p_holds", "p_fails"))
+    corrected = {id(one): (p, q) for one, p, q in zip(tried, held, failed, strict=True)}
+    return [_decided(one, *corrected[id(one)], len(tried)) if one.evidence else one for one in found]
+
+
+def case_fields(claim: Claim, members: pd.DataFrame) -> list[str]:
+    """Fields in which members differ and that a claim is not about."""
+    varied = load.varied_parameters(members)
+    if "regulariser" in varied:
+        varied = ["regulariser", *load.other_parameters(members, "regulariser")]
+    varied += ["label_rate"] * (members["label_rate"].nunique() > 1)
+    return [name for name in varied if name not in (*claim.varied, "label_seed")]
+
+
+def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
+    members = members[members["dataset"].isin([*claim.datasets, *claim.look_alikes])] if claim.datasets else members
+    if members.empty or not all(has_result(members, metric).any() for metric in claim.metrics):
+        return []
+    names = case_fields(claim, members)
+    found = []
+    for _, some in members.groupby(names, dropna=False) if names else [((), members)]:
+        tables = {metric: _table(some, claim, metric) for metric in claim.metrics}
+        if evidence := claim.contrast({metric: table for metric, table in tables.items() if table.size}):
+            found.append((some, tuple(evidence)))
+    firsts = pd.DataFrame([some.iloc[0] for some, _ in found])
+    names = [name for name in names if varies(firsts, name)]  # cases without evidence need no telling apart
+    return [_case(claim, study, names, some, evidence) for some, evidence in found]
+
+
+def _case(
+    claim: Claim, study: str, names: Sequence[str], members: pd.DataFrame, evidence: tuple[Evidence, ...]
+) -> Verdict:
+    first = members.iloc[0]
+    name = described({name: first[name] for name in names}, first)
+    verdict = Verdict(claim, study, name, budgets(members, claim.metrics), evidence)
+    if set(members["dataset"]) & set(claim.look_alikes):
+        return verdict._replace(reason="not decidable on a look-alike")
+    return _tested(verdict)
+
+
+def _table(members: pd.DataFrame, claim: Claim, metric: str) -> pd.DataFrame:
+    """One metric, the better the higher: a row a seed, a column a combination of the fields that a claim is about.
+
+    Seeds and combinations with most gaps are left out, until there is none. Members of one seed that differ in their
+    labelled set are one value, their mean.
+    """
+    results = members[has_result(members, metric)]
+    if results.empty:
+        return pd.DataFrame()
+    values = results[[*claim.varied, "seed", metric]]
+    table = values.pivot_table(index="seed", columns=list(claim.varied), values=metric, dropna=False)
+    table = without_gaps(table.dropna(axis="columns", how="all"))
+    return table if SCORES[metric].higher_is_better else -table
+
+
+def _tested(verdict: Verdict) -> Verdict:
+    """p of all parts together: all must hold, any may fail."""
+    held = [part.p_holds for part in verdict.evidence]
+    failed = [part.p_fails for part in verdict.evidence if not math.isnan(part.p_fails)]
+    return verdict._replace(
+        p_holds=math.nan if any(map(math.isnan, held)) else max(held),
+        p_fails=min(1.0, len(verdict.evidence) * min(failed)) if failed else math.nan,
+    )
+
+
+def _decided(one: Verdict, p_holds: float, p_fails: float, num_tests: int) -> Verdict:
+    """The verdict by corrected p-values, and the seeds that an undecided one needs."""
+    one = one._replace(p_holds=p_holds, p_fails=p_fails)
+    if p_holds <= ALPHA or p_fails <= ALPHA:
+        return one._replace(verdict=HOLDS if p_holds <= ALPHA else FAILS)
+    needed = [part.seeds_needed(num_tests) for part in one.evidence]
+    return one if one.reason else one._replace(seeds_needed=_seeds_needed(one.evidence, needed))
+
+
+def _seeds_needed(evidence: Sequence[Evidence], needed: Sequence[int | None]) -> int | None:
+    """Seeds for all parts to hold if they all point that way, else for the first of those that do not to fail."""
+    if any(number is None for number in needed):
+        return None
+    known = [(part, number) for part, number in zip(evidence, needed, strict=True) if number is not None]
+    against = [number for part, number in known if part.effect <= part.bounds.holds_above]
+    return min(against) if against else max(number for _, number in known)

@@ -1,0 +1,150 @@
+"""The paper's claims in two figures: numbers with intervals and verdicts, and how these move with iterations."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from sweeps.analysis.claims.evidence import Bounds, Evidence
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+from sweeps.analysis.estimates import CONFIDENCE, budget_text, caution
+from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle
+
+_STYLE = STYLE | {"font.size": 6.5}
+_COLOURS = {HOLDS: PALETTE[0], FAILS: PALETTE[1], UNDECIDED: GREY}
+_ROW, _FRAME = 0.19, 0.52  # inches: of a case, and around the cases of a claim
+_PANELS_A_ROW, _PANEL_HEIGHT = 3, 1.3
+
+
+def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
+    """A panel a claim, a row a case: its numbers, a marker for each kind, with intervals, and its verdict."""
+    shown = [one for one in verdicts if any(math.isfinite(part.effect) for part in one.evidence)]
+    claims = {name: [one for one in shown if one.claim.name == name] for name in _names(shown)}
+    heights = [_FRAME + _ROW * len(cases) for cases in claims.values()]
+    budgets = sorted({number for one in shown for number in one.iterations})
+    note = (
+        f"{budget_text(budgets)}; numbers with {100 * CONFIDENCE:g} % intervals, the better the farther right; "
+        "broken lines: the claim's bounds; filled: decided, p Holm-corrected over all cases; rules: docs/claims.md"
+    )
+    with mpl.rc_context(_STYLE):
+        figure = figure_with_notes(sum(heights) + 0.2, [note, *caution(budgets)])
+        panels = figure.subplots(len(claims), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, cases in zip(panels, claims.values(), strict=True):
+            _draw_claim(ax, cases)
+        handles = [_verdict_handle(verdict) for verdict in _COLOURS]
+        figure.legend(handles=handles, loc="outside upper right", ncols=3, handletextpad=0.2, columnspacing=1)
+    return figure
+
+
+def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
+    """A panel a claim: of each case, the number that speaks least for it at the end, over iterations."""
+    *_, (end, last) = on_the_way.items()
+    ends = [(one, one.weakest) for one in last if one.weakest and math.isfinite(one.weakest.effect)]
+    moves = {(one.claim.name, _case(one)): _moves(on_the_way, one, part) for one, part in ends}
+    claims = [
+        name for name in _names([one for one, _ in ends]) if any(len(moves[key]) > 1 for key in moves if key[0] == name)
+    ]
+    cases = list(dict.fromkeys(case for name, case in moves if name in claims))
+    num_rows = -(-len(claims) // _PANELS_A_ROW)
+    note = f"mean and {100 * CONFIDENCE:g} % interval over seeds of the number that is weakest at {end:,} iterations"
+    with mpl.rc_context(_STYLE):
+        height = 0.2 + 0.13 * -(-len(cases) // 2) + _PANEL_HEIGHT * num_rows
+        figure = figure_with_notes(height, [f"{note}; broken lines: the claim's bounds"])
+        handles = {case: legend_handle(place, case) for place, case in enumerate(cases)}
+        panels = list(figure.subplots(num_rows, _PANELS_A_ROW, squeeze=False).flat)
+        for ax, name in zip(panels, claims, strict=False):
+            for one, part in ends:
+                if one.claim.name == name:
+                    _draw_move(ax, moves[name, _case(one)], part, handles[_case(one)])
+            ax.set_title(name.replace("-", " "), fontsize=7)
+        for ax in panels[len(claims) :]:
+            ax.set_axis_off()
+        figure.legend(handles=list(handles.values()), loc="outside upper left", ncols=2, fontsize=6, handlelength=1.5)
+    return figure
+
+
+def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
+    claim, parts = cases[0].claim, max((one.evidence for one in cases), key=len)
+    for row, one in enumerate(cases):
+        for index, part in enumerate(one.evidence):
+            if math.isfinite(part.effect):
+                place = row + 0.6 * ((index + 0.5) / len(one.evidence) - 0.5)
+                _draw_number(ax, part, place, MARKERS[index], one.verdict)
+    _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
+    ax.set_ylim(len(cases) - 0.4, -0.6)
+    ax.set_yticks(range(len(cases)), ["\n".join(textwrap.wrap(_case(one), 52)) for one in cases], fontsize=5.5)
+    ax.set_title(claim.statement, fontsize=7, loc="left")
+    if parts[0].is_ratio:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+    handles = [_part_handle(index, part) for index, part in enumerate(parts)]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=5.5, handletextpad=0.2)
+
+
+def _draw_number(ax: Axes, part: Evidence, place: float, marker: str, verdict: str) -> None:
+    colour = _COLOURS[verdict]
+    if math.isfinite(part.low):
+        ax.plot([part.low, part.high], [place, place], color=colour, linewidth=0.9)
+    face = "white" if verdict == UNDECIDED else colour
+    ax.plot(part.effect, place, marker, color=colour, markerfacecolor=face, markersize=3, markeredgewidth=0.8)
+
+
+def _draw_bounds(ax: Axes, found: set[Bounds], *, vertical: bool) -> None:
+    draw = ax.axvline if vertical else ax.axhline
+    for value in {value for bounds in found for value in bounds}:
+        draw(value, color=GREY, linewidth=0.7, linestyle="--", zorder=1)
+
+
+def _moves(on_the_way: Mapping[int, Sequence[Verdict]], one: Verdict, part: Evidence) -> list[tuple[int, Evidence]]:
+    """A number of a case at each iteration that it is known at."""
+    return [
+        (iterations, then)
+        for iterations, verdicts in on_the_way.items()
+        for other in verdicts
+        if (other.claim.name, _case(other)) == (one.claim.name, _case(one))
+        for then in other.evidence
+        if then.subject == part.subject and math.isfinite(then.effect)
+    ]
+
+
+def _draw_move(ax: Axes, moves: Sequence[tuple[int, Evidence]], part: Evidence, look: Line2D) -> None:
+    iterations, parts = zip(*moves, strict=True)
+    colour, marker = look.get_color(), look.get_marker()
+    ax.plot(iterations, [then.effect for then in parts], color=colour, marker=marker, markersize=2.5, linewidth=0.9)
+    lows, highs = ([getattr(then, end) for then in parts] for end in ("low", "high"))
+    ax.fill_between(iterations, lows, highs, color=colour, alpha=0.13, linewidth=0)
+    _draw_bounds(ax, {part.bounds}, vertical=False)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
+    if part.is_ratio:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _names(verdicts: Sequence[Verdict]) -> list[str]:
+    return list(dict.fromkeys(one.claim.name for one in verdicts))
+
+
+def _case(one: Verdict) -> str:
+    return ", ".join(filter(None, (one.study, one.case)))
+
+
+def _part_handle(index: int, part: Evidence) -> Line2D:
+    label = "\n".join(textwrap.wrap(part.subject, 30))
+    return Line2D(
+        [], [], color=GREY, marker=MARKERS[index], markerfacecolor="white", markersize=3, linestyle="none", label=label
+    )
+
+
+def _verdict_handle(verdict: str) -> Line2D:
+    colour = _COLOURS[verdict]
+    face = "white" if verdict == UNDECIDED else colour
+    return Line2D([], [], color=colour, marker="o", markerfacecolor=face, markersize=3, linewidth=0.9, label=verdict)

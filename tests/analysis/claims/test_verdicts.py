@@ -1,0 +1,183 @@
+"""Claims against invented members: what is made of which, cases, and verdicts on what was put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import claims as script_of_claims
+from larvae.config import MemberConfig
+from larvae.files import save_json
+from larvae.member_directory import MemberDirectory
+from sweeps.analysis.claims.claims_report import claims_frame, claims_table
+from sweeps.analysis.claims.paper_claims import CLAIMS
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
+from tests.analysis.invented import frame, grid
+from tests.analysis.outcome import Script
+
+Gain = Callable[[pd.DataFrame], pd.Series]
+
+
+def members(gain: Gain, seeds: int = 6, noise: float = 0.01, **fields: tuple[float, ...]) -> pd.DataFrame:
+    """All combinations of fields; MIG is 0.2 and a gain, ℓ2 goes against it. Seeds differ, members a little."""
+    fields = {"tau": (0.0, 1.0, 10.0), "label_rate": (0.01, 0.025)} | fields
+    found = frame(
+        [
+            member
+            for values in product(*fields.values())
+            for chosen in [dict(zip(fields, values, strict=True))]
+            for member in grid((chosen.pop("tau"),), (chosen.pop("label_rate"),), range(seeds), **chosen)
+        ]
+    ).drop_duplicates("hash")
+    rng = np.random.default_rng(1)
+    of_seed = rng.normal(0, 0.05, seeds)
+    mig = 0.2 + gain(found) + of_seed[found["seed"]] + rng.normal(0, noise, len(found))
+    return found.assign(mig=mig, l2=1 - mig).reset_index(drop=True)
+
+
+def verdict(name: str, found: pd.DataFrame) -> Verdict:
+    [one] = judge({"study": found}, [name])
+    return one
+
+
+def of_tau(*gains: float) -> Gain:
+    """A gain for each of τ = 0, 1 and 10."""
+    return lambda found: found["tau"].map(dict(zip((0.0, 1.0, 10.0), gains, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "gain", "expected"),
+    [
+        ("outperforms", of_tau(0, 0.1, 0), HOLDS),
+        ("outperforms", of_tau(0, -0.1, 0.5), FAILS),
+        ("outperforms", of_tau(0, 0, 0.5), FAILS),
+        ("tau-improves", of_tau(0, 0.1, 0.1), HOLDS),
+        ("tau-improves", of_tau(0, 0.1, -0.2), FAILS),
+        ("rise-and-fall", of_tau(0, 0.1, 0), HOLDS),
+        ("rise-and-fall", of_tau(0, 0.1, 0.2), FAILS),
+        ("tune-per-label-rate", of_tau(0, 0.1, 0.2), UNDECIDED),  # one τ is best at both: nothing varies
+        (
+            "tune-per-label-rate",
+            lambda found: 0.2 * ((found["tau"] == 1) == (found["label_rate"] == 0.01)),
+            HOLDS,
+        ),
+    ],
+)
+def test_what_was_put_in_is_found(name: str, gain: Gain, expected: str) -> None:
+    assert verdict(name, members(gain)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "gain", "fields", "expected"),
+    [
+        ("z-improves", lambda found: found["z_dim"] / 200, {"tau": (1.0,), "z_dim": (0, 5, 10, 50)}, HOLDS),
+        ("z-improves", lambda found: (found["z_dim"] == 10) / 5, {"tau": (1.0,), "z_dim": (0, 5, 10, 50)}, FAILS),
+        ("weak-label-loss", lambda found: 0.2 * (found["tau"] > 0) / found["alpha"], {"alpha": (1.0, 64.0)}, HOLDS),
+        ("weak-label-loss", lambda found: 0.2 * (found["tau"] > 0), {"alpha": (1.0, 64.0)}, FAILS),
+        ("best-outperforms", lambda found: 0.2 * (found["tau"] == 1), {"alpha": (1.0, 64.0)}, HOLDS),
+        ("best-outperforms", lambda found: 0.2 * (found["alpha"] == 64), {"alpha": (1.0, 64.0)}, FAILS),
+        ("supervision-helps", lambda found: 0.2 * (found["alpha"] > 0), {"alpha": (0.0, 1.0)}, HOLDS),
+    ],
+)
+def test_what_was_put_in_over_another_field_is_found(
+    name: str, gain: Gain, fields: dict[str, tuple[float, ...]], expected: str
+) -> None:
+    assert verdict(name, members(gain, **fields)).verdict == expected
+
+
+def test_spreads_over_seeds_are_compared_and_pooled_over_label_rates() -> None:
+    even = members(of_tau(0, 0, 0), seeds=12, noise=0.001)
+    centre = even.groupby(["tau", "label_rate"])["mig"].transform("mean")
+    wide = even.assign(mig=even["mig"] + 4 * (even["mig"] - centre) * (even["tau"] == 0))
+    wide = wide.assign(l2=1 - wide["mig"])
+    one = verdict("less-variance", wide)
+    assert (one.verdict, len(one.evidence)) == (HOLDS, 2)
+    assert one.evidence[0].effect == pytest.approx(5, rel=0.05)
+    assert verdict("less-variance", even).verdict != HOLDS
+    falling = even.assign(mig=even["mig"] + 4 * (even["mig"] - centre) * (even["label_rate"] == 0.01))
+    assert verdict("variance-falls", falling.assign(l2=1 - falling["mig"])).verdict == HOLDS
+
+
+def test_a_claim_must_hold_of_each_primary_metric() -> None:
+    found = members(of_tau(0, 0.1, 0.1))
+    assert verdict("outperforms", found.assign(l2=1 + found["mig"])).verdict == FAILS
+    assert verdict("outperforms", found.assign(l2=float("nan"))).reason.startswith("no members")
+
+
+def test_seeds_without_all_members_do_not_count_and_values_that_few_seeds_have_wait() -> None:
+    found = members(of_tau(0, 0.1, 0.1))
+    found.loc[(found["seed"] == 0) & (found["tau"] == 0), "status"] = "FAILED"
+    [one] = judge({"study": found}, ["tau-improves"])
+    assert {part.num_seeds for part in one.evidence} == {5}
+    begun = members(of_tau(0, 0.1, 0.1), seeds=1, label_rate=(0.5,))
+    [one] = judge({"study": pd.concat([found, begun], ignore_index=True)}, ["tau-improves"])
+    assert {part.num_seeds for part in one.evidence} == {5}
+
+
+def test_cases_are_settings_that_a_claim_is_not_about_and_correction_is_over_all() -> None:
+    found = members(of_tau(0, 0.1, 0.1), alpha=(1.0, 64.0))
+    verdicts = judge({"one": found, "other": found}, ["outperforms"])
+    assert [(one.study, one.case) for one in verdicts] == [(s, f"α = {a}") for s in ("one", "other") for a in (1, 64)]
+    [alone] = judge({"one": found[found["alpha"] == 1]}, ["outperforms"])
+    assert alone.p_holds < verdicts[0].p_holds <= 4 * alone.p_holds
+
+
+def test_a_look_alike_decides_nothing() -> None:
+    found = members(of_tau(0, 0.1, 0.1)).assign(dataset="shapes3d-rendered", factor_vae_score=0.999)
+    one = verdict("factor-vae-saturates", found)
+    assert (one.verdict, one.reason) == (UNDECIDED, "not decidable on a look-alike")
+
+
+def test_every_claim_is_told_by_the_page_of_rules_and_by_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs/claims.md").read_text()
+    verdicts = judge({"study": members(of_tau(0, 0.1, 0.1))})
+    for claim in CLAIMS.values():
+        assert f"| `{claim.name}` |" in page
+        assert claim.statement in claims_table(verdicts)
+    table = claims_frame(verdicts)
+    assert set(table["claim"]) == set(CLAIMS)
+    lacking = table[table["reason"].str.startswith("no members")]
+    assert set(lacking["claim"]) >= {"z-improves", "supervision-helps", "tune-per-dataset", "z-does-not-leak"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_script_judges_studies_of_mlflow_and_how_they_move(tracking_uri: str, script: Script) -> None:
+    claims = script.of(script_of_claims.main, "--tracking-uri", tracking_uri)
+    printed, _ = claims.succeed("--study label-rates mixed --claims outperforms tau-improves")
+    assert "regulariser" not in printed
+    assert "label-rates, β-TCVAE" in printed
+    moves = pd.read_csv(claims.folder / "figures/claims_moves.csv")
+    assert sorted(set(moves["at"])) == [500, 1000]
+    ends = pd.read_csv(claims.folder / "figures/claims.csv")
+    assert np.allclose(ends["effect"].dropna(), moves.loc[moves["at"] == 1000, "effect"].dropna())
+    claims.refuse(
+        {
+            "--claims none-such": "`claim` must be one of outperforms, .* got none-such",
+            "--study none-such": "`study` must be one of .* got none-such",
+            "--study mixed --where tau=7": "`where` must name one of .* got 7",
+            "--study mixed --kept here": "`study` must be left out with --kept, got mixed",
+        }
+    )
+
+
+def test_the_script_judges_kept_results_at_each_iteration_and_draws_them(tmp_path: Path, script: Script) -> None:
+    for config in (MemberConfig(tau=tau, seed=seed) for tau, seed in product((0.0, 1.0, 10.0), range(4))):
+        noise = np.random.default_rng(config.seed).normal(0, 0.01, 2)
+        rows = [
+            {"iteration": i, "loss": 1.0, "mig": config.tau * (1.5 - i) / 5 + noise[i - 1], "l2": 1 - config.tau / 9}
+            for i in (1, 2)
+        ]
+        directory = MemberDirectory(tmp_path / "written" / config.content_hash)
+        directory.write_result(config, "finished", rows)
+        save_json(tmp_path / f"mine/{config.content_hash}.json", directory.read_result())
+    claims = script.of(script_of_claims.main, "--kept", str(tmp_path / "mine"), "--claims", "outperforms")
+    printed, _ = claims.succeed()
+    assert "MIG: τ = 1 less τ = 0: −0.1" in printed
+    moves = pd.read_csv(claims.folder / "figures/claims_moves.csv")
+    signs = moves[moves["number"].str.startswith("MIG")].set_index("at")["effect"] > 0
+    assert dict(signs) == {1: True, 2: False}
