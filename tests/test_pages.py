@@ -39,7 +39,7 @@ def check(command: str) -> None:
 
 def test_the_readme_names_every_command() -> None:
     sweeps = ("tau_sweep", "z_dim_sweep", "label_rate_sweep", "control_sweep", "celeba_sweep", "search")
-    figures = ("sensitivity", "label_rates", "controls", "traversals", "search_report", "report")
+    figures = ("sensitivity", "label_rates", "controls", "claims", "traversals", "search_report", "report")
     expected = [f"python sweeps/{name}.py" for name in sweeps] + [f"python analysis/{name}.py" for name in figures]
     expected += [
         "python -m sweeps.logs",
