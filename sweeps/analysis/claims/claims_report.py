@@ -10,7 +10,7 @@ import pandas as pd
 from sweeps.analysis import style
 from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
-from sweeps.analysis.claims.verdicts import UNDECIDED, Verdict, judge
+from sweeps.analysis.claims.verdicts import FAILS, UNDECIDED, Verdict, judge
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.destination import Destination
 from sweeps.analysis.estimates import CONFIDENCE, caution
@@ -66,6 +66,8 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
 
 def verdict_text(one: Verdict) -> str:
     """The verdict in words, such as `not decidable here: 12 seeds would do`."""
+    if one.verdict == FAILS and one.telling and one.telling.effect > one.telling.bounds.holds_above:
+        return f"{one.verdict}: less than what matters, {one.telling.bounds.fails_below:g}"
     if one.verdict != UNDECIDED:
         return one.verdict
     if one.reason:

@@ -15,7 +15,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from sweeps.analysis.parameters import SYMBOLS
-from sweeps.analysis.report import costs, gallery, headline, member_table, missing, page_charts, provenance_facts
+from sweeps.analysis.report import (
+    claim_rows,
+    costs,
+    gallery,
+    headline,
+    member_table,
+    missing,
+    page_charts,
+    provenance_facts,
+)
 from sweeps.analysis.report.candidates import metric_label
 from sweeps.analysis.report.colours import coloured
 from sweeps.analysis.report.member_source import field_column, member_source, results
@@ -24,6 +33,7 @@ from sweeps.analysis.report.study_record import StudyRecord
 _FOLDER = Path(__file__).parent
 _SECTIONS = [
     ("result", "Result"),
+    ("claims", "Claims"),
     ("curves", "Fields"),
     ("learning", "Learning curves"),
     ("members", "Members"),
@@ -52,12 +62,14 @@ def page(record: StudyRecord, uri: str = "") -> str:
         "plots": script,
         "script": (_FOLDER / "report_page.js").read_text(),
     }
+    words = _words(record, uri)
+    empty = {name for name, parts in (("curves", charts), ("claims", words["claims"])) if not parts}
     return _template().render(
-        **_words(record, uri),
+        **words,
         **{name: Markup(text) for name, text in scripts.items()},
         policy=_policy(scripts.values()),
         style=Markup((_FOLDER / "report_page.css").read_text()),
-        sections=_SECTIONS if charts else [section for section in _SECTIONS if section[0] != "curves"],
+        sections=[section for section in _SECTIONS if section[0] not in empty],
         charts=charts,
         learning=learning,
         table=next(places),
@@ -82,6 +94,8 @@ def _words(record: StudyRecord, uri: str) -> dict[str, Any]:
         "study": record.study,
         "headline": headline.headline(record),
         "header": headline.HEADER,
+        "claims": claim_rows.claim_rows(record),
+        "claims_header": claim_rows.HEADER,
         "is_search": record.search is not None,
         "num_members": len(record.members),
         "origin": record.origin,

@@ -71,6 +71,8 @@ def test_a_grid_is_told_by_its_best_setting_and_how_far_others_are() -> None:
     assert "Of 3 seeds, standard deviations and intervals are rough." in result
     assert "The best of 3 settings was chosen by the numbers that are shown for it" in result
     assert "9: 9 finished" in result
+    assert "MIG and ℓ2 improve for τ > 0 not decidable here" in page.texts["claims"]
+    assert "MIG: τ > 0 less τ = 0: +0.045" in page.texts["claims"]
     assert "All members have finished" in page.texts["missing"]
     assert "Against τ" in page.texts["curves"]
     assert "Tesla V100 9 60 min" in page.texts["cost"]
