@@ -21,7 +21,7 @@ import tyro
 
 from larvae.config import FIELDS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
-from sweeps import options, study
+from sweeps import options, study, until_decided
 from sweeps.flags import flags_of_values
 from sweeps.options import StudyOptions, Unseen, Values
 from sweeps.terminal import LOADING, working
@@ -40,6 +40,11 @@ class GridOptions(StudyOptions):
     τ = (1−λ)γ/(1+λγ), and gamma_tc is divided by 1+λγ."""
     share: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     """The paper's λ of Eq. 6, given with --gamma: 1 encodes labels only, 0 decodes them only."""
+    until_decided: str | None = None
+    """Claim of docs/claims.md, such as tau-improves: train seeds a round at a time, --seeds at most, and stop once each
+    case of it holds or does not."""
+    seeds_a_round: int = 1
+    """Seeds that a round adds to the first three, with --until-decided."""
     values: Values = field(default_factory=dict)
     """Values that the sweep tries."""
     more: Unseen[Values] = field(default_factory=dict)
@@ -116,12 +121,20 @@ def run_grid(
     if not chosen.varied:
         raise InvalidInputError("`grid` must name a field and its values, as in --grid tau=0,1,5")
     fixed = {name: value for name, value in chosen.model.items() if name not in chosen.varied}
-    swept = {"seed": range(chosen.seeds), **dict(reversed(list(chosen.varied.items())))}
-    members = study.grid(chosen.study, fixed, swept, chosen.schedule)
+
+    def of_seeds(number: int) -> study.Study:
+        swept = {"seed": range(number), **dict(reversed(list(chosen.varied.items())))}
+        return study.grid(chosen.study, fixed, swept, chosen.schedule)
+
+    members = of_seeds(chosen.seeds)
+    if claim := chosen.until_decided:
+        until_decided.require_looks(claim, members, chosen.seeds, chosen.seeds_a_round)
     options.require_free(chosen)
     with working(LOADING):
         from sweeps import runner  # late: `--help` and errors above need not
 
+    if claim and not chosen.plan:
+        return until_decided.run_until_decided(claim, of_seeds, chosen, chosen.seeds_a_round)
     return runner.run_study(members, chosen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
     Raises InvalidInputError where there is none, or one is damaged or of an earlier format.
     """
     return distinct_members([_row(*kept, iterations) for kept in _results(folder)])
+
+
+def load_results(paths: Iterable[Path]) -> pd.DataFrame:
+    """The same of members' results wherever they are, at the end."""
+    return distinct_members([_row(path, *_read(path), None) for path in paths])
 
 
 def load_kept_on_the_way(folder: Path) -> dict[int, pd.DataFrame]:

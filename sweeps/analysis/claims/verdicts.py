@@ -56,10 +56,11 @@ class Verdict(NamedTuple):
         return min(self.evidence, key=lambda part: 2.0 if math.isnan(part.p_fails) else part.p_fails)
 
 
-def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS) -> list[Verdict]:
-    """Judge claims, by their names, by the members of studies: a verdict a case, corrected over all cases by Holm.
+def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS, level: float = ALPHA) -> list[Verdict]:
+    """Judge claims, by their names, by the members of studies: a verdict a case, corrected over all by Holm.
 
-    studies: `load_members`' frames by name. A claim without a case has one verdict, which tells what it takes.
+    studies: `load_members`' frames by name. level: of corrected p-values that decide.
+    A claim without a case has one verdict, which tells what it takes.
     """
     found = []
     for claim in map(CLAIMS.__getitem__, names):
@@ -68,7 +69,7 @@ def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS) ->
     tried = [one for one in found if one.evidence]
     held, failed = (holm([getattr(one, p) for one in tried]) for p in ("p_holds", "p_fails"))
     corrected = {id(one): (p, q) for one, p, q in zip(tried, held, failed, strict=True)}
-    return [_decided(one, *corrected[id(one)], len(tried)) if one.evidence else one for one in found]
+    return [_decided(one, *corrected[id(one)], level, len(tried)) if one.evidence else one for one in found]
 
 
 def case_fields(claim: Claim, members: pd.DataFrame) -> list[str]:
@@ -131,11 +132,11 @@ def _tested(verdict: Verdict) -> Verdict:
     )
 
 
-def _decided(one: Verdict, p_holds: float, p_fails: float, num_tests: int) -> Verdict:
+def _decided(one: Verdict, p_holds: float, p_fails: float, level: float, num_tests: int) -> Verdict:
     """The verdict by corrected p-values, and the seeds that an undecided one needs."""
     one = one._replace(p_holds=p_holds, p_fails=p_fails)
-    if p_holds <= ALPHA or p_fails <= ALPHA:
-        return one._replace(verdict=HOLDS if p_holds <= ALPHA else FAILS)
+    if p_holds <= level or p_fails <= level:
+        return one._replace(verdict=HOLDS if p_holds <= level else FAILS)
     needed = [part.seeds_needed(num_tests) for part in one.evidence]
     return one if one.reason else one._replace(seeds_needed=_seeds_needed(one.evidence, needed))
 

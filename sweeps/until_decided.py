@@ -1,0 +1,124 @@
+"""Seeds a round at a time, until a claim of the paper is decided: where an effect is large, few are enough.
+
+Each look at the results may err, so the 5 % that a verdict may are spread over looks: a look spends as much of them as
+it brings of the seeds (error spending, Lan and DeMets 1983; linear as by Kim and DeMets 1987). Looks are counted as if
+they had nothing in common (the union bound), which holds for any test and any number of seeds, and is a little strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from larvae.errors import InvalidInputError
+from larvae.metrics import METRICS
+from sweeps.options import StudyOptions
+from sweeps.study import Study, StudyDirectory
+from sweeps.terminal import new_console
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.analysis.claims.verdicts import Verdict
+
+FIRST_SEEDS = 3
+"""Seeds of the first round: fewer decide nothing."""
+ALPHA = 0.05
+
+
+class Look(NamedTuple):
+    """A round of seeds, and the level of the tests at its end."""
+
+    seeds: int
+    level: float
+
+
+def looks(most_seeds: int, seeds_a_round: int) -> Iterator[Look]:
+    """Yield rounds in their order, up to the most seeds; their levels sum up to ALPHA."""
+    before = 0
+    for seeds in [*range(FIRST_SEEDS, most_seeds, seeds_a_round), most_seeds]:
+        yield Look(seeds, ALPHA * (seeds - before) / most_seeds)
+        before = seeds
+
+
+def require_looks(claim: str, study: Study, most_seeds: int, seeds_a_round: int) -> None:
+    """Raise InvalidInputError for a claim that the study cannot decide, and for seeds of which there is no round."""
+    from sweeps.analysis.claims.paper_claims import claim as known  # late: it takes pandas
+
+    needs = known(claim).needs
+    if not any(one.evidence for one in _judged(claim, study, _invented(study), ALPHA)):
+        raise InvalidInputError(f"`until_decided` must be a claim that this study can decide: {claim} takes {needs}")
+    if most_seeds < FIRST_SEEDS:
+        raise InvalidInputError(f"`seeds` must be at least {FIRST_SEEDS} with --until-decided, got {most_seeds}")
+    if seeds_a_round < 1:
+        raise InvalidInputError(f"`seeds_a_round` must be > 0, got {seeds_a_round}")
+
+
+def run_until_decided(claim: str, study_of: Callable[[int], Study], options: StudyOptions, seeds_a_round: int) -> int:
+    """Run the study of ever more seeds, at most those of the options, until a claim is decided; the exit code.
+
+    study_of: the study of so many seeds. Rounds that have ended are looked at again and not run.
+    """
+    from sweeps import runner  # late: `--help` and errors above need not
+
+    console = new_console()
+    directory = StudyDirectory((options.where.storage_path / options.study).absolute())
+    whole = len(study_of(options.seeds).members)
+    for look in looks(options.seeds, seeds_a_round):
+        study = study_of(look.seeds)
+        is_last = look.seeds == options.seeds
+        if (directory.unfinished(study) or is_last) and (code := runner.run_study(study, options)):
+            return code
+        verdicts = _verdicts(claim, study, directory, look.level)
+        for text in verdicts.texts:
+            console.print(f"{claim} after {look.seeds} seeds, tested at {look.level:.2g}: {text}")
+        if verdicts.are_decided:
+            spared = 1 - len(study.members) / whole
+            console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
+            return 0
+    console.print(
+        f"Not decided with {options.seeds} seeds: more --seeds would be looked at by other levels, give another --study"
+    )
+    return 0
+
+
+class _Verdicts(NamedTuple):
+    texts: list[str]
+    are_decided: bool
+
+
+def _verdicts(claim: str, study: Study, directory: StudyDirectory, level: float) -> _Verdicts:
+    from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
+    from sweeps.analysis.claims.verdicts import UNDECIDED
+    from sweeps.analysis.load_kept import load_results
+
+    members = load_results([directory.member(member).result for member in study.members])
+    found = _judged(claim, study, members, level)
+    texts = [
+        "; ".join(filter(None, (one.case, verdict_text(one), evidence_text(one.telling) if one.telling else "")))
+        for one in found
+    ]
+    return _Verdicts(texts, all(one.verdict != UNDECIDED for one in found))
+
+
+def _judged(claim: str, study: Study, members: pd.DataFrame, level: float) -> list[Verdict]:
+    from sweeps.analysis.claims.verdicts import judge
+
+    return judge({study.name: members}, [claim], level)
+
+
+def _invented(study: Study) -> pd.DataFrame:
+    """The study's members as if they had ended, with numbers by chance."""
+    import numpy as np
+    import pandas as pd
+
+    from sweeps.analysis.load import LOGGED_METRICS
+    from sweeps.tracking.mlflow_names import FINISHED
+
+    names = {*study.schedule.metrics, *study.schedule.final_metrics}
+    known = {score.name for name in names for score in METRICS[name].scores}
+    chance = np.random.default_rng(0)
+    fields = [member.to_dict() | {"observed_factors": str(member.observed_factors)} for member in study.members]
+    members = pd.DataFrame(fields)
+    values = {name: chance.random(len(members)) if name in known else np.nan for name in LOGGED_METRICS}
+    return members.assign(status=FINISHED, iterations=study.schedule.iterations, **values)
