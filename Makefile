@@ -6,7 +6,7 @@ SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
 TRACKING_URI ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
-.PHONY: sweep install test test-slow test-cluster test-faults study lint clean force
+.PHONY: sweep install test test-slow test-cluster test-faults study figures check-figures lint clean force
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
@@ -38,6 +38,15 @@ test-faults: .venv/installed
 # Trains what is missing of docs/results, at the lowest priority: stop it whenever you like, the same command goes on.
 study: .venv/installed
 	$(BIN)/python sweeps/kept_study.py $(STUDY_FLAGS)
+
+# Draws the pictures of README and docs anew, from kept results and benchmarks' numbers; or tells where they disagree.
+figures: .venv/installed
+	$(BIN)/python analysis/kept_figures.py
+	$(BIN)/python benchmarks/draw.py --output docs
+
+check-figures: .venv/installed
+	$(BIN)/python analysis/kept_figures.py --check
+	$(BIN)/python benchmarks/draw.py --output docs --check
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,14 +1,16 @@
 """Draws what benchmarks have measured: how many trials one driver serves, and what searches find in how much time.
 
 python benchmarks/draw.py --output docs
+python benchmarks/draw.py --output docs --check           whether pictures and numbers agree
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from larvae.errors import InvalidInputError
 from sweeps.analysis import script, style
+from sweeps.analysis.drawn import Drawn, require_up_to_date
 
 NUMBERS = {
     "milliseconds_per_result": "driver, ms for a report",
@@ -35,6 +38,8 @@ class Arguments:
     """Folder of scaling.json and search_pays.json, which the benchmarks of these names have written."""
     output: Path = Path("figures")
     """Directory that the figures (PNG) are written to."""
+    check: bool = False
+    """Draw nothing; end with 2 where a picture there shows other numbers."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,19 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def draw(arguments: Arguments) -> None:
-    """Read, draw and write. Raises InvalidInputError before anything is written."""
+    """Read, draw and write, or check. Raises InvalidInputError before anything is written."""
     contents = {}
     for name, figure_of in (("scaling", scaling_figure), ("search_pays", search_figure)):
         path = arguments.results / f"{name}.json"
         try:
-            with mpl.rc_context(style.STYLE):
-                contents[f"{name}.png"] = style.figure_bytes(figure_of(json.loads(path.read_text())), "png")
+            numbers = path.read_bytes()
+            drawn = Drawn({name: partial(_styled, figure_of, json.loads(numbers))}, {path.name: numbers})
+            contents |= {} if arguments.check else drawn.pictures("png")
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             rule = f"`{path}` must be what benchmarks/{name}.py wrote, but"
             raise InvalidInputError(f"{rule}: {error!r}") from None
+        if arguments.check:
+            require_up_to_date(arguments.output / f"{name}.png", drawn)
     script.write_all(arguments.output, contents)
     for name in contents:
         print(arguments.output / name)
+
+
+def _styled(figure_of: Callable[[dict[str, Any]], Figure], results: dict[str, Any]) -> Figure:
+    with mpl.rc_context(style.STYLE):
+        return figure_of(results)
 
 
 def scaling_figure(results: dict[str, Any]) -> Figure:

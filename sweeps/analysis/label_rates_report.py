@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
-from sweeps.analysis import comparisons, estimates, spread, style
+from sweeps.analysis import comparisons, estimates, spread
+from sweeps.analysis.comparisons import LabelRates
 from sweeps.analysis.destination import Destination
+from sweeps.analysis.drawn import Drawn, csv_files
 from sweeps.analysis.figures import label_rate_figures
 
 STEM = "label_rates"
+
+
+def drawn(compared: Sequence[LabelRates], members: pd.DataFrame) -> Drawn:
+    """A figure a metric, and their numbers."""
+    parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
+    frames = {
+        f"{STEM}.csv": comparisons.comparisons_frame(compared),
+        f"{STEM}_spread.csv": spread.spread_frame(compared),
+        f"{STEM}_members.csv": estimates.members_frame(members, parameters),
+    }
+    figures = {f"{STEM}_{r.metric}": partial(label_rate_figures.label_rate_figure, r) for r in compared}
+    return Drawn(figures, csv_files(frames))
 
 
 def write_report(loaded: pd.DataFrame, given_tau: float | None, place: Destination) -> None:
@@ -20,15 +36,7 @@ def write_report(loaded: pd.DataFrame, given_tau: float | None, place: Destinati
     """
     members, tau = comparisons.choose_members(place.study, loaded, given_tau)
     compared = comparisons.compare(place.study, members, tau)
-    contents = {}
-    for rates in compared:
-        figure = label_rate_figures.label_rate_figure(rates)
-        for kind in ("png", "pdf"):
-            contents[f"{STEM}_{rates.metric}.{kind}"] = style.figure_bytes(figure, kind)
-    contents[f"{STEM}.csv"] = comparisons.comparisons_frame(compared).to_csv(index=False).encode()
-    contents[f"{STEM}_spread.csv"] = spread.spread_frame(compared).to_csv(index=False).encode()
-    parameters = ["dataset", "regulariser", "gamma_tc", "tau"]
-    contents[f"{STEM}_members.csv"] = estimates.members_frame(members, parameters).to_csv(index=False).encode()
+    contents = drawn(compared, members).contents()
     place.write(contents)
     tables = [
         table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))

@@ -45,6 +45,8 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "savefig.dpi": 300,
 }
+NUMBERS = "Numbers"
+"""Entry of a picture's metadata that has a digest of the numbers that it shows."""
 TEXT_WIDTH = 5.5
 """Inches: the text width of the paper's one-column layout."""
 SMALLEST_RANGE = 0.02
@@ -187,12 +189,16 @@ def stopped_handle(label: str) -> Line2D:
     return Line2D([], [], color=PALE, linestyle="none", label=label, **style)
 
 
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file's content, `png` or `pdf`; a figure that is built anew gives the same bytes."""
+def figure_bytes(figure: Figure, kind: str, numbers: str = "") -> bytes:
+    """The figure as a file's content, `png` or `pdf`; a figure that is built anew gives the same bytes.
+
+    numbers: a digest of what it shows, for the file's metadata.
+    """
     buffer = io.BytesIO()
+    metadata = {"Keywords": f"{NUMBERS} {numbers}", "CreationDate": None} if kind == "pdf" else {NUMBERS: numbers}
     with mpl.rc_context(STYLE):
         FigureCanvasAgg(figure)
-        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 

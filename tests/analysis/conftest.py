@@ -47,4 +47,4 @@ def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Script:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures become files without being rendered, which takes most of a script's time."""
-    monkeypatch.setattr(style, "figure_bytes", lambda figure, kind: f"{kind} of {len(figure.axes)} axes".encode())
+    monkeypatch.setattr(style, "figure_bytes", lambda figure, kind, _="": f"{kind} of {len(figure.axes)} axes".encode())

@@ -177,7 +177,7 @@ def test_a_study_checkpoints_and_runs_give_the_same_figure(
 ) -> None:
     drawn: list[TraversalComparison] = []
     monkeypatch.setattr("sweeps.analysis.figures.traversal_figures.draw_traversals", drawn.append)
-    monkeypatch.setattr(style, "figure_bytes", lambda figure, kind: b"")
+    monkeypatch.setattr(style, "figure_bytes", lambda figure, kind, numbers="": b"")
     assert load.find_pair_study(models.tracking_uri) == "pair"
     baseline, larvae = (models.checkpoint(name) for name in ("baseline", "larvae"))
     for given in (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from sweeps.analysis import style
 from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, UNDECIDED, Verdict, judge
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.destination import Destination
+from sweeps.analysis.drawn import Drawn, csv_files
 from sweeps.analysis.estimates import CONFIDENCE, caution
 from sweeps.analysis.figures.claim_figures import claims_figure, moves_figure
 
@@ -22,19 +23,24 @@ _MOST_SEEDS = 1_000
 """Seeds beyond which their number is not told."""
 
 
+def drawn(verdicts: Sequence[Verdict], on_the_way: Mapping[int, Sequence[Verdict]]) -> Drawn:
+    """The figures of verdicts, as far as members have any numbers, and these numbers."""
+    figures: dict[str, Callable[[], Figure]] = {}
+    frames = {"claims.csv": claims_frame(verdicts)}
+    if any(one.evidence for one in verdicts):
+        figures["claims"] = lambda: claims_figure(verdicts)
+    if len(on_the_way) > 1 and any(one.evidence for some in on_the_way.values() for one in some):
+        figures["claims_moves"] = lambda: moves_figure(on_the_way)
+        moves = [claims_frame(some).assign(at=iterations) for iterations, some in on_the_way.items()]
+        frames["claims_moves.csv"] = pd.concat(moves)
+    return Drawn(figures, csv_files(frames))
+
+
 def write_report(studies: Mapping[str, pd.DataFrame], moves: Moves, names: Sequence[str], place: Destination) -> None:
     """Judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
     verdicts = judge(studies, names or CLAIMS)
     on_the_way = {iterations: judge(then, names or CLAIMS) for iterations, then in moves.items()}
-    contents = {"claims.csv": claims_frame(verdicts).to_csv(index=False).encode()}
-    if any(one.evidence for one in verdicts):
-        figure = claims_figure(verdicts)
-        contents |= {f"claims.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
-    if len(on_the_way) > 1 and any(one.evidence for some in on_the_way.values() for one in some):
-        figure = moves_figure(on_the_way)
-        contents |= {f"claims_moves.{kind}": style.figure_bytes(figure, kind) for kind in ("png", "pdf")}
-        frames = [claims_frame(some).assign(at=iterations) for iterations, some in on_the_way.items()]
-        contents["claims_moves.csv"] = pd.concat(frames).to_csv(index=False).encode()
+    contents = drawn(verdicts, on_the_way).contents()
     place.write(contents)
     print(claims_table(verdicts))
     budgets = sorted({number for one in verdicts for number in one.iterations})

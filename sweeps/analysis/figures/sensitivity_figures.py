@@ -40,7 +40,7 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
         for row, sensitivity in zip(axes, sensitivities, strict=True):
             for ax, metric in zip(row, first.metrics, strict=True):
                 draw_curves(ax, sensitivity, PANELS[metric])
-            row[0].set_title(sensitivity.setting, loc="left")
+            row[0].set_title(sensitivity.setting, loc="left", pad=12)  # above what a reference says
         for row, sensitivity in zip(axes, sensitivities, strict=True):  # when all rows have set the common scale
             for ax, metric in zip(row, first.metrics, strict=True):
                 draw_limits(ax, sensitivity, PANELS[metric])
