@@ -42,8 +42,8 @@ def draw(arguments: Arguments) -> None:
             drawn.require_up_to_date(path, one)
     else:
         script.write_all(arguments.output, {name: c for one in pictures for name, c in one.pictures("png").items()})
-    for path, one in paths.items():
-        print(f"{path}: numbers {one.digest}")
+    for path in paths:
+        print(path)
 
 
 if __name__ == "__main__":

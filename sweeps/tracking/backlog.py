@@ -58,6 +58,8 @@ class Backlog:
         self._pause = FIRST_RETRY_SECONDS
         self.is_away = False
         """True while the server does not answer."""
+        self._noticed = self._answered = 0.0
+        """Times of the last failure that meant an outage, and of the last answer: what began earlier tells nothing."""
 
     def add(self, member: str, *, last: bool = False) -> None:
         """Have a member synced; returns at once. last: when there is nothing else to do."""
@@ -135,7 +137,7 @@ class Backlog:
         self._due_last.pop(member, None)
         self._being_synced.add(member)
         self._changed.release()
-        error = None
+        began, error = time.monotonic(), None
         try:
             self._sync(member)
         except Exception as raised:
@@ -144,21 +146,24 @@ class Backlog:
             self._changed.acquire()
             self._being_synced.discard(member)
         if error is None:
-            self._cross_off(member)
+            self._cross_off(member, began)
         else:
-            self._keep(member, error)
+            self._keep(member, error, began)
         self._changed.notify_all()
 
-    def _cross_off(self, member: str) -> None:
-        """The server is up to date with a member."""
-        self._pause = FIRST_RETRY_SECONDS
-        self.is_away = False
+    def _cross_off(self, member: str, began: float) -> None:
+        """The server is up to date with a member, of which it was told from a time on."""
         self._left_alone.pop(member, None)
         self._refused.discard(member)
+        if began < self._noticed:  # by an answer from before it went away
+            return
+        self._answered = time.monotonic()
+        self._pause = FIRST_RETRY_SECONDS
+        self.is_away = False
         if isinstance(self.error, self._unreachable):
             self.error = None
 
-    def _keep(self, member: str, error: Exception) -> None:
+    def _keep(self, member: str, error: Exception, began: float) -> None:
         """Put a member behind all others, and wait for a while."""
         self._due.pop(member, None)
         self._due[member] = None
@@ -169,9 +174,11 @@ class Backlog:
             self._left_alone[member] = time.monotonic() + RETRY_SECONDS
         elif not isinstance(error, self._unreachable):
             self.error, self._asleep_until = error, float("inf")
+        elif began < self._answered:  # it has come back since
+            self._left_alone[member] = time.monotonic() + TURN_SECONDS
         else:
             if not self._is_asleep():
-                self.error = error
+                self.error, self._noticed = error, time.monotonic()
                 self._asleep_until = time.monotonic() + self._pause
                 self._pause = min(RETRY_SECONDS, 2 * self._pause)
                 if not self.is_away:

@@ -61,16 +61,19 @@ def test_a_full_disk_of_results_costs_nothing(
         with running(command, folder, log) as process:
             sweep = Sweep(process, member, log)
             sweep.wait_for_start(1)
-            disk.fill()
+            with sweep.held():
+                disk.fill()
             sweep.let_report()
             sweep.wait_for_fault(1, cannot_be_written(folder / MEMBER / "rows.jsonl"))
             disk.make_room()
             sweep.wait_for_start(2)
-            disk.fill(left=1_000_000)  # rows fit
+            with sweep.held():
+                disk.fill(left=1_000_000)  # rows fit
             sweep.wait_for_fault(2, cannot_be_written(folder / MEMBER / "checkpoint.pt"))
             disk.make_room()
             sweep.wait_for_start(3)
-            disk.allow_files(3)  # two checkpoints and a picture
+            with sweep.held():
+                disk.allow_files(3)  # two checkpoints and a picture
             sweep.wait_for_fault(3, cannot_be_written(folder / MEMBER / "result.json"))
             disk.allow_files(1)
             code = process.wait(SECONDS)

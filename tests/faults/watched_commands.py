@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,14 @@ class Sweep:
     def wait_for_start(self, number: int) -> None:
         """Wait until the member has been started so often."""
         self._wait(lambda: self._events.exists() and self._events.read_text().count('"started"') == number, "a start")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this, the member's process, which has just been started, is stopped."""
+        trial = self._trial()
+        trial.suspend()
+        yield
+        trial.resume()
 
     def let_report(self) -> None:
         """Stop the member's process once it has made rows, until they are due on disk."""

@@ -197,3 +197,42 @@ def test_an_error_that_is_no_outage_is_raised_where_it_is_seen(work: Backlog) ->
     work.add("a")
     with pytest.raises(ZeroDivisionError):
         work.flush()
+
+
+@pytest.mark.parametrize("late_fails", [False, True])
+def test_what_began_before_the_server_went_away_or_came_back_tells_nothing(
+    late_fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer from before an outage does not end it, nor does a failure from before it came back begin one."""
+    monkeypatch.setattr(backlog, "FIRST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(backlog, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(backlog, "TURN_SECONDS", 0.001)
+    is_waiting, may_end, is_away, quick = threading.Event(), threading.Event(), threading.Event(), Counter[bool]()
+
+    def sync(member: str) -> None:
+        if member == "late":
+            is_first = not is_waiting.is_set()
+            is_waiting.set()
+            assert may_end.wait(60)
+            if is_first and late_fails:
+                raise AwayError
+            return
+        quick[is_away.is_set()] += 1
+        if is_away.is_set():
+            raise AwayError
+
+    def ask(away: bool) -> None:
+        before = quick[away]
+        wait_until(lambda: (work.add("quick"), quick[away] > before + 2)[1], f"answers, {away=}")
+
+    work = Backlog(sync, (AwayError,), num_threads=2)
+    work.add("late")
+    assert is_waiting.wait(60)
+    if not late_fails:
+        is_away.set()
+    ask(not late_fails)
+    may_end.set()
+    ask(not late_fails)
+    assert work.is_away is not late_fails
+    work.stop()
+    assert capsys.readouterr().err.count("does not answer") == (0 if late_fails else 1)

@@ -1,0 +1,69 @@
+"""Pictures that tell which numbers they show: drawn anew the same, and found out where the numbers have changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import kept_figures
+from larvae.errors import InvalidInputError
+from larvae.files import load_json, save_json
+from sweeps.analysis.drawn import Drawn, require_up_to_date
+from tests.analysis.outcome import Script
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_NUMBERS = {"docs/shapes3d-rendered.png"}
+"""Pictures of images. Those of docs/short-runs are of format 1, and of members that are not kept."""
+OF_BENCHMARKS = {"docs/scaling.png", "docs/search_pays.png"}
+
+
+def drawn(number: float) -> Drawn:
+    return Drawn({"picture": lambda: Figure(figsize=(1, 1))}, {"numbers.csv": f"x\n{number}\n".encode()})
+
+
+def test_a_picture_is_of_its_numbers_and_no_others(tmp_path: Path) -> None:
+    contents = drawn(1).contents()
+    assert list(contents) == ["picture.png", "picture.pdf", "numbers.csv"]
+    assert drawn(1).digest.encode() in contents["picture.pdf"]
+    assert drawn(1).contents() == contents
+    path = tmp_path / "picture.png"
+    path.write_bytes(contents["picture.png"])
+    require_up_to_date(path, drawn(1))
+    for wrong in (drawn(2), drawn(1)._replace(numbers={"other.csv": b"x\n1\n"})):
+        with pytest.raises(
+            InvalidInputError, match=f"must show numbers {wrong.digest}, got {drawn(1).digest}: `make f"
+        ):
+            require_up_to_date(path, wrong)
+    for content in (b"no picture", contents["picture.png"][:100]):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError, match="must be a picture"):
+            require_up_to_date(path, drawn(1))
+    with pytest.raises(InvalidInputError, match="must be a picture"):
+        require_up_to_date(tmp_path / "none.png", drawn(1))
+
+
+@pytest.mark.slow
+def test_a_changed_result_is_found_out_until_the_pictures_are_drawn_anew(tmp_path: Path, script: Script) -> None:
+    shutil.copytree(ROOT / "docs/results", tmp_path / "results")
+    figures = script.of(kept_figures.main, "--results", str(tmp_path / "results"))
+    figures.succeed()
+    figures.succeed("--check")
+    path = next((tmp_path / "results/control").glob("*.json"))
+    result = load_json(path)
+    result["history"][-1]["mig"] += 0.001
+    save_json(path, result)
+    figures.main([*figures.always, "--output", str(figures.folder / "figures"), "--check"])
+    assert "controls.png` must show numbers" in figures.capsys.readouterr().err
+    figures.succeed()
+    figures.succeed("--check")
+
+
+def test_every_picture_of_docs_is_drawn_by_make_figures_or_known_to_have_no_numbers() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert "analysis/kept_figures.py --check" in makefile
+    names = {"controls", "curve", "claims", "claims_moves"}
+    pictures = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.png")}
+    assert pictures == {f"docs/{name}.png" for name in names} | OF_BENCHMARKS | WITHOUT_NUMBERS
