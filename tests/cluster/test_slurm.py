@@ -15,8 +15,8 @@ from tests.cluster.slurm_host import SlurmHost, slurm_host
 from tests.sweeps.commands import (
     SCHEDULE,
     TINY,
-    assert_all_in_mlflow,
     assert_as_if_uninterrupted,
+    assert_nothing_lost,
     count_points,
     places,
     read_results,
@@ -90,9 +90,7 @@ def test_out_of_time_it_is_requeued_and_goes_on(
     assert host.job(job)["Restarts"] == "1", log
     assert "Stopped. The same command again goes on" in log
     assert "Traceback" not in log
-    assert_all_in_mlflow(submission)
-    assert set(statuses(submission).values()) == {"FINISHED"}
-    assert_as_if_uninterrupted(submission, LONG, dataset, tmp_path / "alone")
+    assert_nothing_lost(submission, LONG, dataset, tmp_path / "alone")
 
 
 def test_what_is_no_sweep_is_refused(host: SlurmHost, submission: Path, cache_directory: Path) -> None:

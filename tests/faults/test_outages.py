@@ -15,12 +15,10 @@ from larvae.datasets import Dataset
 from tests.cluster.mlflow_host import MLflowServer
 from tests.sweeps.commands import (
     SCHEDULE,
-    assert_all_in_mlflow,
-    assert_as_if_uninterrupted,
+    assert_nothing_lost,
     count_points,
     read_results,
     script,
-    statuses,
 )
 from tests.sweeps.processes import running, wait_until
 
@@ -86,9 +84,7 @@ def test_a_server_that_goes_away_costs_nothing(
         assert "Traceback" not in told
     finally:
         server.kill()
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_all_in_mlflow(folder)
-    assert_as_if_uninterrupted(folder, LONG, dataset, alone)
+    assert_nothing_lost(folder, LONG, dataset, alone)
 
 
 def rows(folder: Path) -> int:

@@ -19,11 +19,9 @@ from larvae.config import Schedule
 from larvae.datasets import Dataset
 from tests.sweeps.commands import (
     SCHEDULE,
-    assert_all_in_mlflow,
-    assert_as_if_uninterrupted,
+    assert_nothing_lost,
     read_results,
     script,
-    statuses,
 )
 from tests.sweeps.processes import TrainingWatch, running, wait_until
 
@@ -107,6 +105,4 @@ def assert_ended_well(folder: Path, schedule: Schedule, dataset: Dataset, alone:
     told = log.read_text()
     assert "Traceback" not in told, told
     assert len(read_results(folder)) == 3, told
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_all_in_mlflow(folder)
-    assert_as_if_uninterrupted(folder, schedule, dataset, alone)
+    assert_nothing_lost(folder, schedule, dataset, alone)

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from larvae.datasets import Dataset
-from tests.sweeps.commands import SCHEDULE, STUDY, assert_all_in_mlflow, assert_as_if_uninterrupted, script, statuses
+from tests.sweeps.commands import (
+    SCHEDULE,
+    STUDY,
+    assert_all_in_mlflow,
+    assert_as_if_uninterrupted,
+    assert_nothing_lost,
+    script,
+    statuses,
+)
 from tests.sweeps.commands import sweep as sweep_here
 from tests.sweeps.processes import TrainingWatch, running, wait_until
 
@@ -52,9 +60,7 @@ def test_a_command_that_is_told_to_stop_goes_on_when_typed_again(
     assert told.count("Stopped. The same command again goes on") == 1
     assert "RUNNING" not in statuses(folder).values()
     assert sweep_here(folder, *FLAGS, schedule=LONG) == 0
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_all_in_mlflow(folder)
-    assert_as_if_uninterrupted(folder, LONG, dataset, alone)
+    assert_nothing_lost(folder, LONG, dataset, alone)
 
 
 @pytest.mark.slow

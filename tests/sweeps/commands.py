@@ -154,6 +154,13 @@ def assert_as_if_uninterrupted(folder: Path, schedule: Schedule, dataset: Datase
         assert [name for name in ours if not torch.equal(ours[name], expected[name])] == []
 
 
+def assert_nothing_lost(folder: Path, schedule: Schedule, dataset: Dataset, alone: Path) -> None:
+    """All members have finished as if uninterrupted, and MLflow has them."""
+    assert set(statuses(folder).values()) == {"FINISHED"}
+    assert_all_in_mlflow(folder)
+    assert_as_if_uninterrupted(folder, schedule, dataset, alone)
+
+
 def tensors_of(member: MemberDirectory) -> dict[str, Tensor]:
     """Parameters and Adam's state at the last checkpoint, by name."""
     trainer = load_checkpoint(member.checkpoint)["trainer"]

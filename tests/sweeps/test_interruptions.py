@@ -19,8 +19,7 @@ from larvae.member_directory import MemberDirectory
 from tests.sweeps.commands import (
     SCHEDULE,
     STUDY,
-    assert_all_in_mlflow,
-    assert_as_if_uninterrupted,
+    assert_nothing_lost,
     count_points,
     read_results,
     script,
@@ -65,9 +64,7 @@ def test_killed_trials_are_started_again(folder_with_database: Path, dataset: Da
     assert len(killed) == 2
     assert ended_before == []
     assert code == 0
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_all_in_mlflow(folder)
-    assert_as_if_uninterrupted(folder, LONG, dataset, alone)
+    assert_nothing_lost(folder, LONG, dataset, alone)
 
 
 @pytest.mark.slow
@@ -114,6 +111,4 @@ def test_killed_and_interrupted_commands_go_on(
 
     assert sweep(folder, *flags, schedule=LONG) == 0
     assert len(read_results(folder)) == 3
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    assert_all_in_mlflow(folder)
-    assert_as_if_uninterrupted(folder, LONG, dataset, alone)
+    assert_nothing_lost(folder, LONG, dataset, alone)
