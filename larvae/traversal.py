@@ -131,7 +131,7 @@ def traversal_png(trainer: Trainer, reference: int) -> bytes:
         cells = zip((traversal.factor, *traversal.value_names), (first, *traversal.images), strict=True)
         for column, (text, image) in enumerate(cells):
             left, top = _GAP + column * (size + _GAP), _GAP + row * row_height
-            draw.text((left, top - 1), text[:11], fill="black")
+            draw.text((left, top - 1), text.replace("≈", "~")[:11], fill="black")  # the font has no ≈
             sheet.paste(as_picture(image), (left, top + _LINE))
     file = io.BytesIO()
     sheet.save(file, "PNG")
