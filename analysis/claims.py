@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tyro
+
 from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 from sweeps.tracking.addresses import default_uri
@@ -24,8 +26,8 @@ class Arguments:
 
     claims: tuple[str, ...] = ()
     """Names of claims, such as tau-improves. Left out: all."""
-    where: tuple[str, ...] = ()
-    """Take only members with these values of fields, each NAME=VALUE."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
     tracking_uri: str = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
@@ -49,7 +51,7 @@ def judge(arguments: Arguments) -> None:
     """Load, judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
     from sweeps.analysis import load, load_kept, settings  # late: `--help` needs no pandas
     from sweeps.analysis.claims import claims_report, on_the_way, paper_claims
-    from sweeps.analysis.destination import Destination
+    from sweeps.analysis.destination import destination
 
     chosen = [paper_claims.claim(name) for name in arguments.claims or paper_claims.CLAIMS]
     metrics = list(dict.fromkeys(metric for claim in chosen for metric in claim.metrics))
@@ -71,7 +73,7 @@ def judge(arguments: Arguments) -> None:
         }
         for iterations in sorted(set().union(*ways))
     }
-    place = Destination(names[0], arguments.output, None if arguments.kept else arguments.tracking_uri)
+    place = destination(names, arguments.output, None if arguments.kept else arguments.tracking_uri)
     claims_report.write_report(studies, moves, arguments.claims, place)
 
 

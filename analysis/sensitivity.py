@@ -3,6 +3,7 @@
 python analysis/sensitivity.py
 python analysis/sensitivity.py --parameter z_dim
 python analysis/sensitivity.py --parameter tau --where alpha=64
+python analysis/sensitivity.py --study before after               two studies in one figure
 python analysis/sensitivity.py --kept docs/results/curve          results that the repository keeps
 """
 
@@ -35,16 +36,16 @@ class Arguments:
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that the figure (PNG, PDF) and its numbers (CSV) are written to. Left out: figures/STUDY."""
-    study: str | None = None
-    """Name of the study, by default the newest that varies the parameter."""
-    kept: Path | None = None
-    """Folder of kept results to draw in place of MLflow's."""
+    study: tuple[str, ...] = ()
+    """Name of the study, by default the newest that varies the parameter. Of several, each gets panels of its own."""
+    kept: tuple[Path, ...] = ()
+    """Folder of kept results to draw in place of MLflow's, or several."""
     iterations: int | None = None
     """Iteration at which to draw results, with --kept. Left out: the end."""
 
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, SWEPT)
-        if self.iterations is not None and self.kept is None:
+        if self.iterations is not None and not self.kept:
             raise InvalidInputError(f"`iterations` must be left out without --kept, got {self.iterations}")
 
 
@@ -62,17 +63,17 @@ def draw(arguments: Arguments) -> None:
         sensitivity_report,
         settings,
     )
-    from sweeps.analysis.destination import Destination
+    from sweeps.analysis.destination import destination
 
-    parameter = parameters.parameter(arguments.parameter)
-    if arguments.kept is not None:
-        place = Destination(arguments.kept.resolve().name, arguments.output, None)
-        members = load_kept.load_kept(arguments.kept, arguments.iterations)
+    parameter, uri = parameters.parameter(arguments.parameter), arguments.tracking_uri
+    if arguments.kept:
+        place = destination([folder.resolve().name for folder in arguments.kept], arguments.output, None)
+        found = [load_kept.load_kept(folder, arguments.iterations) for folder in arguments.kept]
     else:
-        study = arguments.study or load.find_study(arguments.tracking_uri, parameter.name)
-        place = Destination(study, arguments.output, arguments.tracking_uri)
-        members = load.load_members(arguments.tracking_uri, study)
-    members = settings.where(members, arguments.where)
+        names = arguments.study or (load.find_study(uri, parameter.name),)
+        place = destination(names, arguments.output, uri)
+        found = [load.load_members(uri, name) for name in names]
+    members = settings.where(load.together(place.studies, found), arguments.where)
     sensitivity_report.write_report(members, parameter, place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,9 @@ class Destination(NamedTuple):
     output: Path | None
     """The folder; None for one of the study's name in `figures`."""
     tracking_uri: str | None
-    """MLflow's address; None for what it does not have, such as kept results."""
+    """MLflow's address; None for what it does not have, such as kept results, or several studies in one figure."""
+    studies: tuple[str, ...] = ()
+    """All studies that are drawn, where there may be several."""
 
     @property
     def folder(self) -> Path:
@@ -42,3 +45,8 @@ class Destination(NamedTuple):
                     log_figures(client, self.study, paths)
             except (InvalidInputError, OSError) as error:
                 print(f"MLflow has not taken the figures: {error}", file=sys.stderr)
+
+
+def destination(studies: Sequence[str], output: Path | None, tracking_uri: str | None) -> Destination:
+    """The place of figures of one study, or of several together, which no single run of MLflow's can have."""
+    return Destination("-".join(studies), output, tracking_uri if len(studies) == 1 else None, tuple(studies))

@@ -18,7 +18,7 @@ STUDIES = ("study", "curve", "control")
 
 
 def kept_pictures(results: Path) -> list[Drawn]:
-    """What is drawn of the kept studies in a folder, by the names that pictures have in docs."""
+    """Figures of the kept studies in a folder, by the names that pictures have in docs."""
     return [_controls(results / "control"), _curve(results / "curve"), _claims(results)]
 
 

@@ -6,7 +6,7 @@ adaptive search is read further by `sweeps.analysis.search.load_search`, over th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -70,6 +70,13 @@ def members_of(client: Any, experiment: Any, runs: Iterable[Any]) -> pd.DataFram
     if not rows:
         raise InvalidInputError(f"`study` must have members, got {experiment.name} without any")
     return distinct_members(rows)
+
+
+def together(names: Sequence[str], members: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The members of several studies, which the parameter `study` tells apart; of one, just these."""
+    if len(members) == 1:
+        return members[0]
+    return pd.concat([some.assign(study=n) for n, some in zip(names, members, strict=True)], ignore_index=True)
 
 
 def find_study(tracking_uri: str, parameter: str) -> str:

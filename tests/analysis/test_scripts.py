@@ -84,6 +84,15 @@ def test_without_a_study_the_newest_of_the_parameter_is_drawn(sensitivities: Scr
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_several_studies_have_panels_of_their_own_in_one_figure_and_one_table(sensitivities: Script) -> None:
+    printed, _ = sensitivities.succeed("--study mixed latest-sweep")
+    for name in ("mixed", "latest-sweep"):
+        assert f"mixed-latest-sweep: dsprites, 1,000 iterations, study = {name}; " in printed
+    rows = pd.read_csv(sensitivities.folder / "figures/tau_sensitivity.csv")
+    assert dict(rows.groupby("study").size()) == {"latest-sweep": 6, "mixed": 12}  # values × rates × metrics
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_label_rates_are_compared_in_each_metric(rates: Script) -> None:
     printed, told = rates.succeed()
     ends = (".csv", "_l2.pdf", "_l2.png", "_members.csv", "_mig.pdf", "_mig.png", "_spread.csv")

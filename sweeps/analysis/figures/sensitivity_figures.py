@@ -85,7 +85,8 @@ def draw_limits(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> None:
 
 def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
     """Notes under the panels: what the points are, what to think of them, and which members are missing."""
-    first = sensitivities[0]._replace(setting="")
+    iterations = tuple(sorted({number for sensitivity in sensitivities for number in sensitivity.iterations}))
+    first = sensitivities[0]._replace(setting="", iterations=iterations)
     missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
     most = max(sensitivity.num_seeds for sensitivity in sensitivities)
