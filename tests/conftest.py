@@ -12,6 +12,9 @@ import torch
 from larvae import datasets
 from larvae.datasets import Dataset
 
+WITHOUT_CUDA = {"CUDA_VISIBLE_DEVICES": "", "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
+"""Trials find no GPU behind the share of one that they hold, whatever machine the tests run on."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread files over processes: what a file's tests share is made once, and so is the Ray that many files share."""
@@ -60,3 +63,24 @@ def single_thread() -> None:
 def dataset(cache_directory: Path) -> Dataset:
     """All of dSprites, rendered once."""
     return datasets.open_dataset("dsprites", datasets.prepare("dsprites"))
+
+
+@pytest.fixture(scope="session")
+def ray_session(dataset: Dataset, ray_token: str) -> Iterator[None]:
+    """Two CPUs and two GPUs that do not exist. One for all tests of a process; the data set is
+    made before: trials find it in the tests' cache."""
+    import ray  # after `connection`, which sets what it reads
+
+    from sweeps.driver import connection  # late: most tests need no Ray
+    from sweeps.resources import missing_gpus
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(missing_gpus.VARIABLE, "1")
+        connection.start_local(
+            num_cpus=2,
+            num_gpus=2,
+            runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
+            include_dashboard=False,
+        )
+        yield
+        ray.shutdown()

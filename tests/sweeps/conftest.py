@@ -1,40 +1,18 @@
-"""Shared by the tests of sweeps: one Ray session, tiny studies, and an MLflow database that is made once."""
+"""Shared by the tests of sweeps: tiny studies, and an MLflow database that is made once."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from larvae.config import Schedule
-from larvae.datasets import Dataset
-from sweeps.driver import connection
-from sweeps.resources import missing_gpus
 from sweeps.study import Study, StudyDirectory, grid
 
 FIXED = {"batch_size": 4}
-WITHOUT_CUDA = {"CUDA_VISIBLE_DEVICES": "", "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
-"""Trials find no GPU behind the share of one that they hold, whatever machine the tests run on."""
-
-
-@pytest.fixture(scope="session")
-def ray_session(dataset: Dataset, ray_token: str) -> Iterator[None]:
-    """Two CPUs and two GPUs that do not exist. The data set is made before: trials find it in the tests' cache."""
-    import ray  # after `connection`, which sets what it reads
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(missing_gpus.VARIABLE, "1")
-        connection.start_local(
-            num_cpus=2,
-            num_gpus=2,
-            runtime_env={"env_vars": connection.WORKER_ENVIRONMENT | WITHOUT_CUDA},
-            include_dashboard=False,
-        )
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -57,10 +57,11 @@ def rise_and_fall(tables: Tables) -> list[Evidence]:
     """The best τ in between less the lowest τ, and less the highest; the best by the other seeds, lest it be lucky."""
     found = []
     for metric, table in tables.items():
-        curve = table.T.groupby(level="tau").mean().T  # label rates as one
-        first, *between, last = _values(table, "tau") if table.shape[1] > 1 else (0.0, 0.0)
-        if first != 0.0 or not between or len(curve) < 2:
+        taus = _values(table, "tau")
+        if len(taus) < 3 or taus[0] > 0 or len(table) < 2:
             continue
+        first, *between, last = taus
+        curve = table.T.groupby(level="tau").mean().T  # label rates as one
         for end, name in ((first, "less τ = 0"), (last, f"less τ = {last:g}")):
             values = [curve.loc[seed, _best(curve[between].drop(seed))] - curve.loc[seed, end] for seed in curve.index]
             found.append(of_mean(f"{written(metric)}: best τ between {name}", values, _GAIN))

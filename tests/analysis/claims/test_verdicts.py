@@ -127,6 +127,17 @@ def test_cases_are_settings_that_a_claim_is_not_about_and_correction_is_over_all
     assert alone.p_holds < verdicts[0].p_holds <= 4 * alone.p_holds
 
 
+def test_whatever_part_of_a_study_has_ended_each_claim_has_a_verdict() -> None:
+    whole = members(of_tau(0, 0.1, 0.1), seeds=3, alpha=(0.0, 1.0), z_dim=(0, 5, 50))
+    chance = np.random.default_rng(0)
+    whole = whole.assign(leak=chance.random(len(whole)), factor_vae_score=chance.random(len(whole)))
+    for size in (2, 12):
+        for field in (None, "tau", "seed"):
+            some = whole if field is None else whole[whole[field] == chance.choice(whole[field].unique())]
+            part = some.sample(min(size, len(some)), random_state=int(chance.integers(1000)))
+            assert {one.claim.name for one in judge({"study": part})} == set(CLAIMS)
+
+
 def test_a_look_alike_decides_nothing() -> None:
     found = members(of_tau(0, 0.1, 0.1)).assign(dataset="shapes3d-rendered", factor_vae_score=0.999)
     one = verdict("factor-vae-saturates", found)
