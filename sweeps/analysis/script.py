@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -31,11 +33,16 @@ def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Seq
 
 def write_all(directory: Path, contents: dict[str, bytes]) -> None:
     """Write the files, all of them or none, each whole. Raises InvalidInputError when the directory refuses them."""
+    folders = (directory.absolute(), *directory.absolute().parents)
+    nearest = next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110 (a Path raises for long names)
     try:
         with contextlib.ExitStack() as all_written:
             for name, content in contents.items():
                 all_written.enter_context(appearing(directory / name)).write_bytes(content)
     except OSError as error:
+        for made in itertools.takewhile(lambda folder: folder != nearest, folders):
+            with contextlib.suppress(OSError):
+                made.rmdir()
         raise InvalidInputError(
             f"`output` must be a directory that can be written, got {directory}: {in_words(error)}"
         ) from error

@@ -136,3 +136,10 @@ def test_bad_input_is_one_line_and_writes_nothing(sensitivities: Script, rates: 
     )
     assert list(tmp_path.iterdir()) == []
     sensitivities.refuse_files("--study latest-sweep")
+
+
+def test_a_folder_that_cannot_be_made_leaves_none_above_it(sensitivities: Script) -> None:
+    sensitivities.refuse(
+        {f"--output {sensitivities.folder}/new/{'x' * 300}": "must be a directory that can be written"}
+    )
+    assert not (sensitivities.folder / "new").exists()
