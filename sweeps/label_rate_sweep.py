@@ -47,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def with_baseline(chosen: GridOptions) -> GridOptions:
     """The same with τ = 0 beside the chosen τ. Raises InvalidInputError where that is 0, too."""
+    if "tau" in chosen.varied:
+        raise InvalidInputError("`grid` must name another field than tau, which is compared with 0 here: give --tau")
     tau = chosen.model["tau"]
     if tau <= 0:
         raise InvalidInputError(f"`tau` must be > 0, to be compared with τ = 0, got {tau:g}")

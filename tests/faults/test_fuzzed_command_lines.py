@@ -13,6 +13,7 @@ from tests.faults.in_process import any_line, in_process
 HUGE, MANY = str(10**30), ",".join(map(str, range(21)))
 FOUND = {
     # tracebacks
+    "sweeps.label_rate_sweep --grid tau=0": "`grid` must name another field than tau",
     "sweeps.search --regulariser capacity": "`regulariser` must be one of ",
     "sweeps.tau_sweep --gamma 1 --lambda 1 --regulariser dip": "`regulariser` must be one of ",
     f"sweeps.tau_sweep --tracking-uri http://{'x' * 70}": "must be a running MLflow server, got http://xxx",
