@@ -49,32 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def judge(arguments: Arguments) -> None:
     """Load, judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis import load, load_kept, settings  # late: `--help` needs no pandas
-    from sweeps.analysis.claims import claims_report, on_the_way, paper_claims
+    from sweeps.analysis import load, load_kept  # late: `--help` needs no pandas
+    from sweeps.analysis.claims import claims_report, load_course, paper_claims
     from sweeps.analysis.destination import destination
 
     chosen = [paper_claims.claim(name) for name in arguments.claims or paper_claims.CLAIMS]
-    metrics = list(dict.fromkeys(metric for claim in chosen for metric in claim.metrics))
     if arguments.kept:
-        names = [folder.resolve().name for folder in arguments.kept]
-        whole = [load_kept.load_kept(folder) for folder in arguments.kept]
-        ways = [load_kept.load_kept_on_the_way(folder) for folder in arguments.kept]
+        found = {folder.resolve().name: load_kept.load_kept_course(folder) for folder in arguments.kept}
     else:
         uri = arguments.tracking_uri
-        names = list(arguments.study) or [load.find_pair_study(uri)]
-        whole = [load.load_members(uri, name) for name in names]
-        ways = [on_the_way.load_on_the_way(uri, name, metrics) for name in names]
-    studies = {name: settings.where(some, arguments.where) for name, some in zip(names, whole, strict=True)}
-    moves = {
-        iterations: {
-            name: settings.where(way[iterations], arguments.where)
-            for name, way in zip(names, ways, strict=True)
-            if iterations in way
-        }
-        for iterations in sorted(set().union(*ways))
-    }
-    place = destination(names, arguments.output, None if arguments.kept else arguments.tracking_uri)
-    claims_report.write_report(studies, moves, arguments.claims, place)
+        metrics = list(dict.fromkeys(metric for claim in chosen for metric in claim.metrics))
+        names = arguments.study or (load.find_pair_study(uri),)
+        found = {name: load_course.load_course(uri, name, metrics) for name in names}
+    place = destination(list(found), arguments.output, None if arguments.kept else arguments.tracking_uri)
+    courses = {name: course.where(arguments.where) for name, course in found.items()}
+    claims_report.write_report(claims_report.judged(courses, [claim.name for claim in chosen]), place)
 
 
 if __name__ == "__main__":

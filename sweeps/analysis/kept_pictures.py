@@ -6,10 +6,9 @@ from pathlib import Path
 
 from sweeps.analysis import controls_report, sensitivity_report
 from sweeps.analysis.claims import claims_report
-from sweeps.analysis.claims.verdicts import judge
 from sweeps.analysis.controls import controls
 from sweeps.analysis.drawn import Drawn
-from sweeps.analysis.load_kept import load_kept, load_kept_on_the_way
+from sweeps.analysis.load_kept import load_kept, load_kept_course
 from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
 
@@ -38,9 +37,4 @@ def _curve(folder: Path) -> Drawn:
 
 def _claims(results: Path) -> Drawn:
     folders = {name: results / name for name in STUDIES if any((results / name).glob("*.json"))}
-    on_the_way = {name: load_kept_on_the_way(folder) for name, folder in folders.items()}
-    moves = {
-        iterations: judge({name: frames[iterations] for name, frames in on_the_way.items() if iterations in frames})
-        for iterations in sorted(set().union(*on_the_way.values()))
-    }
-    return claims_report.drawn(judge({name: load_kept(folder) for name, folder in folders.items()}), moves)
+    return claims_report.drawn(claims_report.judged({name: load_kept_course(path) for name, path in folders.items()}))

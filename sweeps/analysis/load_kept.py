@@ -13,6 +13,7 @@ from larvae.config import MemberConfig, require_format
 from larvae.errors import InvalidInputError
 from larvae.files import listed, load_json
 from larvae.member_directory import Row, is_result
+from sweeps.analysis.course import Course
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
 
@@ -31,14 +32,15 @@ def load_results(paths: Iterable[Path]) -> pd.DataFrame:
     return distinct_members([_row(path, *_read(path), None) for path in paths])
 
 
-def load_kept_on_the_way(folder: Path) -> dict[int, pd.DataFrame]:
-    """The same at each iteration at which all members that have finished were evaluated, ascending."""
+def load_kept_course(folder: Path) -> Course:
+    """The same at the end, and at each iteration at which all members that have finished were evaluated."""
     results = _results(folder)
     evaluated = [
         {int(row["iteration"]) for row in _evaluated(result)} for _, result, _ in results if _is_finished(result)
     ]
     common = sorted(set.intersection(*evaluated)) if evaluated else []
-    return {iterations: distinct_members([_row(*kept, iterations) for kept in results]) for iterations in common}
+    end, *on_the_way = (distinct_members([_row(*kept, at) for kept in results]) for at in (None, *common))
+    return Course(end, dict(zip(common, on_the_way, strict=True)))
 
 
 def _results(folder: Path) -> list[tuple[Path, dict[str, Any], MemberConfig]]:

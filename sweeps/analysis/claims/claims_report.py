@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,19 +13,32 @@ from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, UNDECIDED, Verdict, judge
 from sweeps.analysis.comparisons import p_text
+from sweeps.analysis.course import Course, by_iteration
 from sweeps.analysis.destination import Destination
 from sweeps.analysis.drawn import Drawn, csv_files
 from sweeps.analysis.estimates import CONFIDENCE, caution
 from sweeps.analysis.figures.claim_figures import claims_figure, moves_figure
 
-Moves = Mapping[int, Mapping[str, pd.DataFrame]]
-"""Members of each study, by its name, at iterations on the way."""
 _MOST_SEEDS = 1_000
 """Seeds beyond which their number is not told."""
 
 
-def drawn(verdicts: Sequence[Verdict], on_the_way: Mapping[int, Sequence[Verdict]]) -> Drawn:
+class Judgement(NamedTuple):
+    """Verdicts at the end of studies, and by iterations on the way there, ascending."""
+
+    verdicts: list[Verdict]
+    on_the_way: dict[int, list[Verdict]]
+
+
+def judged(courses: Mapping[str, Course], names: Collection[str] = CLAIMS) -> Judgement:
+    """Judge claims, by their names, by studies at their end and at each iteration on the way."""
+    on_the_way = {iterations: judge(then, names) for iterations, then in by_iteration(courses).items()}
+    return Judgement(judge({study: course.end for study, course in courses.items()}, names), on_the_way)
+
+
+def drawn(found: Judgement) -> Drawn:
     """The figures of verdicts, as far as members have any numbers, and these numbers."""
+    verdicts, on_the_way = found
     figures: dict[str, Callable[[], Figure]] = {}
     frames = {"claims.csv": claims_frame(verdicts)}
     if any(one.evidence for one in verdicts):
@@ -36,14 +50,12 @@ def drawn(verdicts: Sequence[Verdict], on_the_way: Mapping[int, Sequence[Verdict
     return Drawn(figures, csv_files(frames))
 
 
-def write_report(studies: Mapping[str, pd.DataFrame], moves: Moves, names: Sequence[str], place: Destination) -> None:
-    """Judge, draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
-    verdicts = judge(studies, names or CLAIMS)
-    on_the_way = {iterations: judge(then, names or CLAIMS) for iterations, then in moves.items()}
-    contents = drawn(verdicts, on_the_way).contents()
+def write_report(found: Judgement, place: Destination) -> None:
+    """Draw, write, and print verdicts. Raises InvalidInputError before anything is written."""
+    contents = drawn(found).contents()
     place.write(contents)
-    print(claims_table(verdicts))
-    budgets = sorted({number for one in verdicts for number in one.iterations})
+    print(claims_table(found.verdicts))
+    budgets = sorted({number for one in found.verdicts for number in one.iterations})
     for note in caution(budgets) if budgets else []:
         print(note)
     place.tell(contents)

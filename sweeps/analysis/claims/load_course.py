@@ -1,4 +1,4 @@
-"""Members of a study in MLflow as they were at each iteration that all of them were evaluated at."""
+"""The course of a study in MLflow."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import pandas as pd
 
 from sweeps.analysis import load
 from sweeps.analysis.connect import connection
+from sweeps.analysis.course import Course
 from sweeps.analysis.metric_histories import metric_histories
 from sweeps.tracking import mlflow_names
 
 
-def load_on_the_way(tracking_uri: str, study: str, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
-    """`load_members`' frame at each iteration that all finished members have a metric of, ascending.
+def load_course(tracking_uri: str, study: str, metrics: Sequence[str]) -> Course:
+    """Members at the end, and at each iteration that all finished ones have a metric of.
 
-    Metrics are those that were asked for, and NaN where one was not computed there.
+    On the way metrics are those that were asked for, and NaN where one was not computed there.
+    Raises InvalidInputError when the server, the study or its members cannot be found.
     """
     with connection(tracking_uri) as client:
         experiment = load.experiment_of(client, study)
@@ -29,7 +31,7 @@ def load_on_the_way(tracking_uri: str, study: str, metrics: Sequence[str]) -> di
     for step, member, _ in values:
         steps.setdefault(step, set()).add(member)
     complete = sorted(step for step, some in steps.items() if some == {hashes[run] for run in finished})
-    return {step: _at(members, values, step) for step in complete}
+    return Course(members, {step: _at(members, values, step) for step in complete})
 
 
 def _at(members: pd.DataFrame, values: dict[tuple[int, str, str], float], step: int) -> pd.DataFrame:
