@@ -19,19 +19,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 
 import psutil
 
 from larvae.errors import InvalidInputError
-from larvae.hardware import processor_name
-from sweeps import session, tau_sweep
+from sweeps import tau_sweep
 from sweeps.analysis import script
-from sweeps.analysis.load import load_members
 from sweeps.tracking.mlflow_names import FINISHED
 from sweeps.tracking.provenance import git_commit
-from sweeps.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from sweeps.tracking.tracker import Tracker
 
 SEEDS = 10
 LOOK_SECONDS = 0.5
@@ -86,6 +86,8 @@ class Watch:
 
     def tracker(self) -> type[Tracker]:
         """The tracker's class, which tells when training begins and what its end takes."""
+        from sweeps.tracking.tracker import Tracker
+
         watch = self
 
         class Timed(Tracker):
@@ -130,6 +132,9 @@ def run(arguments: Arguments) -> None:
 
 def measure(members: int, uri: str, folder: str) -> dict[str, Any]:
     """Run one sweep; what it took."""
+    from larvae.hardware import processor_name  # late: these load PyTorch and Ray, as the sweep does
+    from sweeps import session
+
     watch = Watch()
     taus = [f"{0.01 * k:g}" for k in range(members // SEEDS)]
     places = ["--tracking-uri", uri, "--storage-path", f"{folder}/results"]
@@ -156,6 +161,8 @@ def measure(members: int, uri: str, folder: str) -> dict[str, Any]:
 
 def in_mlflow(uri: str) -> int:
     """The number of members that MLflow has as finished, with their metrics."""
+    from sweeps.analysis.load import load_members
+
     members = load_members(uri, "load")
     return int(((members["status"] == FINISHED) & members[["mig", "l2"]].notna().all(axis=1)).sum())
 
