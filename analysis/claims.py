@@ -15,7 +15,6 @@ from pathlib import Path
 
 import tyro
 
-from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 from sweeps.tracking.addresses import default_uri
 
@@ -38,8 +37,7 @@ class Arguments:
     """Folders of kept results in place of MLflow's studies."""
 
     def __post_init__(self) -> None:
-        if self.kept and self.study:
-            raise InvalidInputError(f"`study` must be left out with --kept, got {' '.join(self.study)}")
+        script.require_one_source(self.study, self.kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,9 @@ class Arguments:
     kept: Path | None = None
     """Folder of kept results to compare in place of MLflow's."""
 
+    def __post_init__(self) -> None:
+        script.require_one_source(self.study, self.kept)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 2 when the input breaks a rule."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 from sweeps.tracking.addresses import default_uri
 
@@ -31,8 +30,7 @@ class Arguments:
     """Folder of kept results to report on in place of MLflow's."""
 
     def __post_init__(self) -> None:
-        if self.kept is not None and self.study is not None:
-            raise InvalidInputError(f"`study` must be left out with --kept, got {self.study}")
+        script.require_one_source(self.study, self.kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, SWEPT)
+        script.require_one_source(self.study, self.kept)
         if self.iterations is not None and not self.kept:
             raise InvalidInputError(f"`iterations` must be left out without --kept, got {self.iterations}")
 

@@ -31,6 +31,13 @@ def run(kind: type[Arguments], draw: Callable[[Arguments], None], arguments: Seq
     return command_line.run(command)
 
 
+def require_one_source(study: str | Sequence[str] | None, kept: object) -> None:
+    """Raise InvalidInputError for a study of MLflow's beside kept results; one, or several, or none of each."""
+    if study and kept:
+        name = study if isinstance(study, str) else " ".join(study)
+        raise InvalidInputError(f"`study` must be left out with --kept, got {name}")
+
+
 def write_all(directory: Path, contents: dict[str, bytes]) -> None:
     """Write the files, all of them or none, each whole. Raises InvalidInputError when the directory refuses them."""
     folders = (directory.absolute(), *directory.absolute().parents)

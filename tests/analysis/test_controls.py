@@ -117,4 +117,10 @@ def test_the_script_takes_kept_results(script: Script, tmp_path: Path) -> None:
     printed, _ = drawing.succeed()
     assert "LaRVAE, τ = 1 − inferred label, τ = 1" in printed
     assert drawing.names() == ["controls.csv", "controls.pdf", "controls.png", "controls_members.csv"]
-    drawing.refuse({"--where tau=1": "must have the baseline", "--where tau=7": "must name one of"})
+    drawing.refuse(
+        {
+            "--where tau=1": "must have the baseline",
+            "--where tau=7": "must name one of",
+            "--study a": "`study` must be left out with --kept, got a$",
+        }
+    )
