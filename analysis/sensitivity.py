@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from larvae.errors import InvalidInputError, require_known
+from larvae.errors import require_known
 from sweeps.analysis import script
 from sweeps.grid import SWEPT
 from sweeps.tracking.addresses import default_uri
@@ -46,8 +46,7 @@ class Arguments:
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, SWEPT)
         script.require_one_source(self.study, self.kept)
-        if self.iterations is not None and not self.kept:
-            raise InvalidInputError(f"`iterations` must be left out without --kept, got {self.iterations}")
+        script.require_kept(self.iterations, self.kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,11 @@ class Reference(NamedTuple):
     value: float
     label: str
 
+    @property
+    def text(self) -> str:
+        """The value in words, such as `ceiling .896`."""
+        return f"{self.label} {f'{self.value:.3f}'.removeprefix('0')}"
+
 
 _CEILING = {"dsprites": 0.896, "shapes3d": 0.997, "isaac3d": 0.999}
 """MIG of perfect codes in 20 bins, for want of which it stays below 1 (dSprites: .802 to .998 a factor)."""

@@ -38,6 +38,12 @@ def require_one_source(study: str | Sequence[str] | None, kept: object) -> None:
         raise InvalidInputError(f"`study` must be left out with --kept, got {name}")
 
 
+def require_kept(iterations: int | None, kept: object) -> None:
+    """Raise InvalidInputError for iterations without kept results."""
+    if iterations is not None and not kept:
+        raise InvalidInputError(f"`iterations` must be left out without --kept, got {iterations}")
+
+
 def write_all(directory: Path, contents: dict[str, bytes]) -> None:
     """Write the files, all of them or none, each whole. Raises InvalidInputError when the directory refuses them."""
     folders = (directory.absolute(), *directory.absolute().parents)

@@ -156,7 +156,6 @@ def draw_reference(row: Sequence[Axes], reference: Reference, data_height: float
     row: axes that share their y axis; the last is labelled. data_height: of all its data, in the metric's units.
     smallest_share: of the axis' height, what the data must keep for a line beyond them.
     """
-    label = f"{reference.label} {f'{reference.value:.3f}'.lstrip('0')}"
     style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 7, "color": GREY}
     lifted: dict[str, Any] = {"xytext": (0, 1), "textcoords": "offset points"}
     labelled = row[-1]
@@ -166,10 +165,12 @@ def draw_reference(row: Sequence[Axes], reference: Reference, data_height: float
         labelled.set_ylim(min(low, reference.value - 0.08 * height), max(high, reference.value + 0.08 * height))
         for ax in row:
             ax.axhline(reference.value, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-        labelled.annotate(label, (1, reference.value), xycoords=labelled.get_yaxis_transform(), **lifted, **style)
+        labelled.annotate(
+            reference.text, (1, reference.value), xycoords=labelled.get_yaxis_transform(), **lifted, **style
+        )
     else:
         arrow, edge = ("↑", 1.0) if reference.value > high else ("↓", 0.0)
-        labelled.annotate(f"{arrow} {label}", (1, edge), xycoords="axes fraction", **lifted, **style)
+        labelled.annotate(f"{arrow} {reference.text}", (1, edge), xycoords="axes fraction", **lifted, **style)
 
 
 def legend_handle(index: int, label: str) -> Line2D:

@@ -97,9 +97,9 @@ def of_spread(subject: str, groups: Sequence[tuple[Sequence[float], Sequence[flo
     if num_seeds < FEWEST_SEEDS or min(np.ptp(first), np.ptp(second)) <= ROUNDING:
         return Evidence(subject, bounds, num_seeds, num_groups=len(groups))
     ratio = float(np.sqrt(np.sum(first**2) / np.sum(second**2)))
-    correlation = float(np.sum(first * second) / np.sqrt(np.sum(first**2) * np.sum(second**2)))
+    correlation = np.sum(first * second) / np.sqrt(np.sum(first**2) * np.sum(second**2))
     critical = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
-    k = 1 + 2 * critical**2 * (1 - correlation**2) / freedom
+    k = 1 + 2 * critical**2 * max(0.0, 1 - float(correlation) ** 2) / freedom
     bound = bounds.holds_above if ratio > bounds.holds_above else bounds.fails_below
     return Evidence(
         subject,
@@ -122,6 +122,8 @@ def _centred(values: Sequence[float]) -> np.ndarray:
 def _correlation(first: np.ndarray, second: np.ndarray, ratio: float) -> float:
     """Correlation of sum and difference where the second is scaled by a ratio: 0 if that is the ratio of the two."""
     sums, differences = first + ratio * second, first - ratio * second
+    if min(np.ptp(sums), np.ptp(differences)) <= ROUNDING:  # one is the other times the ratio
+        return 0.0
     return float(np.sum(sums * differences) / np.sqrt(np.sum(sums**2) * np.sum(differences**2)))
 
 

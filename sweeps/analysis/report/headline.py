@@ -76,6 +76,8 @@ def _facts(record: StudyRecord) -> list[tuple[str, str]]:
         ("iterations", f"{iterations[0]:,}" if len(iterations) == 1 else _ends(iterations)),
         ("seeds", _listed([value_text(seed) for seed in sorted(set(members["seed"]))])),
     ]
+    if record.conditions:
+        facts.insert(1, ("only members with", ", ".join(record.conditions)))
     if record.search:
         search = record.search
         facts.append(("search", f"{search.sampler} over {search.space}; {search.counts}"))

@@ -6,16 +6,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bokeh.models import FixedTicker, Range1d
+from bokeh.models import FixedTicker, Label, Range1d, Span
 from bokeh.plotting import figure
 
 from larvae.metrics import SCORES
 from sweeps.analysis.estimates import Interval
+from sweeps.analysis.references import Reference
 from sweeps.analysis.report.candidates import higher_is_better, metric_label
 from sweeps.analysis.style import SMALLEST_RANGE
 
 HEIGHT = 280
 _MOST_TICKS = 12
+_GREY = "#7d8590"
+"""Readable on both pages, light and dark."""
 _BEYOND = 0.5
 """Room for intervals beyond the results, as a share of these: intervals of few seeds are very long."""
 
@@ -82,3 +85,23 @@ def value_range(metric: str, results: Sequence[float], intervals: Iterable[Inter
     margin = max(0.06 * (top - bottom), (SMALLEST_RANGE - (top - bottom)) / 2)
     highest = SCORES[metric].highest if metric in SCORES else math.inf
     return Range1d(max(bottom - margin, min(0.0, low) - 0.005), min(top + margin, max(highest, high) + 0.005))
+
+
+def draw_reference(plot: figure, reference: Reference) -> None:
+    """A dashed line at a value of the metric; where the axis ends before it, an arrow at its edge."""
+    low, high = plot.y_range.start, plot.y_range.end
+    is_on_axis = low <= reference.value <= high
+    if is_on_axis:
+        plot.add_layout(Span(location=reference.value, dimension="width", line_color=_GREY, line_dash="dashed"))
+    arrow = "" if is_on_axis else "↑ " if reference.value > high else "↓ "
+    plot.add_layout(
+        Label(
+            x=plot.x_range.end,
+            y=min(max(reference.value, low), high),
+            text=plain(arrow + reference.text),
+            text_align="right",
+            text_baseline="top" if reference.value > high else "bottom",
+            text_font_size="11px",
+            text_color=_GREY,
+        )
+    )

@@ -20,6 +20,27 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 
+  // Arrows move a plot that has the focus, + and − zoom, 0 shows all again.
+  function steer(box) {
+    const plot = globalThis.Bokeh.documents[0].get_model_by_id(box.querySelector("[data-root-id]").dataset.rootId);
+    let whole = null;
+    box.tabIndex = 0;
+    box.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const ranges = [plot.x_range, plot.y_range];
+      const [right, up, wider] = { ArrowRight: [1, 0, 0], ArrowLeft: [-1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
+        "+": [0, 0, -1], "=": [0, 0, -1], "-": [0, 0, 1], "0": [0, 0, 0] }[event.key] ?? [];
+      if (right === undefined) return;
+      event.preventDefault();
+      whole ??= ranges.map(({ start, end }) => ({ start, end }));
+      ranges.forEach((range, which) => {
+        const part = (range.end - range.start) / 10;
+        const moved = part * [right, up][which];
+        range.setv(event.key === "0" ? whole[which] : { start: range.start + moved - part * wider, end: range.end + moved + part * wider });
+      });
+    });
+  }
+
   function start(source, shown) {
     const data = source.data;
     const column = (name) => Array.from(data[name] ?? data.get(name));
@@ -91,8 +112,9 @@
   function wait() {
     const source = globalThis.Bokeh?.documents[0]?.get_model_by_name("members");
     const shown = globalThis.Bokeh?.documents[0]?.get_model_by_name("shown");
-    if (source && shown) start(source, shown);
-    else setTimeout(wait, 50);
+    if (!source || !shown) return setTimeout(wait, 50);
+    for (const box of document.querySelectorAll(".plot")) steer(box);
+    start(source, shown);
   }
   repaint();
   wait();

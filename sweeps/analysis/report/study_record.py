@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from larvae.errors import InvalidInputError
 from larvae.member_directory import Row
-from sweeps.analysis import load
+from sweeps.analysis import load, settings
 from sweeps.analysis.search.ranking import SearchResult
 
 _REPEATED = ("seed", "label_seed")
@@ -59,6 +61,8 @@ class StudyRecord:
     runs: Mapping[str, str] = field(default_factory=dict)
     """Ids of MLflow's runs by the members' hashes."""
     search: SearchResult | None = None
+    conditions: tuple[str, ...] = ()
+    """Conditions by which members were chosen, each NAME=VALUE."""
 
     @cached_property
     def fields(self) -> list[str]:
@@ -75,6 +79,19 @@ class StudyRecord:
     def parameters(self) -> list[str]:
         """Columns that are fields of the members' configuration."""
         return [name for name in load.parameters_of(self.members) if name not in _OF_SEARCHES]
+
+    def where(self, conditions: Sequence[str]) -> StudyRecord:
+        """The record of members with given values of fields, each NAME=VALUE.
+
+        Raises InvalidInputError where there are none, and for a search, whose verdicts are on all members.
+        """
+        if not conditions:
+            return self
+        if self.search:
+            raise InvalidInputError(f"`where` must be left out for a search, got {' '.join(conditions)}")
+        members = settings.where(self.members, conditions).reset_index(drop=True)
+        trained = {member: self.trained[member] for member in members["hash"] if member in self.trained}
+        return dataclasses.replace(self, members=members, trained=trained, conditions=tuple(conditions))
 
     def trained_of(self, member: str) -> Trained:
         """The training of a member, by its hash."""

@@ -120,6 +120,8 @@ def _figure(
     x_range = Range1d(-0.6, len(places) - 0.4)
     plot = plots.empty(setting.name, known.symbol, plots.metric_axis(metric), x_range=x_range, y_range=values)
     plots.write_ticks(plot.xaxis, {place: value_text(value) for value, place in places.items()})
+    if metric in sensitivity.references:
+        plots.draw_reference(plot, sensitivity.references[metric])
     rates: Sequence[float | None] = sensitivity.label_rates or [None]
     for rate in rates:
         curve = [

@@ -68,3 +68,12 @@ def test_too_few_seeds_or_equal_ones_are_no_test() -> None:
         assert math.isnan(found.p_holds)
         assert math.isnan(found.p_fails)
         assert found.seeds_needed(1) is None
+
+
+def test_spreads_of_one_shape_have_the_ratio_that_they_have_and_no_room_around_it() -> None:
+    """Rounding may make the correlation of such values a little more than one."""
+    first = np.random.default_rng(0).normal(size=50)
+    for ratio in (1.0, 0.9, 1 / 3):
+        found = of_spread("x", [(first.tolist(), (ratio * first).tolist())], RATIO)
+        assert found.effect == found.low == found.high == pytest.approx(1 / ratio)
+        assert (found.p_holds < 1e-6) == (ratio < 1)

@@ -19,6 +19,10 @@ EVIL = "<img src=x onerror=document.title='broken'>$$x$$"
 IN_ORDER = """rows => rows.map(row => [row.getBoundingClientRect().y, row.innerText]).sort((a, b) => a[0] - b[0])
     .map(([, text]) => text)"""
 """Texts of rows from the top down: in the document they lie in the order in which they were drawn."""
+RANGE = """[...document.querySelectorAll('.plot [data-root-id]')].slice(0, 1)
+    .map(place => Bokeh.documents[0].get_model_by_id(place.dataset.rootId).x_range)
+    .flatMap(range => [range.start, range.end])"""
+"""Ends of the first plot's axis."""
 RUNS = "http://mlflow:5000/#/experiments/1/runs/"
 
 
@@ -82,6 +86,15 @@ def test_it_works_offline_in_both_themes(browser: Any, file: Path, scheme: str) 
     page.wait_for_selector(".card")
     page.fill("#text", "tau=10 seed=5")
     expect(page.locator("#count")).to_have_text("2 of 132 members")
+
+    whole = page.evaluate(RANGE)
+    page.locator(".plot").first.focus()
+    for key, turned in (("+", [True, False]), ("ArrowRight", [True, True]), ("-", [False, True])):
+        last = page.evaluate(RANGE)
+        page.keyboard.press(key)
+        assert [now > then for now, then in zip(page.evaluate(RANGE), last, strict=True)] == turned
+    page.keyboard.press("0")
+    assert page.evaluate(RANGE) == whole
 
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (before == "rgb(255, 255, 255)") == (scheme == "light")

@@ -163,11 +163,22 @@ def test_studies_and_searches_of_mlflow_and_what_is_refused(reports: Script) -> 
     page = Page((reports.folder / "mixed/report.html").read_text())
     assert "mlflow ui --backend-store-uri" in page.texts["members"]
     assert "times their logged rate, without evaluations" in page.texts["cost"]
+    reports.succeed("--study mixed --where tau=0 --where label_rate=0.01", "some")
+    page = Page((reports.folder / "some/report.html").read_text())
+    assert "only members with tau=0, label_rate=0.01 members 2: 2 finished" in page.texts["result"]
     reports.succeed("--study two-objectives", "search")
     page = Page((reports.folder / "search/report.html").read_text())
     assert "held-out MIG" in page.texts["result"]
     assert "Objectives against searched parameters" in page.texts["curves"]
-    reports.refuse({"--study nowhere": "`study` must be one of", "--study a --kept b": "left out with --kept"})
+    reports.refuse(
+        {
+            "--study nowhere": "`study` must be one of",
+            "--study a --kept b": "left out with --kept",
+            "--study mixed --where tau=7": "`where` must name one of 0, 0.5, 10 for tau, got 7",
+            "--study two-objectives --where tau=1": "`where` must be left out for a search, got tau=1",
+            "--study mixed --iterations 5": "`iterations` must be left out without --kept, got 5",
+        }
+    )
 
 
 def test_kept_results_have_processors_and_commits(script: Script) -> None:
@@ -176,7 +187,15 @@ def test_kept_results_have_processors_and_commits(script: Script) -> None:
     assert printed.startswith("control: 24 members, 24 finished")
     assert "AMD EPYC" in page.texts["cost"]
     assert "commits" in page.texts["provenance"]
+    script.of(report.main, "--kept", str(KEPT)).succeed("--iterations 1000 --where detach_nuisance=False", "before")
+    result = Page((script.folder / "before/report.html").read_text()).texts["result"]
+    assert "members 21: 21 finished iterations 1,000" in result
     script.of(report.main).refuse({f"--kept {script.folder}": "must be a folder with results"})
+
+
+def test_plots_have_what_perfect_codes_would_score_or_an_arrow_to_it() -> None:
+    for mean, text in ((0.3, r'\u2191 ceiling .896"'), (0.88, '"ceiling .896"')):
+        assert text in whole_page.page(record(seeds(mean, 0) + seeds(mean, 1)))
 
 
 def test_fields_that_never_vary_alone_are_shown_by_members() -> None:
