@@ -1,6 +1,7 @@
 """LaRVAE against semi-supervised baselines over label rates (Figs. 2, E.1 and E.2) from what a sweep has logged.
 
 python analysis/label_rates.py
+python analysis/label_rates.py --kept docs/results/label-rates    results that the repository keeps
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ class Arguments:
     """Name of the study, by default the newest that compares τ = 0 with τ > 0 at several label rates."""
     tau: float | None = None
     """LaRVAE's τ; needed where the study has several > 0."""
+    kept: Path | None = None
+    """Folder of kept results to compare in place of MLflow's."""
+
+    def __post_init__(self) -> None:
+        script.require_one_source(self.study, self.kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,12 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, compare, draw, write, and print the differences. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis import label_rates_report, load  # late: `--help` needs no pandas
+    from sweeps.analysis import label_rates_report, load, load_kept  # late: `--help` needs no pandas
     from sweeps.analysis.destination import Destination
 
-    study = arguments.study or load.find_label_rate_study(arguments.tracking_uri)
-    members = load.load_members(arguments.tracking_uri, study)
-    place = Destination(study, arguments.output, arguments.tracking_uri)
+    if arguments.kept is not None:
+        place = Destination(arguments.kept.resolve().name, arguments.output, None)
+        members = load_kept.load_kept(arguments.kept)
+    else:
+        study = arguments.study or load.find_label_rate_study(arguments.tracking_uri)
+        place = Destination(study, arguments.output, arguments.tracking_uri)
+        members = load.load_members(arguments.tracking_uri, study)
     label_rates_report.write_report(members, arguments.tau, place)
 
 

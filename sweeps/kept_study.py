@@ -7,6 +7,8 @@ run beside each other with one --storage-path.
     python sweeps/kept_study.py                     Section 5.2 on dSprites: τ at α = 1 and 64, z at α = 1
     python sweeps/kept_study.py --study curve       what decides whether label replacement helps
     python sweeps/kept_study.py --study control     whether it is the true label that helps
+    python sweeps/kept_study.py --study label-rates three regularisers with τ = 0 and 1 at two label rates
+    python sweeps/kept_study.py --study look-alike  the same of one on the look-alike of 3D Shapes
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class Arguments:
     """The study to train, its folders, and its threads."""
 
     study: str = "study"
-    """study, curve or control."""
+    """study, curve, control, label-rates or look-alike."""
     results: Path = Path("docs/results")
     """Folder of the kept files: of each study in a folder of its name."""
     storage_path: Path = Path("results/kept")

@@ -24,7 +24,7 @@ from tests.commands import (
 
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, ROOT / "cluster" / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, ROOT / "docs/results/README.md", ROOT / "cluster/README.md"]
 COMMANDS = sorted({command for page in PAGES for command in commands(page.read_text())})
 SCRIPTS = sorted({script_of(shlex.split(command)[1:])[0] for command in COMMANDS if command.startswith("python ")})
 MOST_WORDS = 900

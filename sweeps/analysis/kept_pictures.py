@@ -12,7 +12,7 @@ from sweeps.analysis.load_kept import load_kept, load_kept_course
 from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
 
-STUDIES = ("study", "curve", "control")
+STUDIES = ("study", "curve", "control", "label-rates", "look-alike")
 """Kept studies, in the order in which claims are told of them."""
 
 

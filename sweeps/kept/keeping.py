@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import sys
 from pathlib import Path
 
@@ -33,12 +34,12 @@ def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None 
     kept: folder of the ended ones. storage: folder of checkpoints of the others. most: how many to train; None for all.
     """
     torch.set_num_threads(threads)
-    dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites", progress=True))
+    opened = functools.cache(lambda name: datasets.open_dataset(name, datasets.prepare(name, progress=True)))
     statuses: list[str] = []
     for member in study.members:
         if len(statuses) == most:
             break
-        if status := _train_if_missing(member, study, dataset, kept, storage):
+        if status := _train_if_missing(member, study, opened(member.dataset), kept, storage):
             statuses.append(status)
     return statuses
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 from larvae.config import MemberConfig, Schedule
-from sweeps import tau_sweep, z_dim_sweep
+from sweeps import label_rate_sweep, tau_sweep, z_dim_sweep
 from sweeps.options import QUICK_METRICS
+from sweeps.study import grid
 
 _ALPHAS = (1.0, 64.0)
 _SEEDS = range(3)
@@ -69,4 +70,28 @@ def control() -> KeptStudy:
     return KeptStudy(tuple(members), _schedule(3_000, "leak", "traversal_error", "mig_aggregate"))
 
 
-STUDIES: Mapping[str, Callable[[], KeptStudy]] = {"study": section_5_2, "curve": curve, "control": control}
+def label_rates() -> KeptStudy:
+    """LaRVAE against its baseline with three regularisers, at the lowest and the highest label rate of Section 5.1."""
+    return _label_rates("dsprites", ("beta_tcvae", "beta_vae", "factor_vae"), 5_000)
+
+
+def look_alike() -> KeptStudy:
+    """The same of β-TCVAE, and shorter, on the images that are rendered in the place of 3D Shapes'."""
+    return _label_rates("shapes3d-rendered", ("beta_tcvae",), 2_000)
+
+
+def _label_rates(dataset: str, regularisers: Sequence[str], iterations: int) -> KeptStudy:
+    rates = label_rate_sweep.PRESETS["laptop"].values["label_rate"]
+    ends = (min(rates), max(rates))
+    swept = {"regulariser": regularisers, "seed": _SEEDS, "label_rate": ends, "tau": (0.0, MemberConfig().tau)}
+    schedule = _schedule(iterations)
+    return KeptStudy(grid(dataset, {"dataset": dataset}, swept, schedule).members, schedule)
+
+
+STUDIES: Mapping[str, Callable[[], KeptStudy]] = {
+    "study": section_5_2,
+    "curve": curve,
+    "control": control,
+    "label-rates": label_rates,
+    "look-alike": look_alike,
+}

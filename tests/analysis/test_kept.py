@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import sensitivity
+from analysis import label_rates, sensitivity
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
@@ -22,7 +24,11 @@ MEMBERS = [MemberConfig(tau=tau, alpha=alpha, seed=s) for tau in (0.0, 1.0) for 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results as `sweeps/kept_study.py` writes them; MIG grows with τ and with iterations."""
-    for member in MEMBERS:
+    return keep(MEMBERS, tmp_path)
+
+
+def keep(members: Sequence[MemberConfig], tmp_path: Path) -> Path:
+    for member in members:
         rows = [
             {"iteration": i, "loss": 1.0, "mig": 0.1 * (1 + member.tau) * i / 2 + 0.01 * member.seed} for i in (1, 2)
         ]
@@ -51,6 +57,17 @@ def test_what_is_not_there_or_of_an_earlier_format_is_refused(folder: Path, tmp_
     save_json(path, {name: value for name, value in load_json(path).items() if name != "format"})
     with pytest.raises(InvalidInputError, match="was written in format 1"):
         load_kept(folder)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_kept_label_rates_are_compared_like_those_of_mlflow(tmp_path: Path, script: Script) -> None:
+    rates = [dataclasses.replace(m, label_rate=rate) for m in MEMBERS if m.alpha == 1 for rate in (0.01, 0.025)]
+    drawing = script.of(label_rates.main, "--kept", str(keep(rates, tmp_path)))
+    printed, _ = drawing.succeed()
+    assert printed.startswith("mine: 2 iterations")
+    compared = pd.read_csv(script.folder / "figures/label_rates.csv")
+    assert list(compared["mean_difference"].dropna()) == pytest.approx([0.1, 0.1])
+    drawing.refuse({"--study a": "`study` must be left out with --kept, got a"})
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -127,3 +127,14 @@ def test_the_studies_are_those_of_the_pages() -> None:
         (0.25, 1),
     }
     assert {m.label_rate for m in curve.members} == {0.01}
+    rates = STUDIES["label-rates"]()
+    assert len(rates.members) == 3 * 3 * 2 * 2
+    assert {(m.regulariser, m.gamma_tc) for m in rates.members} == {
+        ("beta_tcvae", 4),
+        ("beta_vae", 3),
+        ("factor_vae", 10),
+    }
+    alike = STUDIES["look-alike"]()
+    assert {(m.dataset, m.regulariser) for m in alike.members} == {("shapes3d-rendered", "beta_tcvae")}
+    assert len(alike.members) == 3 * 2 * 2
+    assert (rates.schedule.iterations, alike.schedule.iterations) == (5_000, 2_000)
