@@ -10,34 +10,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import tyro
+from dataclasses import dataclass
 
 from sweeps.analysis import script
-from sweeps.tracking.addresses import default_uri
+from sweeps.analysis.one_study import OneStudy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arguments:
+class Arguments(OneStudy):
     """Write one HTML page of any study, grid or search, to send to a colleague."""
 
-    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Report only on members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = field(default_factory=default_uri)
-    """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path | None = None
-    """Folder that the page, report.html, is written to. Left out: figures/STUDY."""
-    study: str | None = None
-    """Name of the study, by default the newest."""
-    kept: Path | None = None
-    """Folder of kept results to report on in place of MLflow's."""
     iterations: int | None = None
     """Iteration at which to report results, with --kept. Left out: the end."""
 
     def __post_init__(self) -> None:
-        script.require_one_source(self.study, self.kept)
+        OneStudy.__post_init__(self)  # `super()` does not know the class that slots make
         script.require_kept(self.iterations, self.kept)
 
 

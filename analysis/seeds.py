@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import tyro
+from dataclasses import dataclass
 
 from sweeps.analysis import script
-from sweeps.tracking.addresses import default_uri
+from sweeps.analysis.one_study import OneStudy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arguments:
-    """Split the variance of each metric into that of labelled sets, that of models' seeds, and the rest."""
+class Arguments(OneStudy):
+    """Split the variance of each metric into that of labelled sets, that of models' seeds, and the rest.
 
-    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = field(default_factory=default_uri)
-    """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
-    output: Path | None = None
-    """Folder that the numbers (CSV) are written to. Left out: figures/STUDY."""
-    study: str | None = None
-    """Name of the study, by default the newest that crosses seeds."""
+    Of a study that crosses the two."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,16 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def split(arguments: Arguments) -> None:
     """Load, split, write, and print. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis import load, seeds, settings  # late: `--help` needs no pandas
-    from sweeps.analysis.destination import Destination
+    from sweeps.analysis import seeds  # late: `--help` needs no pandas
 
-    study = arguments.study or seeds.find_study(arguments.tracking_uri)
-    members = settings.where(load.load_members(arguments.tracking_uri, study), arguments.where)
-    found = seeds.components(study, members)
-    place = Destination(study, arguments.output, arguments.tracking_uri)
+    members, place = arguments.read(seeds.find_study)
+    found = seeds.components(place.study, members)
     contents = {"seeds.csv": seeds.components_frame(found).to_csv(index=False).encode()}
     place.write(contents)
-    print(seeds.components_table(study, found))
+    print(seeds.components_table(place.study, found))
     place.tell(contents)
 
 

@@ -1,0 +1,55 @@
+"""Options of scripts that read one study, of MLflow's or of the results that the repository keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from sweeps.analysis import script
+from sweeps.tracking.addresses import default_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.analysis.destination import Destination
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneStudy:
+    """A study, members of it, and a folder for what is made of them."""
+
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
+    tracking_uri: str = field(default_factory=default_uri)
+    """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
+    output: Path | None = None
+    """Folder that figures (PNG, PDF) and numbers (CSV) are written to. Left out: figures/STUDY."""
+    study: str | None = None
+    """Name of the study. Left out: the newest that fits."""
+    kept: Path | None = None
+    """Folder of kept results to read in place of MLflow's."""
+
+    def __post_init__(self) -> None:
+        script.require_one_source(self.study, self.kept)
+
+    def read(self, newest: Callable[[str], str]) -> tuple[pd.DataFrame, Destination]:
+        """The members that are meant, and the place of their figures.
+
+        newest: finds the name of the newest study that fits, by MLflow's address.
+        Raises InvalidInputError where study or members cannot be found.
+        """
+        from sweeps.analysis import load, load_kept, settings  # late: `--help` needs no pandas
+        from sweeps.analysis.destination import Destination
+
+        if self.kept is not None:
+            place = Destination(self.kept.resolve().name, self.output, None)
+            members = load_kept.load_kept(self.kept)
+        else:
+            study = self.study or newest(self.tracking_uri)
+            place = Destination(study, self.output, self.tracking_uri)
+            members = load.load_members(self.tracking_uri, study)
+        return settings.where(members, self.where), place
