@@ -1,7 +1,7 @@
-"""The pictures of README and docs, from the results that the repository keeps: `make figures`, `make check-figures`.
+"""Pictures and tables of docs, from the results that the repository keeps: `make figures`, `make check-figures`.
 
 python analysis/kept_figures.py
-python analysis/kept_figures.py --check           whether pictures and numbers agree
+python analysis/kept_figures.py --check           whether they agree with the numbers
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sweeps.analysis import script
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """Draw the pictures of kept results, or check that they show the numbers that these give."""
+    """Draw and write what pages show of kept results, or check that it is what these give."""
 
     check: bool = False
-    """Draw nothing; end with 2 where a picture shows other numbers."""
+    """Write nothing; end with 2 where a picture or a table shows other numbers."""
     results: Path = Path("docs/results")
     """Folder of kept results: of each study in a folder of its name."""
     output: Path = Path("docs")
-    """Folder of the pictures (PNG)."""
+    """Folder of the pictures (PNG) and of the pages (Markdown)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,16 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Draw and write, or check. Raises InvalidInputError, before anything is written."""
-    from sweeps.analysis import drawn, kept_pictures  # late: `--help` needs no pandas
+    from sweeps.analysis import drawn, kept_pictures, kept_tables, written_pages  # late: `--help` needs no pandas
 
     pictures = kept_pictures.kept_pictures(arguments.results)
     paths = {arguments.output / f"{name}.png": one for one in pictures for name in one.figures}
+    pages = kept_tables.pages_with_tables(arguments.results, arguments.output)
     if arguments.check:
         for path, one in paths.items():
             drawn.require_up_to_date(path, one)
+        for path, page in pages.items():
+            written_pages.require_written(path, page)
     else:
-        script.write_all(arguments.output, {name: c for one in pictures for name, c in one.pictures("png").items()})
-    for path in paths:
+        contents = {name: content for one in pictures for name, content in one.pictures("png").items()}
+        script.write_all(arguments.output, contents | {path.name: page.encode() for path, page in pages.items()})
+    for path in (*paths, *pages):
         print(path)
 
 

@@ -8,6 +8,7 @@ from sweeps.analysis import controls_report, sensitivity_report
 from sweeps.analysis.claims import claims_report
 from sweeps.analysis.controls import controls
 from sweeps.analysis.drawn import Drawn
+from sweeps.analysis.kept_tables import curve_members
 from sweeps.analysis.load_kept import load_kept, load_kept_course
 from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
@@ -18,7 +19,7 @@ STUDIES = ("study", "curve", "control", "label-rates", "look-alike")
 
 def kept_pictures(results: Path) -> list[Drawn]:
     """Figures of the kept studies in a folder, by the names that pictures have in docs."""
-    return [_controls(results / "control"), _curve(results / "curve"), _claims(results)]
+    return [_controls(results / "control"), _curve(results), _claims(results)]
 
 
 def _controls(folder: Path) -> Drawn:
@@ -26,8 +27,8 @@ def _controls(folder: Path) -> Drawn:
     return controls_report.drawn(controls("control", members), members)
 
 
-def _curve(folder: Path) -> Drawn:
-    members = load_kept(folder)
+def _curve(results: Path) -> Drawn:
+    members = curve_members(results)
     settings = by_setting(members, TAU)
     found = sensitivity_report.estimated("curve", settings, TAU)
     drawn = sensitivity_report.drawn(members, TAU, settings, found)

@@ -12,6 +12,8 @@ from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from sweeps.analysis.drawn import Drawn, require_up_to_date
+from sweeps.analysis.kept_tables import pages_with_tables
+from sweeps.analysis.written_pages import require_written, with_table
 from tests.analysis.outcome import Script
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,17 @@ def test_a_changed_result_is_found_out_until_the_pictures_are_drawn_anew(tmp_pat
     assert "controls.png` must show numbers" in figures.capsys.readouterr().err
     figures.succeed()
     figures.succeed("--check")
+
+
+def test_the_page_of_the_curve_shows_the_table_of_its_kept_results() -> None:
+    pages = pages_with_tables(ROOT / "docs/results", ROOT / "docs")
+    assert [path.name for path in pages] == ["what-decides-the-curve.md"]
+    for path, page in pages.items():
+        require_written(path, page)
+        with pytest.raises(InvalidInputError, match="must show the numbers of kept results: `make figures`"):
+            require_written(path, page.replace("| 0.", "| 1."))
+    with pytest.raises(InvalidInputError, match="must have one place for its table, got 0"):
+        with_table("no place", "")
 
 
 def test_every_picture_of_docs_is_drawn_by_make_figures_or_known_to_have_no_numbers() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from larvae.hardware import processor_name
+from sweeps.analysis.written_pages import with_table
 from sweeps.tracking.provenance import git_commit
 
 TABLE, PAGE = Path("benchmarks/results/faults.json"), Path("docs/reliability.md")
-_WITHIN = re.compile(r"(?<=<!-- faults -->\n\n).*?(?=\n\n<!-- end of faults -->)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +87,6 @@ def as_markdown(table: Path) -> str:
     return "\n".join(["| fault | times | outcome |", "|---|---:|---|", *rows])
 
 
-def with_table(page: str, table: str) -> str:
-    """A page with a table in the place of the one that it shows."""
-    return _WITHIN.sub(lambda _: table, page)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-table", type=Path, help="file that the table of faults is written to")
 
@@ -103,4 +97,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(), as_markdown(TABLE)))
+    PAGE.write_text(with_table(PAGE.read_text(), as_markdown(TABLE), "faults"))

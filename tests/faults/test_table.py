@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sweeps.analysis.written_pages import with_table
 from tests.commands import ROOT
-from tests.faults.table import PAGE, TABLE, as_markdown, with_table
+from tests.faults.table import PAGE, TABLE, as_markdown
 
 TESTS = """
 import pytest
@@ -42,5 +43,5 @@ def test_each_fault_is_a_line_and_one_that_does_harm_is_shouted(tmp_path: Path) 
 
 def test_the_page_shows_the_table_of_a_run_without_harm() -> None:
     table, page = ROOT / TABLE, (ROOT / PAGE).read_text()
-    assert with_table(page, as_markdown(table)) == page, "python -m tests.faults.table writes it"
+    assert with_table(page, as_markdown(table), "faults") == page, "python -m tests.faults.table writes it"
     assert [line["fault"] for line in json.loads(table.read_text())["faults"] if line["outcome"].isupper()] == []

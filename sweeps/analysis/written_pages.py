@@ -1,0 +1,23 @@
+"""Pages with tables that are written into them, each between two comments."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from larvae.errors import InvalidInputError
+
+
+def with_table(page: str, table: str, name: str = "table") -> str:
+    """A page with a table in the place of the one that it shows. InvalidInputError for a page without such a place."""
+    within = re.compile(rf"(?<=<!-- {name} -->\n\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    found, number = within.subn(lambda _: f"{table}\n\n", page)
+    if number != 1:
+        raise InvalidInputError(f"a page must have one place for its {name}, got {number}")
+    return found
+
+
+def require_written(path: Path, page: str) -> None:
+    """Raise InvalidInputError where a page on disk is another one."""
+    if path.read_text() != page:
+        raise InvalidInputError(f"`{path}` must show the numbers of kept results: `make figures` writes them")
