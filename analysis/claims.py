@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tyro
 
+from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 from sweeps.tracking.addresses import default_uri
 
@@ -38,6 +39,9 @@ class Arguments:
 
     def __post_init__(self) -> None:
         script.require_one_source(self.study, self.kept)
+        names = [folder.resolve().name for folder in self.kept]
+        if len(set(names)) < len(names):
+            raise InvalidInputError(f"`kept` must be folders of different names, got {' '.join(names)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
 from larvae.metrics import METRICS
 from sweeps.options import StudyOptions
@@ -44,9 +45,10 @@ def looks(most_seeds: int, seeds_a_round: int) -> Iterator[Look]:
 def require_looks(claim: str, study: Study, most_seeds: int, seeds_a_round: int) -> None:
     """Raise InvalidInputError for a claim that the study cannot decide, and for seeds of which there is no round."""
     from sweeps.analysis.claims.paper_claims import claim as known  # late: it takes pandas
+    from sweeps.analysis.claims.verdicts import LOOK_ALIKE
 
-    needs = known(claim).needs
-    if not any(one.evidence for one in _judged(claim, study, _invented(study), ALPHA)):
+    needs, found = known(claim).needs, _judged(claim, study, _invented(study), ALPHA)
+    if not any(one.evidence and one.reason != LOOK_ALIKE for one in found):
         raise InvalidInputError(f"`until_decided` must be a claim that this study can decide: {claim} takes {needs}")
     if most_seeds < FIRST_SEEDS:
         raise InvalidInputError(f"`seeds` must be at least {FIRST_SEEDS} with --until-decided, got {most_seeds}")
@@ -55,7 +57,7 @@ def require_looks(claim: str, study: Study, most_seeds: int, seeds_a_round: int)
 
 
 def run_until_decided(claim: str, study_of: Callable[[int], Study], options: StudyOptions, seeds_a_round: int) -> int:
-    """Run the study of ever more seeds, at most those of the options, until a claim is decided; the exit code.
+    """Run the study of ever more seeds, at most those of the options, until a claim is decided; its exit code.
 
     study_of: the study of so many seeds. Rounds that have ended are looked at again and not run.
     """
@@ -63,11 +65,13 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
 
     console = new_console()
     directory = StudyDirectory((options.where.storage_path / options.study).absolute())
-    whole = len(study_of(options.seeds).members)
+    whole, code = len(study_of(options.seeds).members), 0
     for look in looks(options.seeds, seeds_a_round):
         study = study_of(look.seeds)
         is_last = look.seeds == options.seeds
-        if (directory.unfinished(study) or is_last) and (code := runner.run_study(study, options)):
+        if directory.unfinished(study) or is_last:
+            code = runner.run_study(study, options)  # members that fail are gaps: their seeds do not count
+        if code == INTERRUPTED:
             return code
         verdicts = _verdicts(claim, study, directory, look.level)
         for text in verdicts.texts:
@@ -75,11 +79,11 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
         if verdicts.are_decided:
             spared = 1 - len(study.members) / whole
             console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
-            return 0
+            return code
     console.print(
         f"Not decided with {options.seeds} seeds: more --seeds would be looked at by other levels, give another --study"
     )
-    return 0
+    return code
 
 
 class _Verdicts(NamedTuple):

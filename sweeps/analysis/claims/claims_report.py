@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
-from sweeps.analysis.claims.verdicts import FAILS, UNDECIDED, Verdict, judge
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.course import Course, by_iteration
 from sweeps.analysis.destination import Destination
 from sweeps.analysis.drawn import Drawn, csv_files
 from sweeps.analysis.estimates import CONFIDENCE, caution
-from sweeps.analysis.figures.claim_figures import claims_figure, moves_figure
+from sweeps.analysis.figures.claim_figures import claims_figure, has_moves, moves_figure
 
 _MOST_SEEDS = 1_000
 """Seeds beyond which their number is not told."""
@@ -41,9 +41,9 @@ def drawn(found: Judgement) -> Drawn:
     verdicts, on_the_way = found
     figures: dict[str, Callable[[], Figure]] = {}
     frames = {"claims.csv": claims_frame(verdicts)}
-    if any(one.evidence for one in verdicts):
+    if any(one.has_number for one in verdicts):
         figures["claims"] = lambda: claims_figure(verdicts)
-    if len(on_the_way) > 1 and any(one.evidence for some in on_the_way.values() for one in some):
+    if has_moves(on_the_way):
         figures["claims_moves"] = lambda: moves_figure(on_the_way)
         moves = [claims_frame(some).assign(at=iterations) for iterations, some in on_the_way.items()]
         frames["claims_moves.csv"] = pd.concat(moves)
@@ -99,6 +99,8 @@ def verdict_text(one: Verdict) -> str:
 def evidence_text(part: Evidence) -> str:
     """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 seeds`."""
     seeds = "one seed" if part.num_seeds == 1 else f"{part.num_seeds} seeds"
+    if part.num_choosing:
+        seeds += f", chosen by {part.num_choosing} more"
     if math.isnan(part.effect):
         return f"{part.subject}: {seeds}"
     bounds = "" if math.isnan(part.low) else f" [{number_text(part, part.low)}, {number_text(part, part.high)}]"
@@ -111,9 +113,10 @@ def number_text(part: Evidence, value: float) -> str:
 
 
 def _tested(one: Verdict) -> str:
-    if math.isnan(one.p_holds):
+    known = [p for p in (one.p_holds, one.p_fails) if not math.isnan(p)]
+    if not known:
         return ""
-    p_value = min(one.p_holds, one.p_fails)
+    p_value = one.p_holds if one.verdict == HOLDS else one.p_fails if one.verdict == FAILS else min(known)
     return f", p {p_text(p_value, p_value, starred=one.verdict != UNDECIDED).strip()}"
 
 
@@ -135,6 +138,7 @@ def _rows(one: Verdict) -> list[dict[str, object]]:
         {
             "number": part.subject,
             "num_seeds": part.num_seeds,
+            "num_choosing": part.num_choosing,
             "effect": part.effect,
             "ci_low": part.low,
             "ci_high": part.high,

@@ -1,7 +1,8 @@
 """The numbers that claims bound, made of members' results: a value for each seed, or pairs of samples over seeds.
 
 A table holds one metric of members that differ in the fields a claim varies: a row a seed, a column a combination of
-their values. Higher is better: metrics of which the opposite is true are negated.
+their values, and of several labelled sets where a seed has them. Higher is better: metrics of which the opposite is
+true are negated. Tables have gaps: each contrast takes what it needs, and of that the part without.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from scipy import stats
 
 from larvae.config import MemberConfig
 from sweeps.analysis.claims.evidence import Bounds, Evidence, of_mean, of_spread
+from sweeps.analysis.crossed import full_product, without_gaps
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import SYMBOLS, value_text
 
@@ -25,6 +28,9 @@ Tables = Mapping[str, pd.DataFrame]
 Contrast = Callable[[Tables], list[Evidence]]
 """The numbers that a claim bounds, all of them; none where members do not have what it takes."""
 
+Kept = Mapping[str, Sequence[Any]]
+LABELLED_SET = "label_seed"
+"""Name of the level of a table that has several labelled sets a seed."""
 MARGIN = 0.02
 """Smallest difference of MIG, ℓ2 and scores that matters: a tenth of what Fig. 2 of the paper shows between models."""
 LEAK_MARGIN = 0.05
@@ -43,10 +49,11 @@ def replacement_gain(tables: Tables, *, only: bool) -> list[Evidence]:
     """LaRVAE less its baseline. only: at LaRVAE's one τ, else the mean over all τ > 0, of which there are several."""
     found = []
     for metric, table in tables.items():
-        above = [tau for tau in _values(table, "tau") if tau > 0]
-        if len(above) < (1 if only else 2):
+        taus = _values(table, "tau")
+        if len(taus) < (2 if only else 3) or taus[0] > 0:
             continue
-        chosen = [larvae_tau(above)] if only else above
+        chosen = [larvae_tau(taus)] if only else taus[1:]
+        table = _whole(_among(table, tau=[0.0, *chosen]), fewest={"tau": 2 if only else 3}, kept={"tau": [0.0]})
         gains = _difference(table, "tau", chosen, [0.0])
         name = f"τ = {chosen[0]:g}" if only else "τ > 0"
         found += _mean(f"{written(metric)}: {name} less τ = 0", gains)
@@ -54,17 +61,17 @@ def replacement_gain(tables: Tables, *, only: bool) -> list[Evidence]:
 
 
 def rise_and_fall(tables: Tables) -> list[Evidence]:
-    """The best τ in between less the lowest τ, and less the highest; the best by the other seeds, lest it be lucky."""
+    """The best τ in between less the lowest τ, and less the highest; half of the seeds choose it, the others judge."""
     found = []
     for metric, table in tables.items():
         taus = _values(table, "tau")
-        if len(taus) < 3 or taus[0] > 0 or len(table) < 2:
+        if len(taus) < 3 or taus[0] > 0:
             continue
-        first, *between, last = taus
-        curve = table.T.groupby(level="tau").mean().T  # label rates as one
+        choosing, judging = map(_over_rates, _halves(_whole(table, fewest={"tau": 3}, kept={"tau": [0.0]})))
+        first, *between, last = choosing
         for end, name in ((first, "less τ = 0"), (last, f"less τ = {last:g}")):
-            values = [curve.loc[seed, _best(curve[between].drop(seed))] - curve.loc[seed, end] for seed in curve.index]
-            found.append(of_mean(f"{written(metric)}: best τ between {name}", values, _GAIN))
+            values = judging[_best(choosing[between])] - judging[end] if len(choosing) else []
+            found.append(_chosen(f"{written(metric)}: best τ between {name}", values, choosing))
     return found
 
 
@@ -72,7 +79,11 @@ def growth_with_z(tables: Tables) -> list[Evidence]:
     """Each size of the nuisance less the next smaller one, from LARGE_Z on."""
     found = []
     for metric, table in tables.items():
-        for smaller, larger in itertools.pairwise(size for size in _values(table, "z_dim") if size >= LARGE_Z):
+        sizes = [size for size in _values(table, "z_dim") if size >= LARGE_Z]
+        if len(sizes) < 2:
+            continue
+        table = _whole(_among(table, z_dim=sizes), fewest={"z_dim": 2})
+        for smaller, larger in itertools.pairwise(_values(table, "z_dim")):
             gains = _difference(table, "z_dim", [larger], [smaller])
             found += _mean(f"{written(metric)}: dim z = {larger} less {smaller}", gains)
     return found
@@ -84,7 +95,8 @@ def no_leak(tables: Tables) -> list[Evidence]:
     for metric, table in tables.items():
         sizes = [size for size in _values(table, "z_dim") if size >= LARGE_Z]
         if len(sizes) > 1:
-            smallest, largest = sizes[0], sizes[-1]
+            table = _whole(_among(table, z_dim=sizes), fewest={"z_dim": 2})
+            smallest, *_, largest = _values(table, "z_dim")
             gains = _difference(table, "z_dim", [largest], [smallest])
             bounds = Bounds(-LEAK_MARGIN, -LEAK_MARGIN)
             found += _mean(f"{written(metric)}: dim z = {smallest} less {largest}", gains, bounds)
@@ -98,42 +110,44 @@ def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[E
     """
     found = []
     for metric, table in tables.items():
-        taus, values = _values(table, "tau"), [value for value in _values(table, field) if value >= smallest]
-        if max(taus) == 0 or len(values) < 2 or (field == "tau" and values[0] > 0):
+        if field == "tau":
+            taus = _values(table, "tau")
+            table = _among(table, tau=[0.0, larvae_tau(taus)]) if taus[0] == 0 < taus[-1] else table.iloc[:, :0]
+        else:
+            of_taus = {tau: _at(table, tau=tau) for tau in _values(table, "tau") if tau > 0}
+            known = {tau: some for tau, some in of_taus.items() if sum(v >= smallest for v in _values(some, field)) > 1}
+            table = known[larvae_tau(known)] if known else table.iloc[:, :0]
+        values = [value for value in _values(table, field) if value >= smallest]
+        if len(values) < 2:
             continue
-        ends = (values[0], larvae_tau(taus) if field == "tau" else values[-1])
-        if field != "tau":
-            table = _at(table, tau=larvae_tau(taus))
-        first, second = (_at(table, **{field: end}) for end in ends)
-        first, second = (side.set_axis(_others(side, field, "tau"), axis=1) for side in (first, second))
-        groups = [(list(first[other]), list(second[other])) for other in first if other in second]
-        names = " over ".join(f"{SYMBOLS[field]} = {value_text(end)}" for end in ends)
+        table = _whole(_among(table, **{field: values}), fewest={field: 2})
+        first, *_, last = _values(table, field)
+        sides = [_at(table, **{field: end}) for end in (first, last)]
+        groups = [
+            (list(low), list(high)) for (_, low), (_, high) in zip(*(side.items() for side in sides), strict=True)
+        ]
+        names = " over ".join(f"{_symbol(field)} = {value_text(end)}" for end in (first, last))
         found.append(of_spread(f"{written(metric)}: sd of {names}", groups, _RATIO))
     return found
 
 
 def cost_of_others_tau(tables: Tables, *, field: str) -> list[Evidence]:
-    """The cost, at each value of a field, of the τ that is best at another one: both chosen by the other seeds."""
+    """The cost, at each value of a field, of the τ that is best at another one: half of the seeds choose both."""
     found = []
     for metric, table in tables.items():
-        values = _values(table, field)
-        curves = [_at(table, **{field: value}).T.groupby(level="tau").mean().T for value in values]
-        if len(values) < 2 or len(table) < 2 or min(curve.shape[1] for curve in curves) < 3:
+        if len(_values(table, field)) < 2 or len(_values(table, "tau")) < 3:
             continue
-        costs = []
-        for seed in table.index:
-            best = [_best(curve.drop(seed)) for curve in curves]
-            costs.append(
-                np.mean(
-                    [
-                        curve.loc[seed, own] - curve.loc[seed, other]
-                        for place, (curve, own) in enumerate(zip(curves, best, strict=True))
-                        for other in (*best[:place], *best[place + 1 :])
-                        if other in curve
-                    ]
-                )
-            )
-        found.append(of_mean(f"{written(metric)}: own best τ less that of another {SYMBOLS[field]}", costs, _GAIN))
+        table = _whole(table, fewest={field: 2, "tau": 3})
+        curves = [tuple(map(_over_rates, _halves(_at(table, **{field: value})))) for value in _values(table, field)]
+        choosing = curves[0][0]
+        best = [_best(of_choosing) for of_choosing, _ in curves] if len(choosing) else []
+        costs = [
+            judging[best[place]] - judging[other]
+            for place, (_, judging) in enumerate(curves[: len(best)])
+            for other in (*best[:place], *best[place + 1 :])
+        ]
+        subject = f"{written(metric)}: own best τ less that of another {_symbol(field)}"
+        found.append(_chosen(subject, sum(costs) / len(costs) if costs else [], choosing))
     return found
 
 
@@ -142,37 +156,31 @@ def weak_over_strong(tables: Tables) -> list[Evidence]:
     found = []
     for metric, table in tables.items():
         weights = [weight for weight in _values(table, "alpha") if weight > 0]
-        if len(weights) < 2:
+        if len(weights) < 2 or _lacks_pair(table):
             continue
-        above = [tau for tau in _values(table, "tau") if tau > 0]
-        ends = [_at(table, alpha=weight) for weight in (weights[0], weights[-1])]
-        weak, strong = (_difference(some, "tau", above, [0.0]) for some in ends)
-        if len(weak) and len(strong):
-            subject = f"{written(metric)}: gain at α = {weights[0]:g} less that at α = {weights[-1]:g}"
-            found += _mean(subject, weak - strong)
+        table = _whole(_among(table, alpha=weights), fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
+        (weakest, *_, strongest), (_, *above) = _values(table, "alpha"), _values(table, "tau")
+        weak, strong = (_difference(_at(table, alpha=end), "tau", above, [0.0]) for end in (weakest, strongest))
+        found += _mean(f"{written(metric)}: gain at α = {weakest:g} less that at α = {strongest:g}", weak - strong)
     return found
 
 
 def best_over_best(tables: Tables) -> list[Evidence]:
-    """The best LaRVAE over α and τ less the best baseline over α, at each label rate, each tuned on the other seeds."""
+    """The best LaRVAE over α and τ less the best baseline over α, at each label rate; half of the seeds choose both."""
     found = []
     for metric, table in tables.items():
-        if len(table) < 2 or len(_values(table, "alpha")) < 2 or {0.0} >= set(_values(table, "tau")):
+        if len(_values(table, "alpha")) < 2 or _lacks_pair(table):
             continue
+        table = _whole(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
+        choosing, _ = _halves(table)
         gains = []
-        for seed in table.index:
-            others, of_rates = table.drop(seed), []
-            for rate in _values(table, "label_rate"):
-                sides = [
-                    some.loc[:, mask]
-                    for some in [_at(others, label_rate=rate)]
-                    for mask in (_level(some, "tau") > 0, _level(some, "tau") == 0)
-                ]
-                if all(side.shape[1] for side in sides):
-                    of_rates.append(table.loc[seed, _best(sides[0])] - table.loc[seed, _best(sides[1])])
-            gains.append(np.mean(of_rates) if of_rates else np.nan)
-        if np.isfinite(gains).all():
-            found.append(of_mean(f"{written(metric)}: best LaRVAE less best baseline", gains, _GAIN))
+        for rate in _values(table, "label_rate") if len(choosing) else ():
+            of_choosing, of_judging = _halves(_at(table, label_rate=rate))
+            is_larvae = _level(of_choosing, "tau") > 0
+            larvae, baseline = (_best(of_choosing.loc[:, mask]) for mask in (is_larvae, ~is_larvae))
+            gains.append(of_judging[larvae] - of_judging[baseline])
+        gain = sum(gains) / len(gains) if gains else []
+        found.append(_chosen(f"{written(metric)}: best LaRVAE less best baseline", gain, choosing))
     return found
 
 
@@ -180,10 +188,12 @@ def supervision_gain(tables: Tables) -> list[Evidence]:
     """The baseline with labels less the one without, α = 0."""
     found = []
     for metric, table in tables.items():
-        baseline = _at(table, tau=0.0)
-        supervised = [weight for weight in _values(baseline, "alpha") if weight > 0]
-        gains = _difference(baseline, "alpha", supervised, [0.0])
-        found += _mean(f"{written(metric)}: α > 0 less α = 0, both at τ = 0", gains)
+        baseline = _among(table, tau=[0.0])
+        weights = _values(baseline, "alpha")
+        if len(weights) > 1 and weights[0] == 0:
+            baseline = _whole(baseline, fewest={"alpha": 2}, kept={"alpha": [0.0]})
+            gains = _difference(baseline, "alpha", _values(baseline, "alpha")[1:], [0.0])
+            found += _mean(f"{written(metric)}: α > 0 less α = 0, both at τ = 0", gains)
     return found
 
 
@@ -192,13 +202,12 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
     if len(tables) < 2:
         return []
     (first_name, first), (second_name, second) = tables.items()
-    settings = [setting for setting in first if setting in second]
-    seeds = [seed for seed in first.index if seed in second.index]
-    if len(settings) < 4:
+    known = without_gaps((first + second).dropna(axis="columns", how="all"))  # a gap in either is one in both
+    if known.shape[1] < 4:
         return []
-    sides = [side.loc[seeds, settings].to_numpy() for side in (first, second)]
-    values = [float(stats.spearmanr(*rows).statistic) for rows in zip(*sides, strict=True)]
-    values = [value for value in values if not np.isnan(value)]
+    sides = [_over_label_sets(side.loc[known.index, known.columns]).to_numpy() for side in (first, second)]
+    differing = [rows for rows in zip(*sides, strict=True) if min(map(np.ptp, rows)) > 0]
+    values = [float(stats.spearmanr(*rows).statistic) for rows in differing]
     subject = f"rank correlation of {written(first_name)} and {written(second_name)}"
     return [of_mean(subject, values, Bounds(CORRELATED, CORRELATED))]
 
@@ -206,7 +215,11 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
 def saturation(tables: Tables) -> list[Evidence]:
     """The mean score of all members of a seed."""
     bounds = Bounds(SATURATED, SATURATED)
-    return [of_mean(f"{written(name)}: mean", list(table.mean(axis=1)), bounds) for name, table in tables.items()]
+    return [
+        one
+        for name, table in tables.items()
+        for one in _mean(f"{written(name)}: mean", _whole(table).mean(axis=1), bounds)
+    ]
 
 
 outperforming: Contrast = partial(replacement_gain, only=True)
@@ -225,26 +238,55 @@ def larvae_tau(taus: Iterable[float]) -> float:
     return default if default in above else above[len(above) // 2]
 
 
-def _mean(subject: str, values: Sequence[float] | pd.Series, bounds: Bounds = _GAIN) -> list[Evidence]:
-    """The evidence of a value a seed; none where there is none."""
+def _mean(subject: str, values: pd.Series, bounds: Bounds = _GAIN) -> list[Evidence]:
+    """The evidence of a value a seed; none where there is no seed."""
     return [of_mean(subject, list(values), bounds)] if len(values) else []
 
 
+def _chosen(subject: str, values: Iterable[float], choosing: pd.DataFrame) -> Evidence:
+    """The evidence of a value a seed for what other seeds have chosen."""
+    return of_mean(subject, list(values), _GAIN)._replace(num_choosing=len(choosing))
+
+
 def _difference(table: pd.DataFrame, field: str, first: Sequence[Any], second: Sequence[Any]) -> pd.Series:
-    """Mean at the first values of a field less that at the second ones, of each label rate that has both, averaged."""
-    differences = []
-    for rate in _values(table, "label_rate"):
-        of_rate = _at(table, label_rate=rate)
-        sides = [of_rate.loc[:, _level(of_rate, field).isin(values)] for values in (first, second)]
-        if all(side.shape[1] for side in sides):
-            differences.append(sides[0].mean(axis=1) - sides[1].mean(axis=1))
-    return pd.concat(differences, axis=1).mean(axis=1) if differences else pd.Series(dtype=float)
+    """Mean of each seed at the first values of a field, less that at the second ones."""
+    return _among(table, **{field: first}).mean(axis=1) - _among(table, **{field: second}).mean(axis=1)
 
 
-def _others(table: pd.DataFrame, *fields: str) -> list[str]:
-    """Names of the columns without some fields."""
-    kept = [place for place, name in enumerate(table.columns.names) if name not in fields]
-    return [str([column[place] for place in kept]) for column in table.columns.to_list()]
+def _whole(
+    table: pd.DataFrame, fewest: Mapping[str, int] = MappingProxyType({}), kept: Kept = MappingProxyType({})
+) -> pd.DataFrame:
+    """The part of a table without gaps, labelled sets as one: each value of a field with all of the others."""
+    return _over_label_sets(full_product(table, fewest, kept))
+
+
+def _over_label_sets(table: pd.DataFrame) -> pd.DataFrame:
+    return _as_one(table, LABELLED_SET) if LABELLED_SET in table.columns.names else table
+
+
+def _over_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """A column a τ: means over all else."""
+    return table.T.groupby(level="tau").mean().T
+
+
+def _as_one(table: pd.DataFrame, field: str) -> pd.DataFrame:
+    """Means over the values of a field."""
+    return table.T.groupby(level=[name for name in table.columns.names if name != field]).mean().T
+
+
+def _halves(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Seeds that choose, and the others, which judge: so these are as independent as seeds are."""
+    return table.iloc[: len(table) // 2], table.iloc[len(table) // 2 :]
+
+
+def _lacks_pair(table: pd.DataFrame) -> bool:
+    """Tell that there are not both, τ = 0 and τ > 0."""
+    taus = _values(table, "tau")
+    return len(taus) < 2 or taus[0] > 0
+
+
+def _symbol(field: str) -> str:
+    return SYMBOLS.get(field, {"dataset": "data set"}.get(field, field))
 
 
 def _level(table: pd.DataFrame, field: str) -> pd.Index[Any]:
@@ -257,8 +299,13 @@ def _values(table: pd.DataFrame, field: str) -> list[Any]:
 
 def _at(table: pd.DataFrame, **fields: Any) -> pd.DataFrame:
     """The columns of a table with these values."""
-    for field, value in fields.items():
-        table = table.loc[:, _level(table, field) == value]
+    return _among(table, **{field: [value] for field, value in fields.items()})
+
+
+def _among(table: pd.DataFrame, **fields: Sequence[Any]) -> pd.DataFrame:
+    """The columns of a table with one of these values of each field."""
+    for field, values in fields.items():
+        table = table.loc[:, _level(table, field).isin(values)]
     return table
 
 

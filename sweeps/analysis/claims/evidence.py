@@ -46,6 +46,8 @@ class Evidence(NamedTuple):
     """The same of its lying below `fails_below`."""
     signal: float = math.nan
     """Distance from the bound that the number points beyond, in standard deviations of what a seed tells."""
+    num_choosing: int = 0
+    """Further seeds, as many as these or one less, that chose what is judged."""
     num_groups: int = 0
     """Groups of seeds whose deviations were pooled; 0 for means."""
 
@@ -54,7 +56,12 @@ class Evidence(NamedTuple):
         """True for a ratio of standard deviations, False for a mean."""
         return self.num_groups > 0
 
-    def seeds_needed(self, num_tests: int) -> int | None:
+    @property
+    def is_constant(self) -> bool:
+        """True where seeds are enough for a test, but all of one value: without spread there is none."""
+        return self.num_seeds >= FEWEST_SEEDS and math.isfinite(self.effect) and math.isnan(self.p_holds)
+
+    def seeds_needed(self, num_tests: float) -> int | None:
         """Seeds that would decide with probability POWER, as one of several tests; None where that is not known.
 
         Of means by Guenther's approximation (1981) for the t-test, of spreads by Fisher's transformation of their
@@ -62,6 +69,10 @@ class Evidence(NamedTuple):
         """
         if not self.signal > 0:
             return None
+        judging = self._judging_seeds_needed(num_tests)
+        return 2 * judging if self.num_choosing else judging
+
+    def _judging_seeds_needed(self, num_tests: float) -> int:
         critical = float(stats.norm.isf((1 - CONFIDENCE) / 2 / num_tests))
         needed = ((critical + float(stats.norm.isf(1 - POWER))) / self.signal) ** 2
         if self.is_ratio:
@@ -133,4 +144,4 @@ def _statistic(first: np.ndarray, second: np.ndarray, ratio: float, freedom: int
 
 
 def _doubled(p_value: Any) -> float:
-    return min(1.0, 2 * float(p_value))
+    return float(np.minimum(1.0, 2 * p_value))  # NaN stays

@@ -22,6 +22,8 @@ class Claim(NamedTuple):
     """Members that it takes, in words."""
     metrics: tuple[str, ...] = ("mig", "l2")
     """The primary metrics: it must hold of each."""
+    is_joint: bool = False
+    """The number is made of both metrics together."""
     datasets: tuple[str, ...] = ()
     """The only data sets that it speaks of; empty for all."""
     look_alikes: tuple[str, ...] = ()
@@ -153,6 +155,7 @@ _CLAIMS = (
         contrasts.rank_correlation,
         "four settings or more, with MIG and the FactorVAE score",
         metrics=("mig", "factor_vae_score"),
+        is_joint=True,
     ),
     Claim(
         "factor-vae-saturates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -10,14 +11,22 @@ import pandas as pd
 
 from larvae.metrics import SCORES
 from sweeps.analysis import load
+from sweeps.analysis.claims.contrasts import LABELLED_SET
 from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS, Claim
 from sweeps.analysis.comparisons import ALPHA, holm
-from sweeps.analysis.crossed import without_gaps
 from sweeps.analysis.estimates import budgets, has_result
 from sweeps.analysis.parameters import varies
 from sweeps.analysis.settings import described
 
+_IDLE_AT_ZERO = {
+    "tau": ("replacement_likelihood", "replacement", "detach_nuisance"),
+    "alpha": ("label_loss", "label_scaling", "label_variance"),
+}
+"""Settings that `MemberConfig` has at their defaults where a field is 0, as they have no effect there."""
+LOOK_ALIKE = "not decidable on a look-alike"
+_UNEQUAL = "members were not trained equally long"
+_CONSTANT = "all seeds are equal, for which there is no test"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decidable here"
 
 
@@ -40,6 +49,11 @@ class Verdict(NamedTuple):
     verdict: str = UNDECIDED
     seeds_needed: int | None = None
     """Seeds that would decide, where it is undecided and that can be told."""
+
+    @property
+    def has_number(self) -> bool:
+        """True where one of its numbers is known."""
+        return any(math.isfinite(part.effect) for part in self.evidence)
 
     @property
     def weakest(self) -> Evidence | None:
@@ -83,17 +97,34 @@ def case_fields(claim: Claim, members: pd.DataFrame) -> list[str]:
 
 def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
     members = members[members["dataset"].isin([*claim.datasets, *claim.look_alikes])] if claim.datasets else members
-    if members.empty or not all(has_result(members, metric).any() for metric in claim.metrics):
+    if members.empty:
         return []
+    members = with_idle_fields(members, claim.varied)
     names = case_fields(claim, members)
     found = []
     for _, some in members.groupby(names, dropna=False) if names else [((), members)]:
         tables = {metric: _table(some, claim, metric) for metric in claim.metrics}
-        if evidence := claim.contrast({metric: table for metric, table in tables.items() if table.size}):
-            found.append((some, tuple(evidence)))
+        if any(table.empty for table in tables.values()):
+            continue
+        asked = [tables] if claim.is_joint else [{metric: table} for metric, table in tables.items()]
+        evidence = [claim.contrast(one) for one in asked]
+        if all(evidence):  # each primary metric must bear it out
+            found.append((some, tuple(itertools.chain(*evidence))))
     firsts = pd.DataFrame([some.iloc[0] for some, _ in found])
     names = [name for name in names if varies(firsts, name)]  # cases without evidence need no telling apart
     return [_case(claim, study, names, some, evidence) for some, evidence in found]
+
+
+def with_idle_fields(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
+    """Members, those of a field's 0 once for each value that a setting without effect there has where it has one."""
+    for field, idle in _IDLE_AT_ZERO.items():
+        names = [name for name in idle if name in members and members[name].nunique() > 1]
+        is_zero = members[field] == 0
+        if field in varied and names and is_zero.any() and not is_zero.all():
+            settings = members.loc[~is_zero, names].drop_duplicates()
+            zero = members[is_zero].drop(columns=names).merge(settings, how="cross")
+            members = pd.concat([members[~is_zero], zero], ignore_index=True)
+    return members
 
 
 def _case(
@@ -102,22 +133,25 @@ def _case(
     first = members.iloc[0]
     name = described({name: first[name] for name in names}, first)
     verdict = Verdict(claim, study, name, budgets(members, claim.metrics), evidence)
+    if len(verdict.iterations) > 1:
+        return verdict._replace(reason=_UNEQUAL)
     if set(members["dataset"]) & set(claim.look_alikes):
-        return verdict._replace(reason="not decidable on a look-alike")
+        return verdict._replace(reason=LOOK_ALIKE)
     return _tested(verdict)
 
 
 def _table(members: pd.DataFrame, claim: Claim, metric: str) -> pd.DataFrame:
     """One metric, the better the higher: a row a seed, a column a combination of the fields that a claim is about.
 
-    Seeds and combinations with most gaps are left out, until there is none. Members of one seed that differ in their
-    labelled set are one value, their mean.
+    Labelled sets are one more level of the columns, where seeds have several.
     """
     results = members[has_result(members, metric)]
     if results.empty:
         return pd.DataFrame()
-    values = results.groupby(["seed", *claim.varied], dropna=False)[metric].mean()
-    table = without_gaps(values.unstack(list(claim.varied)))  # a fourth of the time of `pivot_table`
+    fields = list(claim.varied)
+    if LABELLED_SET in results and results.groupby("seed")[LABELLED_SET].nunique().max() > 1:
+        fields.append(LABELLED_SET)
+    table = results.groupby(["seed", *fields])[metric].mean().unstack(fields)
     return table if SCORES[metric].higher_is_better else -table
 
 
@@ -136,14 +170,20 @@ def _decided(one: Verdict, p_holds: float, p_fails: float, level: float, num_tes
     one = one._replace(p_holds=p_holds, p_fails=p_fails)
     if p_holds <= level or p_fails <= level:
         return one._replace(verdict=HOLDS if p_holds <= level else FAILS)
-    needed = [part.seeds_needed(num_tests) for part in one.evidence]
-    return one if one.reason else one._replace(seeds_needed=_seeds_needed(one.evidence, needed))
+    if one.reason:
+        return one
+    if any(part.is_constant for part in one.evidence):
+        return one._replace(reason=_CONSTANT)
+    return one._replace(seeds_needed=_seeds_needed(one.evidence, num_tests * ALPHA / level))
 
 
-def _seeds_needed(evidence: Sequence[Evidence], needed: Sequence[int | None]) -> int | None:
+def _seeds_needed(evidence: Sequence[Evidence], num_tests: float) -> int | None:
     """Seeds for all parts to hold if they all point that way, else for the first of those that do not to fail."""
+    against = [part for part in evidence if part.effect <= part.bounds.holds_above]
+    tests = num_tests * len(evidence) if against else num_tests  # one of the parts failing is enough
+    needed = [part.seeds_needed(tests) for part in evidence]
     if any(number is None for number in needed):
         return None
     known = [(part, number) for part, number in zip(evidence, needed, strict=True) if number is not None]
-    against = [number for part, number in known if part.effect <= part.bounds.holds_above]
-    return min(against) if against else max(number for _, number in known)
+    failing = [number for part, number in known if part.effect <= part.bounds.holds_above]
+    return min(failing) if failing else max(number for _, number in known)

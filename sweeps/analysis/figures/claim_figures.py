@@ -25,7 +25,7 @@ _PANELS_A_ROW, _PANEL_HEIGHT = 3, 1.3
 
 def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
     """A panel a claim, a row a case: its numbers, a marker for each kind, with intervals, and its verdict."""
-    shown = [one for one in verdicts if any(math.isfinite(part.effect) for part in one.evidence)]
+    shown = [one for one in verdicts if one.has_number]
     claims = {name: [one for one in shown if one.claim.name == name] for name in _names(shown)}
     heights = [_FRAME + _ROW * len(cases) for cases in claims.values()]
     budgets = sorted({number for one in shown for number in one.iterations})
@@ -45,11 +45,10 @@ def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
 
 def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     """A panel a claim: of each case, the number that speaks least for it at the end, over iterations."""
-    *_, (end, last) = on_the_way.items()
-    ends = [(one, one.weakest) for one in last if one.weakest and math.isfinite(one.weakest.effect)]
-    moves = {(one.claim.name, _case(one)): _moves(on_the_way, one, part) for one, part in ends}
+    *_, end = on_the_way
+    ends, moves = _ends(on_the_way), _all_moves(on_the_way)
     claims = [
-        name for name in _names([one for one, _ in ends]) if any(len(moves[key]) > 1 for key in moves if key[0] == name)
+        name for name in _names([one for one, _ in ends]) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
     ]
     cases = list(dict.fromkeys(case for name, case in moves if name in claims))
     num_rows = -(-len(claims) // _PANELS_A_ROW)
@@ -70,13 +69,29 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     return figure
 
 
+def has_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> bool:
+    """Tell that a number is known at several iterations, so that there is something to draw."""
+    return any(len(points) > 1 for points in _all_moves(on_the_way).values())
+
+
+def _ends(on_the_way: Mapping[int, Sequence[Verdict]]) -> list[tuple[Verdict, Evidence]]:
+    """Cases at the last iteration, each with the number that speaks least for it, as far as that is known."""
+    last = list(on_the_way.values())[-1] if on_the_way else []
+    return [(one, one.weakest) for one in last if one.weakest and math.isfinite(one.weakest.effect)]
+
+
+def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> dict[tuple[str, str], list[tuple[int, Evidence]]]:
+    """These numbers over iterations, by claim and case."""
+    return {(one.claim.name, _case(one)): _moves(on_the_way, one, part) for one, part in _ends(on_the_way)}
+
+
 def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
     claim, parts = cases[0].claim, max((one.evidence for one in cases), key=len)
     for row, one in enumerate(cases):
         for index, part in enumerate(one.evidence):
             if math.isfinite(part.effect):
                 place = row + 0.6 * ((index + 0.5) / len(one.evidence) - 0.5)
-                _draw_number(ax, part, place, MARKERS[index], one.verdict)
+                _draw_number(ax, part, place, _marker(index), one.verdict)
     _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
     ax.set_ylim(len(cases) - 0.4, -0.6)
     ax.set_yticks(range(len(cases)), ["\n".join(textwrap.wrap(_case(one), 52)) for one in cases], fontsize=5.5)
@@ -137,10 +152,14 @@ def _case(one: Verdict) -> str:
     return ", ".join(filter(None, (one.study, one.case)))
 
 
+def _marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
+
+
 def _part_handle(index: int, part: Evidence) -> Line2D:
     label = "\n".join(textwrap.wrap(part.subject, 30))
     return Line2D(
-        [], [], color=GREY, marker=MARKERS[index], markerfacecolor="white", markersize=3, linestyle="none", label=label
+        [], [], color=GREY, marker=_marker(index), markerfacecolor="white", markersize=3, linestyle="none", label=label
     )
 
 

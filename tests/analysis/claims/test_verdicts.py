@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import claims as script_of_claims
 from larvae.config import MemberConfig
 from larvae.files import save_json
 from larvae.member_directory import MemberDirectory
-from sweeps.analysis.claims.claims_report import claims_frame, claims_table
+from sweeps.analysis.claims.claims_report import claims_frame, claims_table, drawn, judged
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
+from sweeps.analysis.course import Course
 from tests.analysis.invented import frame, grid
 from tests.analysis.outcome import Script
 
@@ -69,7 +71,7 @@ def of_tau(*gains: float) -> Gain:
     ],
 )
 def test_what_was_put_in_is_found(name: str, gain: Gain, expected: str) -> None:
-    assert verdict(name, members(gain)).verdict == expected
+    assert verdict(name, members(gain, seeds=12)).verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_what_was_put_in_is_found(name: str, gain: Gain, expected: str) -> None:
 def test_what_was_put_in_over_another_field_is_found(
     name: str, gain: Gain, fields: dict[str, tuple[float, ...]], expected: str
 ) -> None:
-    assert verdict(name, members(gain, **fields)).verdict == expected
+    assert verdict(name, members(gain, seeds=12, **fields)).verdict == expected
 
 
 def test_spreads_over_seeds_are_compared_and_pooled_over_label_rates() -> None:
@@ -192,3 +194,79 @@ def test_the_script_judges_kept_results_at_each_iteration_and_draws_them(tmp_pat
     moves = pd.read_csv(claims.folder / "figures/claims_moves.csv")
     signs = moves[moves["number"].str.startswith("MIG")].set_index("at")["effect"] > 0
     assert dict(signs) == {1: True, 2: False}
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "fields"),
+    [
+        ("rise-and-fall", {"tau": 1.0, "label_rate": 0.01}, {}),
+        ("tau-improves", {"tau": 1.0, "label_rate": 0.01}, {}),
+        ("weak-label-loss", {"tau": 10.0, "alpha": 1.0}, {"alpha": (1.0, 64.0)}),
+        ("outperforms", {"tau": 0.0, "label_seed": 2}, {"label_seed": (0, 1, 2)}),
+    ],
+)
+def test_no_gap_lets_another_field_pass_for_the_effect(
+    name: str, lost: dict[str, float], fields: dict[str, tuple[float, ...]]
+) -> None:
+    """τ does nothing, other fields do: a part of the members must not make a claim hold."""
+
+    def others(found: pd.DataFrame) -> pd.Series:
+        labelled = found["label_seed"].fillna(0).astype(float)
+        return 8 * found["label_rate"] + 0.2 * labelled + 0.1 * (found["tau"] == 1) * (name == "weak-label-loss")
+
+    found = members(others, seeds=12, **fields)
+    gone = (found[list(lost)] == pd.Series(lost)).all(axis=1) & (found["seed"] < 9)
+    assert verdict(name, found).verdict != HOLDS
+    assert verdict(name, found.assign(status=np.where(gone, "FAILED", "FINISHED"))).verdict != HOLDS
+
+
+@pytest.mark.slow
+def test_a_best_that_luck_chose_holds_no_more_often_than_allowed() -> None:
+    """Of eight equal settings: each seed judged by a choice of all the others held two to four times as often."""
+    chance, found = np.random.default_rng(2), members(of_tau(0, 0, 0), seeds=10, alpha=(1.0, 8.0, 64.0))
+    found = found[found["label_rate"] == 0.01]
+    held = 0
+    for _ in range(200):
+        mig = 0.2 + chance.normal(0, 0.04, len(found))
+        held += verdict("best-outperforms", found.assign(mig=mig, l2=1 - mig)).verdict == HOLDS
+    assert stats.binomtest(held, 200, 0.025, alternative="greater").pvalue > 0.001
+
+
+def test_a_tau_is_tuned_per_data_set_over_data_sets() -> None:
+    gains = [
+        members(gain, seeds=12, noise=noise).assign(dataset=name)
+        for name, gain, noise in (("dsprites", of_tau(0, 0.2, 0), 0.01), ("shapes3d", of_tau(0, 0, 0.2), 0.02))
+    ]
+    both = pd.concat(gains, ignore_index=True)
+    one = verdict("tune-per-dataset", both)
+    assert (one.verdict, one.evidence[0].num_seeds, one.evidence[0].num_choosing) == (HOLDS, 6, 6)
+    assert one.evidence[0].subject == "MIG: own best τ less that of another data set"
+
+
+def test_settings_that_the_baseline_cannot_have_are_no_reason_to_part_it_from_larvae() -> None:
+    found = members(of_tau(0, 0.1, 0.1), replacement=("given", "inferred"))  # type: ignore[arg-type]
+    assert set(found.loc[found["tau"] == 0, "replacement"]) == {"given"}
+    assert [(one.case, one.verdict) for one in judge({"study": found}, ["outperforms"])] == [
+        ("replacement = given", HOLDS),
+        ("replacement = inferred", HOLDS),
+    ]
+
+
+def test_reasons_why_seeds_alone_decide_nothing_are_told() -> None:
+    found = members(of_tau(0, 0.1, 0.1))
+    unequal = found.assign(iterations=np.where(found["tau"] == 0, 1000, 10_000))
+    assert verdict("outperforms", unequal).reason == "members were not trained equally long"
+    equal = found.assign(mig=0.2 + found["tau"], l2=0.8 - found["tau"])
+    assert "all seeds are equal" in claims_table([verdict("outperforms", equal)])
+    assert verdict("outperforms", found.assign(l2=found["l2"].where(found["tau"] > 0))).reason.startswith("no members")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_figures_of_any_claim_are_drawn_of_whatever_is_known(name: str) -> None:
+    """Of two seeds, of which there is no spread; of a metric that is known at the end alone; of nine sizes of z."""
+    few = members(of_tau(0, 0.1, 0.1), seeds=2, tau=(0.0, 1.0), label_rate=(0.01,), z_dim=tuple(range(5, 50, 5)))
+    few = few.assign(leak=0.1, factor_vae_score=few["mig"])
+    before = few.assign(leak=np.nan, factor_vae_score=np.nan)
+    found = drawn(judged({"study": Course(few, {500: before, 1000: few})}, [name]))
+    for draw in found.figures.values():
+        assert draw().axes
