@@ -35,16 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Load, estimate, draw, write, and print the result. Raises InvalidInputError before anything is written."""
-    from sweeps.analysis.destination import Destination  # late: `--help` needs no pandas
-    from sweeps.analysis.report import read_kept, read_mlflow, write_page
+    from sweeps.analysis.report import read_kept, read_mlflow, write_page  # late: `--help` needs no pandas
 
+    place = arguments.place(read_mlflow.newest)
     if arguments.kept is not None:
         record = read_kept.read_kept(arguments.kept, arguments.iterations)
-        place = Destination(record.study, arguments.output, None)
     else:
-        study = arguments.study or read_mlflow.newest(arguments.tracking_uri)
-        record = read_mlflow.read_mlflow(arguments.tracking_uri, study)
-        place = Destination(study, arguments.output, arguments.tracking_uri)
+        record = read_mlflow.read_mlflow(arguments.tracking_uri, place.study)
     write_page.write_page(record.where(arguments.where), place)
 
 

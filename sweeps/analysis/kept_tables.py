@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,16 +42,21 @@ def curve_members(results: Path) -> pd.DataFrame:
 def curve_table(settings: list[Setting]) -> str:
     """A line a setting and metric: means of each τ, and the paired difference of the last from the first."""
     head = ["setting", "metric", *(f"τ = {tau:g}" for tau in _TAUS), "τ = 10 less τ = 0", "p", "seeds"]
-    rows = [_line(setting, metric) for setting in settings for metric in COMPARED_METRICS]
+    rows = [line for setting in settings for line in _lines(setting)]
     rules = ["---", "---", *["---:"] * (len(head) - 2)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows))
 
 
-def _line(setting: Setting, metric: str) -> list[str]:
+def _lines(setting: Setting) -> list[list[str]]:
+    differences = differences_frame(setting.members, TAU)
+    lasts = differences[differences["tau"] == _TAUS[-1]].to_dict("records")
+    return [_line(setting, metric, last) for metric in COMPARED_METRICS for last in lasts if last["metric"] == metric]
+
+
+def _line(setting: Setting, metric: str, last: Mapping[Hashable, Any]) -> list[str]:
+    """last: the row of differences of the highest τ."""
     members = setting.members[has_result(setting.members, metric)]
     means = [members[metric][members["tau"] == tau].mean() for tau in _TAUS]
-    differences = differences_frame(setting.members, TAU)
-    [last] = differences[(differences["metric"] == metric) & (differences["tau"] == _TAUS[-1])].to_dict("records")
     interval = f" [{_number(last['ci_low'])}, {_number(last['ci_high'])}]" if last["num_pairs"] > 1 else ""
     return [
         setting.name,

@@ -36,20 +36,28 @@ class OneStudy:
     def __post_init__(self) -> None:
         script.require_one_source(self.study, self.kept)
 
-    def read(self, newest: Callable[[str], str]) -> tuple[pd.DataFrame, Destination]:
-        """The members that are meant, and the place of their figures.
+    def place(self, newest: Callable[[str], str]) -> Destination:
+        """The place of the study's figures, by its name.
 
         newest: finds the name of the newest study that fits, by MLflow's address.
-        Raises InvalidInputError where study or members cannot be found.
+        Raises InvalidInputError where there is none.
         """
-        from sweeps.analysis import load, load_kept, settings  # late: `--help` needs no pandas
-        from sweeps.analysis.destination import Destination
+        from sweeps.analysis.destination import Destination  # late: `--help` needs no pandas
 
         if self.kept is not None:
-            place = Destination(self.kept.resolve().name, self.output, None)
+            return Destination(self.kept.resolve().name, self.output, None)
+        return Destination(self.study or newest(self.tracking_uri), self.output, self.tracking_uri)
+
+    def read(self, newest: Callable[[str], str]) -> tuple[pd.DataFrame, Destination]:
+        """The members that are meant, and the place of their figures. newest: as of `place`.
+
+        Raises InvalidInputError where study or members cannot be found.
+        """
+        from sweeps.analysis import load, load_kept, settings
+
+        place = self.place(newest)
+        if self.kept is not None:
             members = load_kept.load_kept(self.kept)
         else:
-            study = self.study or newest(self.tracking_uri)
-            place = Destination(study, self.output, self.tracking_uri)
-            members = load.load_members(self.tracking_uri, study)
+            members = load.load_members(self.tracking_uri, place.study)
         return settings.where(members, self.where), place

@@ -181,9 +181,7 @@ def _seeds_needed(evidence: Sequence[Evidence], num_tests: float) -> int | None:
     """Seeds for all parts to hold if they all point that way, else for the first of those that do not to fail."""
     against = [part for part in evidence if part.effect <= part.bounds.holds_above]
     tests = num_tests * len(evidence) if against else num_tests  # one of the parts failing is enough
-    needed = [part.seeds_needed(tests) for part in evidence]
-    if any(number is None for number in needed):
+    if any(part.seeds_needed(tests) is None for part in evidence):
         return None
-    known = [(part, number) for part, number in zip(evidence, needed, strict=True) if number is not None]
-    failing = [number for part, number in known if part.effect <= part.bounds.holds_above]
-    return min(failing) if failing else max(number for _, number in known)
+    needed = [part.seeds_needed(tests) or 0 for part in against or evidence]
+    return min(needed) if against else max(needed)

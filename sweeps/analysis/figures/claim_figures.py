@@ -45,18 +45,18 @@ def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
 
 def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     """A panel a claim: of each case, the number that speaks least for it at the end, over iterations."""
-    *_, end = on_the_way
     ends, moves = _ends(on_the_way), _all_moves(on_the_way)
     claims = [
         name for name in _names([one for one, _ in ends]) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
     ]
-    cases = list(dict.fromkeys(case for name, case in moves if name in claims))
+    cases = {case: "\n".join(textwrap.wrap(case, 46)) for name, case in moves if name in claims}
+    num_lines = sum(label.count("\n") + 1 for label in cases.values())
     num_rows = -(-len(claims) // _PANELS_A_ROW)
-    note = f"mean and {100 * CONFIDENCE:g} % interval over seeds of the number that is weakest at {end:,} iterations"
+    note = f"mean and {100 * CONFIDENCE:g} % interval over seeds of a case's number that is weakest at its end"
     with mpl.rc_context(_STYLE):
-        height = 0.2 + 0.13 * -(-len(cases) // 2) + _PANEL_HEIGHT * num_rows
+        height = 0.3 + 0.13 * -(-num_lines // 2) + _PANEL_HEIGHT * num_rows
         figure = figure_with_notes(height, [f"{note}; broken lines: the claim's bounds"])
-        handles = {case: legend_handle(place, case) for place, case in enumerate(cases)}
+        handles = {case: legend_handle(place, label) for place, (case, label) in enumerate(cases.items())}
         panels = list(figure.subplots(num_rows, _PANELS_A_ROW, squeeze=False).flat)
         for ax, name in zip(panels, claims, strict=False):
             for one, part in ends:
@@ -75,9 +75,9 @@ def has_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> bool:
 
 
 def _ends(on_the_way: Mapping[int, Sequence[Verdict]]) -> list[tuple[Verdict, Evidence]]:
-    """Cases at the last iteration, each with the number that speaks least for it, as far as that is known."""
-    last = list(on_the_way.values())[-1] if on_the_way else []
-    return [(one, one.weakest) for one in last if one.weakest and math.isfinite(one.weakest.effect)]
+    """Cases at the last iteration of each, studies being of other lengths, with the number that speaks least for it."""
+    last = {(one.claim.name, _case(one)): one for some in on_the_way.values() for one in some if one.has_number}
+    return [(one, one.weakest) for one in last.values() if one.weakest and math.isfinite(one.weakest.effect)]
 
 
 def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> dict[tuple[str, str], list[tuple[int, Evidence]]]:

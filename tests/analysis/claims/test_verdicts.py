@@ -270,3 +270,13 @@ def test_figures_of_any_claim_are_drawn_of_whatever_is_known(name: str) -> None:
     found = drawn(judged({"study": Course(few, {500: before, 1000: few})}, [name]))
     for draw in found.figures.values():
         assert draw().axes
+
+
+def test_studies_of_other_lengths_move_in_one_figure_each_to_its_own_end() -> None:
+    found = members(of_tau(0, 0.1, 0.1))
+    courses = {"short": Course(found, {500: found, 1000: found}), "long": Course(found, {500: found, 2000: found})}
+    figure = drawn(judged(courses, ["outperforms"])).figures["claims_moves"]()
+    curves = [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert [500, 1000] in curves
+    assert [500, 2000] in curves
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["short", "long"]
