@@ -12,6 +12,7 @@ from sweeps.options import QUICK_METRICS
 from sweeps.study import grid
 
 _ALPHAS = (1.0, 64.0)
+_CURVE_TAUS = (0.0, 1.0, 10.0)
 _SEEDS = range(3)
 
 
@@ -28,13 +29,18 @@ def _schedule(iterations: int, *more_metrics: str) -> Schedule:
 
 
 def section_5_2() -> KeptStudy:
-    """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once."""
+    """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once.
+
+    The values of τ that curve() has come first: its linear Gaussian is of these members.
+    """
     taus, z_dims = tau_sweep.PRESETS["laptop"].values["tau"], z_dim_sweep.PRESETS["laptop"].values["z_dim"]
+    between = [tau for tau in taus if tau not in _CURVE_TAUS]
     members = []
     for label_rate in tau_sweep.PRESETS["laptop"].values["label_rate"]:
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau)
-            for seed, alpha, tau in product(_SEEDS, _ALPHAS, taus)
+            for some in (_CURVE_TAUS, between)
+            for seed, alpha, tau in product(_SEEDS, _ALPHAS, some)
         ]
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)
@@ -52,7 +58,7 @@ def curve() -> KeptStudy:
     settings = [{**fields, "alpha": alpha} for fields, alpha in product(sigmoid, _ALPHAS)] + variance
     members = [
         MemberConfig.from_dict(fields | {"seed": seed, "tau": tau})
-        for fields, seed, tau in product(settings, _SEEDS, (0.0, 1.0, 10.0))
+        for fields, seed, tau in product(settings, _SEEDS, _CURVE_TAUS)
     ]
     return KeptStudy(tuple(members), _schedule(4_000))
 
