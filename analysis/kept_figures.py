@@ -34,10 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(arguments: Arguments) -> None:
     """Draw and write, or check. Raises InvalidInputError, before anything is written."""
     from sweeps.analysis import drawn, kept_pictures, kept_tables, written_pages  # late: `--help` needs no pandas
+    from sweeps.analysis.kept_results import KeptResults
 
-    pictures = kept_pictures.kept_pictures(arguments.results)
+    kept = KeptResults(arguments.results)
+    pictures = kept_pictures.kept_pictures(kept)
     paths = {arguments.output / f"{name}.png": one for one in pictures for name in one.figures}
-    pages = kept_tables.pages_with_tables(arguments.results, arguments.output)
+    pages = kept_tables.pages_with_tables(kept, arguments.output)
     if arguments.check:
         for path, one in paths.items():
             drawn.require_up_to_date(path, one)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from larvae.errors import InvalidInputError
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int | None = None) -> str:
+    """A table in Markdown. num_texts: columns from the left that hold text, numbers are in the others; None for all."""
+    rules = ["---" if num_texts is None or column < num_texts else "---:" for column in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows))
 
 
 def with_table(page: str, table: str, name: str = "table") -> str:

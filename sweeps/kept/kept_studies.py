@@ -12,8 +12,9 @@ from sweeps.options import QUICK_METRICS
 from sweeps.study import grid
 
 _ALPHAS = (1.0, 64.0)
-_CURVE_TAUS = (0.0, 1.0, 10.0)
 _SEEDS = range(3)
+CURVE_TAUS = (0.0, 1.0, 10.0)
+"""Values of τ by which it is told what decides the curve."""
 
 
 class KeptStudy(NamedTuple):
@@ -34,12 +35,12 @@ def section_5_2() -> KeptStudy:
     The values of τ that curve() has come first: its linear Gaussian is of these members.
     """
     taus, z_dims = tau_sweep.PRESETS["laptop"].values["tau"], z_dim_sweep.PRESETS["laptop"].values["z_dim"]
-    between = [tau for tau in taus if tau not in _CURVE_TAUS]
+    between = [tau for tau in taus if tau not in CURVE_TAUS]
     members = []
     for label_rate in tau_sweep.PRESETS["laptop"].values["label_rate"]:
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau)
-            for some in (_CURVE_TAUS, between)
+            for some in (CURVE_TAUS, between)
             for seed, alpha, tau in product(_SEEDS, _ALPHAS, some)
         ]
         members += [
@@ -58,7 +59,7 @@ def curve() -> KeptStudy:
     settings = [{**fields, "alpha": alpha} for fields, alpha in product(sigmoid, _ALPHAS)] + variance
     members = [
         MemberConfig.from_dict(fields | {"seed": seed, "tau": tau})
-        for fields, seed, tau in product(settings, _SEEDS, _CURVE_TAUS)
+        for fields, seed, tau in product(settings, _SEEDS, CURVE_TAUS)
     ]
     return KeptStudy(tuple(members), _schedule(4_000))
 

@@ -12,6 +12,7 @@ from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from sweeps.analysis.drawn import Drawn, require_up_to_date
+from sweeps.analysis.kept_results import KeptResults
 from sweeps.analysis.kept_tables import pages_with_tables
 from sweeps.analysis.written_pages import require_written, with_table
 from tests.analysis.outcome import Script
@@ -63,13 +64,13 @@ def test_a_changed_result_is_found_out_until_the_pictures_are_drawn_anew(tmp_pat
     figures.succeed("--check")
 
 
-def test_the_page_of_the_curve_shows_the_table_of_its_kept_results() -> None:
-    pages = pages_with_tables(ROOT / "docs/results", ROOT / "docs")
-    assert [path.name for path in pages] == ["what-decides-the-curve.md"]
+def test_pages_show_the_tables_of_kept_results() -> None:
+    pages = pages_with_tables(KeptResults(ROOT / "docs/results"), ROOT / "docs")
+    assert [path.name for path in pages] == ["findings.md", "what-decides-the-curve.md"]
     for path, page in pages.items():
         require_written(path, page)
         with pytest.raises(InvalidInputError, match="must show the numbers of kept results: `make figures`"):
-            require_written(path, page.replace("| 0.", "| 1."))
+            require_written(path, page.replace("| 3 |", "| 4 |").replace("3 seeds", "4 seeds"))
     with pytest.raises(InvalidInputError, match="must have one place for its table, got 0"):
         with_table("no place", "")
 
@@ -77,6 +78,6 @@ def test_the_page_of_the_curve_shows_the_table_of_its_kept_results() -> None:
 def test_every_picture_of_docs_is_drawn_by_make_figures_or_known_to_have_no_numbers() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert "analysis/kept_figures.py --check" in makefile
-    names = {"controls", "curve", "claims", "claims_moves"}
+    names = {"controls", "curve", "claims", "claims_moves", "study_tau"}
     pictures = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.png")}
     assert pictures == {f"docs/{name}.png" for name in names} | OF_BENCHMARKS | WITHOUT_NUMBERS

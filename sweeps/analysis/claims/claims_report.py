@@ -32,8 +32,17 @@ class Judgement(NamedTuple):
 
 def judged(courses: Mapping[str, Course], names: Collection[str] = CLAIMS) -> Judgement:
     """Judge claims, by their names, by studies at their end and at each iteration on the way."""
-    on_the_way = {iterations: judge(then, names) for iterations, then in by_iteration(courses).items()}
-    return Judgement(judge({study: course.end for study, course in courses.items()}, names), on_the_way)
+    return Judgement(judge_ends(courses, names), judge_on_the_way(courses, names))
+
+
+def judge_ends(courses: Mapping[str, Course], names: Collection[str] = CLAIMS) -> list[Verdict]:
+    """The same at their end."""
+    return judge({study: course.end for study, course in courses.items()}, names)
+
+
+def judge_on_the_way(courses: Mapping[str, Course], names: Collection[str] = CLAIMS) -> dict[int, list[Verdict]]:
+    """The same at each iteration on the way, ascending."""
+    return {iterations: judge(then, names) for iterations, then in by_iteration(courses).items()}
 
 
 def drawn(found: Judgement) -> Drawn:
@@ -78,7 +87,8 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
             where = ", ".join(filter(None, (one.study, one.case)))
             lines.append(f"    {verdict_text(one)}" + (f"   {where}" if where else ""))
             if one.telling:
-                lines.append(f"        {evidence_text(one.telling)}{_tested(one)}")
+                p = p_told(one)
+                lines.append(f"        {evidence_text(one.telling)}{p and f', p {p}'}")
     return "\n".join(lines)
 
 
@@ -112,12 +122,13 @@ def number_text(part: Evidence, value: float) -> str:
     return f"{value:.2f}×" if part.is_ratio else f"{value:+.3f}".replace("-", "−")
 
 
-def _tested(one: Verdict) -> str:
+def p_told(one: Verdict) -> str:
+    """The corrected p that the verdict rests on, such as `.031 *`; empty where nothing was tested."""
     known = [p for p in (one.p_holds, one.p_fails) if not math.isnan(p)]
     if not known:
         return ""
     p_value = one.p_holds if one.verdict == HOLDS else one.p_fails if one.verdict == FAILS else min(known)
-    return f", p {p_text(p_value, p_value, starred=one.verdict != UNDECIDED).strip()}"
+    return p_text(p_value, p_value, starred=one.verdict != UNDECIDED).strip()
 
 
 def _rows(one: Verdict) -> list[dict[str, object]]:

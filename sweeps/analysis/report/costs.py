@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from larvae.member_directory import Row
 from sweeps.analysis.report.study_record import StudyRecord, Trained
+from sweeps.progress import duration
 
 
 class Machines(NamedTuple):
@@ -73,14 +74,6 @@ def _by_rate(rows: Sequence[Row]) -> float | None:
             seconds += row["seconds_per_iteration"] * (row["iteration"] - before)
             before, is_known = row["iteration"], True
     return seconds if is_known else None
-
-
-def duration(seconds: float) -> str:
-    """A duration in words of two digits or three, such as `26 min`."""
-    for size, unit in ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def cost_words(record: StudyRecord) -> dict[str, Any] | None:

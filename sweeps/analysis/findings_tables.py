@@ -1,0 +1,44 @@
+"""What the kept studies are made of, and what they say of the paper's claims, as tables of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
+from sweeps.analysis.claims.verdicts import Verdict
+from sweeps.analysis.kept_results import KeptResults
+from sweeps.analysis.report.costs import cost
+from sweeps.analysis.report.read_kept import read_kept
+from sweeps.analysis.written_pages import markdown_table
+from sweeps.kept.kept_studies import STUDIES
+from sweeps.progress import duration
+
+
+def studies_table(kept: KeptResults) -> str:
+    """A line a kept study: its members, those that have ended, time, and processors."""
+    head = ["study", "members ended", "iterations", "time of one thread", "members by processor"]
+    return markdown_table(head, [_study(name, kept) for name in STUDIES], num_texts=1)
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> str:
+    """A line a claim and case, the claim in the first of its lines: the number that the verdict rests on, and it."""
+    rows, before = [], ""
+    for one in verdicts:
+        claim = one.claim.statement if one.claim.name != before else ""
+        before = one.claim.name
+        case = ", ".join(filter(None, (one.study, one.case)))
+        number = evidence_text(one.telling) if one.telling else ""
+        rows.append([claim, case, number, p_told(one), verdict_text(one)])
+    return markdown_table(["claim", "case", "number", "p", "verdict"], rows)
+
+
+def _study(name: str, kept: KeptResults) -> list[str]:
+    study = STUDIES[name]()
+    ended, time, machines = 0, "", ""
+    if name in kept.courses:
+        record = read_kept(kept.folder / name)
+        ended, found = len(record.members), cost(record)
+        if found is not None:
+            time = duration(found.total)
+            machines = ", ".join(f"{one.num_members} {one.devices}" for one in found.machines)
+    return [f"`{name}`", f"{ended} of {len(study.members)}", f"{study.schedule.iterations:,}", time, machines]

@@ -1,0 +1,37 @@
+"""The studies whose results the repository keeps: each read once, and claims judged by them once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sweeps.analysis.claims.claims_report import Judgement, judge_ends, judge_on_the_way
+from sweeps.analysis.claims.verdicts import Verdict
+from sweeps.analysis.course import Course
+from sweeps.analysis.load_kept import load_kept_course
+from sweeps.kept.kept_studies import STUDIES
+
+
+@dataclass(frozen=True)
+class KeptResults:
+    """A folder of kept results: of each study in a folder of its name."""
+
+    folder: Path
+
+    @cached_property
+    def courses(self) -> Mapping[str, Course]:
+        """The studies that have an ended member, by their names. Raises InvalidInputError where a file is damaged."""
+        folders = {name: self.folder / name for name in STUDIES}
+        return {name: load_kept_course(path) for name, path in folders.items() if any(path.glob("*.json"))}
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Verdicts on all claims, of all of them together, at their end."""
+        return judge_ends(self.courses)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """The same, and by iterations on the way there."""
+        return Judgement(self.verdicts, judge_on_the_way(self.courses))
