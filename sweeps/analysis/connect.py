@@ -10,13 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-from urllib3.exceptions import LocationParseError
-
 from larvae.errors import InvalidInputError
 from sweeps.tracking.addresses import is_server, kind_fault, masked, shown, sqlite_path
 from sweeps.tracking.database import require_database
 from sweeps.tracking.experiments import refresh_artifacts
+from sweeps.tracking.reachability import health
 
 MOST_VALUES = 25_000
 """Values that a server gives at once."""
@@ -77,10 +75,8 @@ def _require_database_or_server(tracking_uri: str) -> None:
         _require_tables(tracking_uri, path)
         refresh_artifacts(path)
     elif is_server(tracking_uri):
-        try:
-            requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
-        except (requests.RequestException, LocationParseError) as error:
-            raise _not_readable(tracking_uri, f"no answer ({type(error).__name__})") from error
+        if health(tracking_uri) is None:
+            raise _not_readable(tracking_uri, "no answer")
     else:
         require_database(tracking_uri)
 

@@ -1,4 +1,4 @@
-"""What decides the curve: a line a setting and metric, with the mean at each τ and what the highest τ changes."""
+"""The table of what decides the curve: a line a setting and metric, the mean at each τ, what the highest τ changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kept studies are made of, and what they say of the paper's claims, as tables of a page."""
+"""The make-up of the kept studies, and what they say of the paper's claims, as tables of a page."""
 
 from __future__ import annotations
 

@@ -38,18 +38,20 @@ def _is_database(path: Path) -> bool:
         return file.read(16) in (b"", b"SQLite format 3\0")
 
 
-def _require_answering_server(uri: str) -> None:
+def health(uri: str) -> requests.Response | None:
+    """A server's answer on its health; None where it gives none within 5 s."""
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=5)
-        if answer.status_code not in _ASKS_FOR_LOGIN:
-            answer.raise_for_status()
-    except (requests.RequestException, LocationParseError) as error:
-        refused = getattr(error, "response", None)
-        reason = "no answer" if refused is None else f"answered {refused.status_code}"
+        return requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+    except (requests.RequestException, LocationParseError):
+        return None
+
+
+def _require_answering_server(uri: str) -> None:
+    answer = health(uri)
+    if answer is None or not (answer.ok or answer.status_code in _ASKS_FOR_LOGIN):
+        reason = "no answer" if answer is None else f"answered {answer.status_code}"
         advice = "start one with `mlflow server`, or use sqlite:///mlflow.db"
-        raise InvalidInputError(
-            f"`tracking_uri` must be a running MLflow server, got {shown(uri)}: {reason}; {advice}"
-        ) from None
+        raise InvalidInputError(f"`tracking_uri` must be a running MLflow server, got {shown(uri)}: {reason}; {advice}")
 
 
 def refusal(uri: str, error: Any) -> str:

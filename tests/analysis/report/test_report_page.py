@@ -75,7 +75,7 @@ def test_a_grid_is_told_by_its_best_setting_and_how_far_others_are() -> None:
     assert "MIG: τ > 0 less τ = 0: +0.045" in page.texts["claims"]
     assert "All members have finished" in page.texts["missing"]
     assert "Against τ" in page.texts["curves"]
-    assert "Tesla V100 9 60 min" in page.texts["cost"]
+    assert "Tesla V100 9 1 h 0 min" in page.texts["cost"]
     assert "batch_size 64" in page.texts["provenance"]
     assert "No picture" in page.texts["traversals"]
 
