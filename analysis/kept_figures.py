@@ -33,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Draw and write, or check. Raises InvalidInputError, before anything is written."""
-    from sweeps.analysis import drawn, kept_pictures, kept_tables, written_pages  # late: `--help` needs no pandas
-    from sweeps.analysis.kept_results import KeptResults
+    from sweeps.analysis import drawn  # late: `--help` needs no pandas
+    from sweeps.analysis.docs import kept_pictures, kept_tables, written_pages
+    from sweeps.analysis.docs.kept_results import KeptResults
 
     kept = KeptResults(arguments.results)
     pictures = kept_pictures.kept_pictures(kept)

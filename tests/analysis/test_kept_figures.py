@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
+from sweeps.analysis.docs.kept_results import KeptResults
+from sweeps.analysis.docs.kept_tables import pages_with_tables
+from sweeps.analysis.docs.written_pages import require_written, with_table
 from sweeps.analysis.drawn import Drawn, require_up_to_date
-from sweeps.analysis.kept_results import KeptResults
-from sweeps.analysis.kept_tables import pages_with_tables
-from sweeps.analysis.written_pages import require_written, with_table
 from tests.analysis.outcome import Script
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from larvae.hardware import processor_name
-from sweeps.analysis.written_pages import with_table
+from sweeps.analysis.docs.written_pages import with_table
 from sweeps.tracking.provenance import git_commit
 
 TABLE, PAGE = Path("benchmarks/results/faults.json"), Path("docs/reliability.md")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweeps.analysis.written_pages import with_table
+from sweeps.analysis.docs.written_pages import with_table
 from tests.commands import ROOT
 from tests.faults.table import PAGE, TABLE, as_markdown
 

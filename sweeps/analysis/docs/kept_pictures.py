@@ -7,9 +7,9 @@ import pandas as pd
 from sweeps.analysis import controls_report, sensitivity_report
 from sweeps.analysis.claims import claims_report
 from sweeps.analysis.controls import controls
-from sweeps.analysis.curve_table import curve_members
+from sweeps.analysis.docs.curve_table import curve_members
+from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.drawn import Drawn
-from sweeps.analysis.kept_results import KeptResults
 from sweeps.analysis.load import other_parameters
 from sweeps.analysis.parameters import TAU, Z_DIM, Parameter, varies
 from sweeps.analysis.settings import by_setting

@@ -11,11 +11,11 @@ import pandas as pd
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.course import Course
 from sweeps.analysis.differences import COMPARED_METRICS, differences_frame
+from sweeps.analysis.docs.written_pages import markdown_table
 from sweeps.analysis.estimates import has_result
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import TAU, value_text
 from sweeps.analysis.settings import Setting
-from sweeps.analysis.written_pages import markdown_table
 from sweeps.kept.kept_studies import CURVE_TAUS
 
 _ITERATIONS = 4_000

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sweeps.analysis.curve_table import curve_members, curve_table
-from sweeps.analysis.findings_tables import studies_table, verdicts_table
-from sweeps.analysis.kept_results import KeptResults
+from sweeps.analysis.docs.curve_table import curve_members, curve_table
+from sweeps.analysis.docs.findings_tables import studies_table, verdicts_table
+from sweeps.analysis.docs.kept_results import KeptResults
+from sweeps.analysis.docs.written_pages import with_table
 from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
-from sweeps.analysis.written_pages import with_table
 
 _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
     "findings.md": {

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
 from sweeps.analysis.claims.verdicts import Verdict
-from sweeps.analysis.kept_results import KeptResults
+from sweeps.analysis.docs.kept_results import KeptResults
+from sweeps.analysis.docs.written_pages import markdown_table
 from sweeps.analysis.report.costs import cost
 from sweeps.analysis.report.read_kept import read_kept
-from sweeps.analysis.written_pages import markdown_table
 from sweeps.kept.kept_studies import STUDIES
 from sweeps.progress import duration
 

@@ -1,0 +1,1 @@
+"""The pictures and tables of README and docs that kept results give."""
