@@ -15,6 +15,13 @@ from sweeps.tracking.mlflow_names import FINISHED
 MOST_SETTINGS = 8
 """Rows of panels that a figure has at most."""
 _LIKELIHOODS = {("gaussian", "linear"): "Gaussian", ("gaussian", "sigmoid"): "Gaussian around a sigmoid"}
+_WORDS = {
+    ("replacement", "given"): "true label",
+    ("replacement", "inferred"): "inferred label",
+    ("detach_nuisance", "True"): "z detached",
+    ("detach_nuisance", "False"): "z not detached",
+}
+"""Values of fields for people, where these are not numbers."""
 
 
 class Setting(NamedTuple):
@@ -76,5 +83,5 @@ def described(values: Mapping[str, object], member: pd.Series) -> str:
         if name in ("dataset", "regulariser"):
             parts.append(value_text(value))
         elif name not in ("likelihood", "pixel_mean"):
-            parts.append(f"{SYMBOLS.get(name, name)} = {value_text(value)}")
+            parts.append(_WORDS.get((name, str(value)), f"{SYMBOLS.get(name, name)} = {value_text(value)}"))
     return ", ".join(parts)

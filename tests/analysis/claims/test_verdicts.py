@@ -247,8 +247,8 @@ def test_settings_that_the_baseline_cannot_have_are_no_reason_to_part_it_from_la
     found = members(of_tau(0, 0.1, 0.1), replacement=("given", "inferred"))  # type: ignore[arg-type]
     assert set(found.loc[found["tau"] == 0, "replacement"]) == {"given"}
     assert [(one.case, one.verdict) for one in judge({"study": found}, ["outperforms"])] == [
-        ("replacement = given", HOLDS),
-        ("replacement = inferred", HOLDS),
+        ("true label", HOLDS),
+        ("inferred label", HOLDS),
     ]
 
 
