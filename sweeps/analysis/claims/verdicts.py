@@ -145,13 +145,17 @@ def _table(members: pd.DataFrame, claim: Claim, metric: str) -> pd.DataFrame:
 
     Labelled sets are one more level of the columns, where seeds have several.
     """
-    results = members[has_result(members, metric)]
-    if results.empty:
+    has = has_result(members, metric).to_numpy()
+    if not has.any():
         return pd.DataFrame()
-    fields = list(claim.varied)
-    if LABELLED_SET in results and results.groupby("seed")[LABELLED_SET].nunique().max() > 1:
+    fields = ["seed", *claim.varied]
+    if varies(members, LABELLED_SET) and members[has].groupby("seed")[LABELLED_SET].nunique().max() > 1:
         fields.append(LABELLED_SET)
-    table = results.groupby(["seed", *fields])[metric].mean().unstack(fields)
+    index = pd.MultiIndex.from_arrays([members[field].to_numpy()[has] for field in fields], names=fields)
+    results = pd.Series(members[metric].to_numpy()[has], index)
+    if not index.is_unique:
+        results = results.groupby(level=fields).mean()
+    table = results.unstack(fields[1:])
     return table if SCORES[metric].higher_is_better else -table
 
 
