@@ -106,9 +106,9 @@ class Sensitivity(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """The heading, such as `tau-sweep: dsprites, 4,000 iterations`."""
+        """The heading, such as `tau-sweep: dSprites, 4,000 iterations`."""
         setting = f", {self.setting}" if self.setting else ""
-        return f"{self.study}: {self.dataset}, {budget_text(self.iterations)}{setting}"
+        return f"{self.study}: {written(self.dataset)}, {budget_text(self.iterations)}{setting}"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:

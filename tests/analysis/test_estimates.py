@@ -69,10 +69,10 @@ def test_a_metric_that_was_never_measured_is_left_out() -> None:
 
 def test_unequal_budgets_are_said_and_results_below_ten_thousand_iterations_get_a_caution() -> None:
     members = frame(grid((0, 1), (0.01,), (0,)))
-    assert estimate_sensitivity("s", members, TAU).heading == "s: dsprites, 1,000 iterations"
+    assert estimate_sensitivity("s", members, TAU).heading == "s: dSprites, 1,000 iterations"
     members.loc[0, "iterations"] = 4000
     sensitivity = estimate_sensitivity("s", members, TAU)
-    assert sensitivity.heading == "s: dsprites, unequal budgets, 1,000 to 4,000 iterations"
+    assert sensitivity.heading == "s: dSprites, unequal budgets, 1,000 to 4,000 iterations"
     assert sensitivity.iterations == (1000, 4000)
     assert "come and go with seed and budget" in caution((9_999, 20_000))[0]
     assert caution((10_000, 20_000)) == []

@@ -66,7 +66,7 @@ def test_the_sensitivity_has_its_numbers_and_missing_members_are_told(sensitivit
     assert len(pd.read_csv(folder / "tau_sensitivity.csv")) == 2 * 3 * 4
     statuses = pd.read_csv(folder / "tau_sensitivity_members.csv")["status"].value_counts().to_dict()
     assert statuses == {"FINISHED": 9, "FAILED": 1, "KILLED": 1, "SCHEDULED": 1}
-    assert printed.startswith("mixed: dsprites, 1,000 iterations")
+    assert printed.startswith("mixed: dSprites, 1,000 iterations")
     assert "come and go with seed and budget" in printed
     assert sorted(told.splitlines()) == [
         "missing: τ=0.5 η=0.01 seed 1 (FAILED: NonFiniteLossError: loss is nan)",
@@ -87,7 +87,7 @@ def test_without_a_study_the_newest_of_the_parameter_is_drawn(sensitivities: Scr
 def test_several_studies_have_panels_of_their_own_in_one_figure_and_one_table(sensitivities: Script) -> None:
     printed, _ = sensitivities.succeed("--study mixed latest-sweep")
     for name in ("mixed", "latest-sweep"):
-        assert f"mixed-latest-sweep: dsprites, 1,000 iterations, study = {name}; " in printed
+        assert f"mixed-latest-sweep: dSprites, 1,000 iterations, study = {name}; " in printed
     rows = pd.read_csv(sensitivities.folder / "figures/tau_sensitivity.csv")
     assert dict(rows.groupby("study")["tau"].nunique()) == {"latest-sweep": 3, "mixed": 3}
 

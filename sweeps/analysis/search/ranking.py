@@ -109,8 +109,8 @@ class SearchResult(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """The heading, such as `search-quick: dsprites, 900 iterations; 24 configurations: …`."""
-        return f"{self.study}: {self.dataset}, {self.iterations:,} iterations; {self.counts}"
+        """The heading, such as `search-quick: dSprites, 900 iterations; 24 configurations: …`."""
+        return f"{self.study}: {written(self.dataset)}, {self.iterations:,} iterations; {self.counts}"
 
 
 def summarise(record: SearchRecord) -> SearchResult:

@@ -94,7 +94,7 @@ def test_the_page_is_complete_and_self_contained_and_tables_agree_in_both_forms(
     assert {"search_history.png", "search_pareto.png", "search_tau_sensitivity_l2.png"} <= set(pictures)
     first, _, best, *_ = printed.splitlines()
     counts = "3 finished, 1 stopped, 1 failed, 1 running"
-    assert first == f"two-objectives: dsprites, 900 iterations; 6 configurations: {counts}; mean ± sd over seeds"
+    assert first == f"two-objectives: dSprites, 900 iterations; 6 configurations: {counts}; mean ± sd over seeds"
     assert best.split()[:2] == ["1", "*"]
     assert "failed: configuration 4 seed 0 (loss is nan)" in told.splitlines()
     page = (folder / "search_report.html").read_text()
