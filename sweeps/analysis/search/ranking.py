@@ -17,6 +17,7 @@ from larvae.metrics import held_out
 from sweeps.adaptive.objectives import OBJECTIVES, Values, front, signs
 from sweeps.adaptive.space import Space
 from sweeps.analysis.estimates import Interval, mean_interval
+from sweeps.analysis.names import written
 from sweeps.analysis.search.load_search import HELD_OUT, SearchRecord
 from sweeps.tracking.mlflow_names import FAILED, FINISHED, STOPPED
 
