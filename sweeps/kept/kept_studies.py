@@ -46,7 +46,7 @@ def section_5_2() -> KeptStudy:
         members += [
             MemberConfig(label_rate=label_rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)
         ]
-    return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000))
+    return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000, "leak"))
 
 
 def curve() -> KeptStudy:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
-from sweeps.analysis.claims.verdicts import Verdict
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import markdown_table
 from sweeps.analysis.report.costs import cost
@@ -20,7 +21,21 @@ def studies_table(kept: KeptResults) -> str:
     return markdown_table(head, [_study(name, kept) for name in STUDIES], num_texts=1)
 
 
-def verdicts_table(verdicts: Sequence[Verdict]) -> str:
+def claims_table(verdicts: Sequence[Verdict]) -> str:
+    """A line a claim: cases in which it holds, does not, and cannot be decided, and seeds that would decide these."""
+    head = ["claim", "source", HOLDS, FAILS, UNDECIDED, "seeds that would decide"]
+    rows = []
+    for name in dict.fromkeys(one.claim.name for one in verdicts):
+        cases = [one for one in verdicts if one.claim.name == name]
+        claim, found = cases[0].claim, Counter(one.verdict for one in cases if one.evidence)
+        needed = sorted({one.seeds_needed for one in cases if one.seeds_needed})
+        seeds = f"{needed[0]:,}" + f" to {needed[-1]:,}" * (len(needed) > 1) if needed else ""
+        numbers = [str(found[verdict] or "") for verdict in (HOLDS, FAILS, UNDECIDED)]
+        rows.append([claim.statement, claim.source, *numbers, seeds if any(numbers) else cases[0].reason])
+    return markdown_table(head, rows, num_texts=2)
+
+
+def cases_table(verdicts: Sequence[Verdict]) -> str:
     """A line a claim and case, the claim in the first of its lines: the number that the verdict rests on, and it."""
     rows, before = [], ""
     for one in verdicts:

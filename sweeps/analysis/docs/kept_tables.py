@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sweeps.analysis.docs.curve_table import curve_members, curve_table
-from sweeps.analysis.docs.findings_tables import studies_table, verdicts_table
+from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import with_table
 from sweeps.analysis.parameters import TAU
@@ -15,7 +15,8 @@ from sweeps.analysis.settings import by_setting
 _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
     "findings.md": {
         "studies": studies_table,
-        "verdicts": lambda kept: verdicts_table(kept.verdicts),
+        "verdicts": lambda kept: claims_table(kept.verdicts),
+        "cases": lambda kept: cases_table(kept.verdicts),
     },
     "what-decides-the-curve.md": {"table": lambda kept: curve_table(by_setting(curve_members(kept.courses), TAU))},
 }
