@@ -32,21 +32,21 @@ def _schedule(iterations: int, *more_metrics: str) -> Schedule:
 def section_5_2() -> KeptStudy:
     """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once.
 
-    The values of τ that curve() has come first: its linear Gaussian is of these members.
+    First come the members of curve()'s τ, whose linear Gaussian is theirs, and the baseline that uses no label.
     """
-    taus, z_dims = tau_sweep.PRESETS["laptop"].values["tau"], z_dim_sweep.PRESETS["laptop"].values["z_dim"]
-    between = [tau for tau in taus if tau not in CURVE_TAUS]
-    members = []
-    for label_rate in tau_sweep.PRESETS["laptop"].values["label_rate"]:
-        members += [
-            MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau)
-            for some in (CURVE_TAUS, between)
-            for seed, alpha, tau in product(_SEEDS, _ALPHAS, some)
-        ]
-        members += [
-            MemberConfig(label_rate=label_rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)
-        ]
+    rates, taus = (tau_sweep.PRESETS["laptop"].values[name] for name in ("label_rate", "tau"))
+    z_dims = z_dim_sweep.PRESETS["laptop"].values["z_dim"]
+    members = _tau_sweep(min(rates), CURVE_TAUS)
+    members += [MemberConfig(label_rate=min(rates), seed=seed, alpha=0.0, tau=0.0) for seed in _SEEDS]
+    for rate in rates:
+        members += _tau_sweep(rate, taus)
+        members += [MemberConfig(label_rate=rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)]
     return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000, "leak"))
+
+
+def _tau_sweep(label_rate: float, taus: Sequence[float]) -> list[MemberConfig]:
+    settings = product(_SEEDS, _ALPHAS, taus)
+    return [MemberConfig(label_rate=label_rate, seed=seed, alpha=alpha, tau=tau) for seed, alpha, tau in settings]
 
 
 def curve() -> KeptStudy:

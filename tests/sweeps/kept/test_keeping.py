@@ -115,9 +115,11 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
 def test_the_studies_are_those_of_the_pages() -> None:
     section, curve = STUDIES["study"](), STUDIES["curve"]()
     assert {study.schedule.iterations for study in (section, curve)} == {10_000, 4_000}
-    taus = [m for m in section.members if m.z_dim == 5]
+    unsupervised = [m for m in section.members if m.alpha == 0]
+    taus = [m for m in section.members if m.z_dim == 5 and m.alpha > 0]
+    assert [m.tau for m in unsupervised] == [0.0] * 3
     assert len(taus) == 6 * 2 * 2 * 3
-    assert len(section.members) == len(taus) + 4 * 2 * 3  # z = 5 at τ = 1 is in both sweeps
+    assert len(section.members) == len(taus) + len(unsupervised) + 4 * 2 * 3  # z = 5 at τ = 1 is in both sweeps
     assert {(m.tau, m.alpha) for m in section.members if m.z_dim != 5} == {(1, 1)}
     assert {(m.likelihood, m.pixel_mean) for m in section.members} == {("gaussian", "linear")}
     assert len([m for m in curve.members if m.pixel_mean == "sigmoid"]) == 3 * 2 * 3 * 2
