@@ -33,5 +33,6 @@ class KeptResults:
 
     @cached_property
     def judgement(self) -> Judgement:
-        """The same, and by iterations on the way there."""
-        return Judgement(self.verdicts, judge_on_the_way(self.courses))
+        """The same, and at iterations on the way those by the longest study alone, which a figure can hold."""
+        longest = {name: course for name, course in self.courses.items() if name == "study"}
+        return Judgement(self.verdicts, judge_on_the_way(longest))

@@ -52,7 +52,9 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     cases = {case: "\n".join(textwrap.wrap(case, 46)) for name, case in moves if name in claims}
     num_lines = sum(label.count("\n") + 1 for label in cases.values())
     num_rows = -(-len(claims) // _PANELS_A_ROW)
-    note = f"mean and {100 * CONFIDENCE:g} % interval over seeds of a case's number that is weakest at its end"
+    note = (
+        f"a case's number that is weakest at its end, against iterations; {100 * CONFIDENCE:g} % intervals over seeds"
+    )
     with mpl.rc_context(_STYLE):
         height = 0.3 + 0.13 * -(-num_lines // 2) + _PANEL_HEIGHT * num_rows
         figure = figure_with_notes(height, [f"{note}; broken lines: the claim's bounds"])
