@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
+from sweeps.analysis.claims.paper_claims import CLAIMS
+from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.kept_tables import pages_with_tables
 from sweeps.analysis.docs.written_pages import require_written, with_table
 from sweeps.analysis.drawn import Drawn, require_up_to_date
+from sweeps.kept.kept_studies import STUDIES
 from tests.analysis.outcome import Script
 
 ROOT = Path(__file__).parents[2]
@@ -64,8 +67,28 @@ def test_a_changed_result_is_found_out_until_the_pictures_are_drawn_anew(tmp_pat
     figures.succeed("--check")
 
 
-def test_pages_show_the_tables_of_kept_results() -> None:
-    pages = pages_with_tables(KeptResults(ROOT / "docs/results"), ROOT / "docs")
+@pytest.fixture(scope="module")
+def kept() -> KeptResults:
+    return KeptResults(ROOT / "docs/results")
+
+
+def test_each_case_is_counted_once_beside_its_claim(kept: KeptResults) -> None:
+    rows = [line.strip("| ").split(" | ") for line in claims_table(kept.verdicts).splitlines()[2:]]
+    assert len(rows) == len(CLAIMS)
+    counted = sum(int(cell) for row in rows for cell in row[2:5] if cell.strip())
+    assert counted == sum(bool(one.evidence) for one in kept.verdicts) > 0
+    assert len(cases_table(kept.verdicts).splitlines()) == 2 + len(kept.verdicts)
+
+
+def test_studies_are_told_with_members_that_have_ended(kept: KeptResults, tmp_path: Path) -> None:
+    table = studies_table(kept)
+    for name, course in kept.courses.items():
+        assert f"| `{name}` | {len(course.end)} of {len(STUDIES[name]().members)} | " in table
+    assert studies_table(KeptResults(tmp_path)).count("| 0 of ") == len(STUDIES)
+
+
+def test_pages_show_the_tables_of_kept_results(kept: KeptResults) -> None:
+    pages = pages_with_tables(kept, ROOT / "docs")
     assert [path.name for path in pages] == ["findings.md", "what-decides-the-curve.md"]
     for path, page in pages.items():
         require_written(path, page)
