@@ -91,9 +91,8 @@ def find_study(tracking_uri: str, parameter: str) -> str:
 def _varies(members: pd.DataFrame, parameter: str) -> bool:
     if not varies(members, parameter):
         return False
-    others = other_parameters(members, parameter)
-    settings = [some for _, some in members.groupby(others, dropna=False)] if others else [members]
-    return not set(_PANEL) & set(others) and all(some[parameter].nunique() > 1 for some in settings)
+    has_panels = set(_PANEL) & set(other_parameters(members, parameter))
+    return not has_panels and all(varies(some, parameter) for some in apart(members, parameter))
 
 
 def find_label_rate_study(tracking_uri: str) -> str:
@@ -150,6 +149,12 @@ def other_parameters(members: pd.DataFrame, parameter: str) -> list[str]:
         most = members.groupby("regulariser").nunique().max()
         others = [name for name in others if name not in ("gamma_tc", *SETTINGS) or most[name] > 1]
     return others
+
+
+def apart(members: pd.DataFrame, parameter: str) -> list[pd.DataFrame]:
+    """Members apart by all parameters beside one."""
+    names = other_parameters(members, parameter)
+    return [some for _, some in members.groupby(names, dropna=False)] if names else [members]
 
 
 def varied_within_panels(members: pd.DataFrame) -> list[str]:

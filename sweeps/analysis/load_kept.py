@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,13 +18,34 @@ from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
 
 
+class KeptResult(NamedTuple):
+    """An ended member: its file, all that this holds, and its configuration."""
+
+    path: Path
+    content: dict[str, Any]
+    config: MemberConfig
+
+
+def read_results(folder: Path) -> list[KeptResult]:
+    """The files of a folder. Raises InvalidInputError for none, and for one that is damaged or of an earlier format."""
+    found = [KeptResult(path, *_read(path)) for path in listed(folder, "*.json")]
+    if not found:
+        raise InvalidInputError(f"`kept` must be a folder with results of members, got `{folder}`")
+    return found
+
+
 def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
     """Members that have ended, one row each, with the columns of `load_members`.
 
     iterations: at which results are taken, of an evaluation on the way; None for the end.
     Raises InvalidInputError where there is none, or one is damaged or of an earlier format.
     """
-    return distinct_members([_row(*kept, iterations) for kept in _results(folder)])
+    return members_of(read_results(folder), iterations)
+
+
+def members_of(results: Iterable[KeptResult], iterations: int | None = None) -> pd.DataFrame:
+    """The same of files that have been read."""
+    return distinct_members([_row(*kept, iterations) for kept in results])
 
 
 def load_results(paths: Iterable[Path]) -> pd.DataFrame:
@@ -34,20 +55,16 @@ def load_results(paths: Iterable[Path]) -> pd.DataFrame:
 
 def load_kept_course(folder: Path) -> Course:
     """The same at the end, and at each iteration at which all members that have finished were evaluated."""
-    results = _results(folder)
-    evaluated = [
-        {int(row["iteration"]) for row in _evaluated(result)} for _, result, _ in results if _is_finished(result)
-    ]
+    return course_of(read_results(folder))
+
+
+def course_of(results: Sequence[KeptResult]) -> Course:
+    """The same of files that have been read."""
+    finished = [kept.content for kept in results if _is_finished(kept.content)]
+    evaluated = [{int(row["iteration"]) for row in _evaluated(content)} for content in finished]
     common = sorted(set.intersection(*evaluated)) if evaluated else []
-    end, *on_the_way = (distinct_members([_row(*kept, at) for kept in results]) for at in (None, *common))
+    end, *on_the_way = (members_of(results, at) for at in (None, *common))
     return Course(end, dict(zip(common, on_the_way, strict=True)))
-
-
-def _results(folder: Path) -> list[tuple[Path, dict[str, Any], MemberConfig]]:
-    found = [(path, *_read(path)) for path in listed(folder, "*.json")]
-    if not found:
-        raise InvalidInputError(f"`kept` must be a folder with results of members, got `{folder}`")
-    return found
 
 
 def _read(path: Path) -> tuple[dict[str, Any], MemberConfig]:

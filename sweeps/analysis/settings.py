@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from larvae.errors import InvalidInputError, require_known
-from sweeps.analysis.load import other_parameters, parameters_of
+from sweeps.analysis.load import apart, other_parameters, parameters_of
 from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
 
@@ -59,18 +59,18 @@ def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
     names = other_parameters(members, parameter.name)
     if not names:
         return whole
-    groups = [some for _, some in members.groupby(names, sort=True, dropna=False) if varies(some, parameter.name)]
+    groups = [some for some in apart(members, parameter.name) if varies(some, parameter.name)]
     if len(groups) > MOST_SETTINGS:
         raise InvalidInputError(
             f"`where` must leave {MOST_SETTINGS} settings of {', '.join(names)} or fewer, got {len(groups)}: "
             f"give --where {names[0]}={value_text(members[names[0]].iloc[0])}, say"
         )
-    apart = []
+    found = []
     for some in groups:
         values = {name: some[name].iloc[0] for name in names}
         if (some["status"] == FINISHED).any():
-            apart.append(Setting(described(values, some.iloc[0]), values, some))
-    return apart or whole
+            found.append(Setting(described(values, some.iloc[0]), values, some))
+    return found or whole
 
 
 def described(values: Mapping[str, object], member: pd.Series) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
-from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim, judge
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.course import Course, by_iteration
 from sweeps.analysis.destination import Destination
@@ -80,12 +80,10 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
     lines = [
         f"effect [{100 * CONFIDENCE:g} % interval over seeds], p Holm-corrected over all cases; rules: docs/claims.md"
     ]
-    for name in dict.fromkeys(one.claim.name for one in verdicts):
-        cases = [one for one in verdicts if one.claim.name == name]
+    for name, cases in by_claim(verdicts).items():
         lines.append(f"\n{cases[0].claim.statement} ({name}; {cases[0].claim.source})")
         for one in cases:
-            where = ", ".join(filter(None, (one.study, one.case)))
-            lines.append(f"    {verdict_text(one)}" + (f"   {where}" if where else ""))
+            lines.append(f"    {verdict_text(one)}" + (f"   {one.place}" if one.place else ""))
             if one.telling:
                 p = p_told(one)
                 lines.append(f"        {evidence_text(one.telling)}{p and f', p {p}'}")

@@ -51,6 +51,11 @@ class Verdict(NamedTuple):
     """Seeds that would decide, where it is undecided and that can be told."""
 
     @property
+    def place(self) -> str:
+        """The study and the case, in words."""
+        return ", ".join(filter(None, (self.study, self.case)))
+
+    @property
     def has_number(self) -> bool:
         """True where one of its numbers is known."""
         return any(math.isfinite(part.effect) for part in self.evidence)
@@ -84,6 +89,14 @@ def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS, le
     held, failed = (holm([getattr(one, p) for one in tried]) for p in ("p_holds", "p_fails"))
     corrected = {id(one): (p, q) for one, p, q in zip(tried, held, failed, strict=True)}
     return [_decided(one, *corrected[id(one)], level, len(tried)) if one.evidence else one for one in found]
+
+
+def by_claim(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """Verdicts by the names of their claims, in the order in which these come first."""
+    found: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        found.setdefault(one.claim.name, []).append(one)
+    return found
 
 
 def case_fields(claim: Claim, members: pd.DataFrame) -> list[str]:

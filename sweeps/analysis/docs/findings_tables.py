@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
-from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import markdown_table
 from sweeps.analysis.report.costs import cost
-from sweeps.analysis.report.read_kept import read_kept
+from sweeps.analysis.report.result_files import trained_of
 from sweeps.kept.kept_studies import STUDIES
 from sweeps.progress import duration
 
@@ -25,8 +25,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
     """A line a claim: cases in which it holds, does not, and cannot be decided, and seeds that would decide these."""
     head = ["claim", "source", HOLDS, FAILS, UNDECIDED, "seeds that would decide"]
     rows = []
-    for name in dict.fromkeys(one.claim.name for one in verdicts):
-        cases = [one for one in verdicts if one.claim.name == name]
+    for cases in by_claim(verdicts).values():
         claim, found = cases[0].claim, Counter(one.verdict for one in cases if one.evidence)
         needed = sorted({one.seeds_needed for one in cases if one.seeds_needed})
         seeds = f"{needed[0]:,}" + f" to {needed[-1]:,}" * (len(needed) > 1) if needed else ""
@@ -37,23 +36,18 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
 
 def cases_table(verdicts: Sequence[Verdict]) -> str:
     """A line a claim and case, the claim in the first of its lines: the number that the verdict rests on, and it."""
-    rows, before = [], ""
-    for one in verdicts:
-        claim = one.claim.statement if one.claim.name != before else ""
-        before = one.claim.name
-        case = ", ".join(filter(None, (one.study, one.case)))
-        number = evidence_text(one.telling) if one.telling else ""
-        rows.append([claim, case, number, p_told(one), verdict_text(one)])
+    rows = []
+    for cases in by_claim(verdicts).values():
+        for one in cases:
+            claim = one.claim.statement if one is cases[0] else ""
+            number = evidence_text(one.telling) if one.telling else ""
+            rows.append([claim, one.place, number, p_told(one), verdict_text(one)])
     return markdown_table(["claim", "case", "number", "p", "verdict"], rows)
 
 
 def _study(name: str, kept: KeptResults) -> list[str]:
-    study = STUDIES[name]()
-    ended, time, machines = 0, "", ""
-    if name in kept.courses:
-        record = read_kept(kept.folder / name)
-        ended, found = len(record.members), cost(record)
-        if found is not None:
-            time = duration(found.total)
-            machines = ", ".join(f"{one.num_members} {one.devices}" for one in found.machines)
-    return [f"`{name}`", f"{ended} of {len(study.members)}", f"{study.schedule.iterations:,}", time, machines]
+    study, results = STUDIES[name](), kept.results.get(name, ())
+    found = cost(trained_of(one.content) for one in results)
+    time = duration(found.total) if found else ""
+    machines = ", ".join(f"{one.num_members} {one.devices}" for one in found.machines) if found else ""
+    return [f"`{name}`", f"{len(results)} of {len(study.members)}", f"{study.schedule.iterations:,}", time, machines]

@@ -10,7 +10,7 @@ from sweeps.analysis.controls import controls
 from sweeps.analysis.docs.curve_table import curve_members
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.drawn import Drawn
-from sweeps.analysis.load import other_parameters
+from sweeps.analysis.load import apart
 from sweeps.analysis.parameters import TAU, Z_DIM, Parameter, varies
 from sweeps.analysis.settings import by_setting
 
@@ -24,16 +24,9 @@ def kept_pictures(kept: KeptResults) -> list[Drawn]:
     if "curve" in members:
         pictures.append(_sensitivity("curve", "curve", curve_members(kept.courses), TAU))
     if "study" in members:
-        swept = [parameter for parameter in (TAU, Z_DIM) if _is_swept(members["study"], parameter)]
+        swept = [p for p in (TAU, Z_DIM) if any(varies(some, p.name) for some in apart(members["study"], p.name))]
         pictures += [_sensitivity(f"study_{one.name}", "study", members["study"], one) for one in swept]
     return pictures
-
-
-def _is_swept(members: pd.DataFrame, parameter: Parameter) -> bool:
-    """True where members differ in a field while all their other settings are equal."""
-    names = other_parameters(members, parameter.name)
-    settings = [some for _, some in members.groupby(names, dropna=False)] if names else [members]
-    return any(varies(some, parameter.name) for some in settings)
 
 
 def _sensitivity(name: str, study: str, members: pd.DataFrame, parameter: Parameter) -> Drawn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from sweeps.analysis.claims.claims_report import Judgement, judge_ends, judge_on_the_way
 from sweeps.analysis.claims.verdicts import Verdict
 from sweeps.analysis.course import Course
-from sweeps.analysis.load_kept import load_kept_course
+from sweeps.analysis.load_kept import KeptResult, course_of, read_results
 from sweeps.kept.kept_studies import STUDIES
 
 
@@ -21,10 +21,15 @@ class KeptResults:
     folder: Path
 
     @cached_property
-    def courses(self) -> Mapping[str, Course]:
+    def results(self) -> Mapping[str, Sequence[KeptResult]]:
         """The studies that have an ended member, by their names. Raises InvalidInputError where a file is damaged."""
         folders = {name: self.folder / name for name in STUDIES}
-        return {name: load_kept_course(path) for name, path in folders.items() if any(path.glob("*.json"))}
+        return {name: read_results(path) for name, path in folders.items() if any(path.glob("*.json"))}
+
+    @cached_property
+    def courses(self) -> Mapping[str, Course]:
+        """The same, at the end and on the way there."""
+        return {name: course_of(results) for name, results in self.results.items()}
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

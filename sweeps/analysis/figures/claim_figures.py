@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from sweeps.analysis.claims.evidence import Bounds, Evidence
-from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
+from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.estimates import CONFIDENCE, budget_text, caution
 from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle
 
@@ -26,7 +26,7 @@ _PANELS_A_ROW, _PANEL_HEIGHT = 3, 1.3
 def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
     """A panel a claim, a row a case: its numbers, a marker for each kind, with intervals, and its verdict."""
     shown = [one for one in verdicts if one.has_number]
-    claims = {name: [one for one in shown if one.claim.name == name] for name in _names(shown)}
+    claims = by_claim(shown)
     heights = [_FRAME + _ROW * len(cases) for cases in claims.values()]
     budgets = sorted({number for one in shown for number in one.iterations})
     note = (
@@ -47,7 +47,7 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     """A panel a claim: of each case, the number that speaks least for it at the end, over iterations."""
     ends, moves = _ends(on_the_way), _all_moves(on_the_way)
     claims = [
-        name for name in _names([one for one, _ in ends]) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
+        name for name in by_claim(one for one, _ in ends) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
     ]
     cases = {case: "\n".join(textwrap.wrap(case, 46)) for name, case in moves if name in claims}
     num_lines = sum(label.count("\n") + 1 for label in cases.values())
@@ -63,7 +63,7 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
         for ax, name in zip(panels, claims, strict=False):
             for one, part in ends:
                 if one.claim.name == name:
-                    _draw_move(ax, moves[name, _case(one)], part, handles[_case(one)])
+                    _draw_move(ax, moves[name, one.place], part, handles[one.place])
             ax.set_title(name.replace("-", " "), fontsize=7)
         for ax in panels[len(claims) :]:
             ax.set_axis_off()
@@ -78,13 +78,13 @@ def has_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> bool:
 
 def _ends(on_the_way: Mapping[int, Sequence[Verdict]]) -> list[tuple[Verdict, Evidence]]:
     """Cases at the last iteration of each, studies being of other lengths, with the number that speaks least for it."""
-    last = {(one.claim.name, _case(one)): one for some in on_the_way.values() for one in some if one.has_number}
+    last = {(one.claim.name, one.place): one for some in on_the_way.values() for one in some if one.has_number}
     return [(one, one.weakest) for one in last.values() if one.weakest and math.isfinite(one.weakest.effect)]
 
 
 def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> dict[tuple[str, str], list[tuple[int, Evidence]]]:
     """These numbers over iterations, by claim and case."""
-    return {(one.claim.name, _case(one)): _moves(on_the_way, one, part) for one, part in _ends(on_the_way)}
+    return {(one.claim.name, one.place): _moves(on_the_way, one, part) for one, part in _ends(on_the_way)}
 
 
 def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
@@ -96,7 +96,7 @@ def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
                 _draw_number(ax, part, place, _marker(index), one.verdict)
     _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
     ax.set_ylim(len(cases) - 0.4, -0.6)
-    ax.set_yticks(range(len(cases)), ["\n".join(textwrap.wrap(_case(one), 52)) for one in cases], fontsize=5.5)
+    ax.set_yticks(range(len(cases)), ["\n".join(textwrap.wrap(one.place, 52)) for one in cases], fontsize=5.5)
     ax.set_title(claim.statement, fontsize=7, loc="left")
     if parts[0].is_ratio:
         ax.set_xscale("log")
@@ -126,7 +126,7 @@ def _moves(on_the_way: Mapping[int, Sequence[Verdict]], one: Verdict, part: Evid
         (iterations, then)
         for iterations, verdicts in on_the_way.items()
         for other in verdicts
-        if (other.claim.name, _case(other)) == (one.claim.name, _case(one))
+        if (other.claim.name, other.place) == (one.claim.name, one.place)
         for then in other.evidence
         if then.subject == part.subject and math.isfinite(then.effect)
     ]
@@ -144,14 +144,6 @@ def _draw_move(ax: Axes, moves: Sequence[tuple[int, Evidence]], part: Evidence, 
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
-
-
-def _names(verdicts: Sequence[Verdict]) -> list[str]:
-    return list(dict.fromkeys(one.claim.name for one in verdicts))
-
-
-def _case(one: Verdict) -> str:
-    return ", ".join(filter(None, (one.study, one.case)))
 
 
 def _marker(index: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from larvae.member_directory import Row
@@ -37,9 +37,9 @@ class Cost(NamedTuple):
     machines: tuple[Machines, ...]
 
 
-def cost(record: StudyRecord) -> Cost | None:
+def cost(members: Iterable[Trained]) -> Cost | None:
     """Sum up the members' seconds; None where none is known."""
-    begun = [trained for trained in record.trained.values() if trained.rows]
+    begun = [trained for trained in members if trained.rows]
     known = [(trained, seconds) for trained in begun if (seconds := seconds_of(trained)) is not None]
     if not known:
         return None
@@ -78,7 +78,7 @@ def _by_rate(rows: Sequence[Row]) -> float | None:
 
 def cost_words(record: StudyRecord) -> dict[str, Any] | None:
     """The cost for the page; None where nothing is known."""
-    found = cost(record)
+    found = cost(record.trained.values())
     if found is None:
         return None
     facts = [
