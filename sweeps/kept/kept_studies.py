@@ -32,15 +32,16 @@ def _schedule(iterations: int, *more_metrics: str) -> Schedule:
 def section_5_2() -> KeptStudy:
     """The τ sweep at two weights of the label loss and the z sweep at α = 1; what is in both is trained once.
 
-    First come the members of curve()'s τ, whose linear Gaussian is theirs, and the baseline that uses no label.
+    First come the members of curve()'s τ, whose linear Gaussian is theirs, and the baseline that uses no label; at
+    each label rate then z, whose few members settle more claims than the values of τ that are left.
     """
     rates, taus = (tau_sweep.PRESETS["laptop"].values[name] for name in ("label_rate", "tau"))
     z_dims = z_dim_sweep.PRESETS["laptop"].values["z_dim"]
     members = _tau_sweep(min(rates), CURVE_TAUS)
     members += [MemberConfig(label_rate=min(rates), seed=seed, alpha=0.0, tau=0.0) for seed in _SEEDS]
     for rate in rates:
-        members += _tau_sweep(rate, taus)
         members += [MemberConfig(label_rate=rate, seed=seed, z_dim=z_dim) for seed, z_dim in product(_SEEDS, z_dims)]
+        members += _tau_sweep(rate, taus)
     return KeptStudy(tuple(dict.fromkeys(members)), _schedule(10_000, "leak"))
 
 
