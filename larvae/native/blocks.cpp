@@ -63,11 +63,11 @@ struct Block {
 
     // weights: for the input's gradient; that is null where nobody wants it. weight_gradient: as of `correlate`.
     void backward(const Element* gradient, const Word* weights, Element* input_gradient, float* weight_gradient) const {
-        std::vector<std::vector<float>> totals(threads, std::vector<float>(shape.weights()));
+        std::vector<Buffer<float>> totals(threads, Buffer<float>(shape.weights()));
         share(images, threads, [&](int thread, long first, long last) {
             const MatrixUnit unit;
             Convolution<P> convolution(shape);
-            std::vector<Element> output_gradient(output_values()), activated(input_values());
+            Buffer<Element> output_gradient(output_values()), activated(input_values());
             for (long i = first; i < last; ++i) {
                 const Element *image = input + i * input_values(), *g = gradient + i * output_values();
                 if (standardised) {

@@ -41,8 +41,8 @@ class Convolution {
 
   public:
     const Shape s;
-    std::vector<Element> big, small;  // padded with zeros
-    std::vector<float> sums;          // of whichever image is computed
+    Buffer<Element> big, small;  // padded with zeros
+    Buffer<float> sums;          // of whichever image is computed
 
     explicit Convolution(const Shape& shape)
         : s(shape), big(s.padded_big()), small(s.padded_small()), sums(std::max(s.big_values(), s.small_values())),
@@ -128,9 +128,9 @@ class Convolution {
     const int column_block = s.patch() % 32 ? 16 : 32;
     const int capacity = (std::max(s.small_pixels(), PIXELS) / 2 + SQUARE - 1) / SQUARE * SQUARE;
     int pairs = 0;
-    std::vector<Word> big_pairs, small_pairs;
+    Buffer<Word> big_pairs, small_pairs;
 
-    static const Word* words(const std::vector<Element>& image) { return (const Word*)image.data(); }
+    static const Word* words(const Buffer<Element>& image) { return (const Word*)image.data(); }
 
     // The patches of the big image, WIDTH columns at a time.
     template <int WIDTH>
@@ -148,7 +148,7 @@ class Convolution {
             }
     }
 
-    void pad(const Element* image, int height, int width, int channels, bool relu, std::vector<Element>& padded) {
+    void pad(const Element* image, int height, int width, int channels, bool relu, Buffer<Element>& padded) {
         for (int y = 0; y < height; ++y) {
             const Element* from = image + (long)y * width * channels;
             Element* to = padded.data() + ((y + s.padding) * (width + 2 * s.padding) + s.padding) * channels;

@@ -58,7 +58,7 @@ template <int M, int N>
 void block_of_tiles(const Product& p, const EvenRows* a, const Word* b, float* c, const long* c_rows) {
     const bool even = are_even(c_rows) && (M == 1 || are_even(c_rows + SIDE)) &&
                       c_rows[M * SIDE - 1] - c_rows[M * SIDE - 2] == c_rows[1] - c_rows[0];
-    float scattered[M * N][SIDE * SIDE];
+    alignas(LINE) float scattered[M * N][SIDE * SIDE];
     const long stride = even ? 4 * (c_rows[1] - c_rows[0]) : 4 * SIDE;
     const auto target = [&](int i, int j) { return even ? c + c_rows[i * SIDE] + j * SIDE : scattered[i * N + j]; };
     if (p.add) {
@@ -119,7 +119,7 @@ EvenRows packed(const Product& p, const Word* a, const long* a_rows, int length,
 inline void multiply_in_matrix_unit(Product p, int rows, const Word* a, const long* a_rows, const Word* b, float* c,
                                     const long* c_rows) {
     const int length = p.segments * p.steps, whole = (length + SIDE - 1) / SIDE * SIDE;
-    static thread_local std::vector<Word> filled, buffer;
+    static thread_local Buffer<Word> filled, buffer;
     const bool ragged = p.steps % SIDE;
     const auto pack = p.steps == 2 ? packed<2> : packed<>;  // images of one channel
     if (ragged && whole > length) {  // b's segments lie one after another

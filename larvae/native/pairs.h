@@ -57,7 +57,7 @@ inline void rows_of_pairs(const uint16_t* pixels, int count, int channels, Word*
     for (int pair = 0; 2 * pair < count; pair += SQUARE)
         for (int channel = 0; channel < channels; channel += SQUARE) {
             const int there = std::min(SQUARE, count / 2 - pair);
-            Word square[SQUARE][SQUARE] = {};
+            alignas(LINE) Word square[SQUARE][SQUARE] = {};
             for (int i = 0; i < there; ++i) {
                 const uint16_t* low = pixels + 2L * (pair + i) * channels + channel;
                 interleave<SQUARE>(low, low + channels, square[i]);

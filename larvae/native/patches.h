@@ -20,7 +20,7 @@ class Planes {
             for (int x = 0; x < s.width; x += SQUARE)
                 for (int column = 0; column < columns; column += SQUARE) {
                     const int there = std::min(SQUARE, s.width - x);
-                    Word square[SQUARE][SQUARE];
+                    alignas(LINE) Word square[SQUARE][SQUARE];
                     for (int i = 0; i < there; ++i)
                         std::memcpy(square[i], patches + (y * s.width + x + i) * columns + column, sizeof square[i]);
                     store_transposed(square, there, values.data() + column * plane + (y + 1) * row + x + 1, plane);
@@ -39,7 +39,7 @@ class Planes {
   private:
     const Shape s;
     const int row, plane;
-    std::vector<float> values;
+    Buffer<float> values;
 
     // A row of the plane of (row of the kernel, its column 0); those of its other columns lie `column` apart.
     const float* tap(int kernel_row, int channel, int y) const {
@@ -66,8 +66,8 @@ void lay_patches(const Shape& s, int images, bool relu, const typename P::Elemen
     const Product p{1, steps, columns, 0, 1, 0};
     std::vector<long> a_rows, c_rows;
     for (int i = 0; i < s.small_pixels(); ++i) a_rows.push_back((long)i * steps), c_rows.push_back((long)i * columns);
-    std::vector<typename P::Element> activated(s.small_values());
-    std::vector<float> patches(s.small_pixels() * columns);
+    Buffer<typename P::Element> activated(s.small_values());
+    Buffer<float> patches(s.small_pixels() * columns);
     Planes planes(s);
     const MatrixUnit unit;
     for (int image = 0; image < images; ++image, input += s.small_values(), output += s.big_values()) {
