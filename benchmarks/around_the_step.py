@@ -15,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from step import TUNED_MALLOC
-
+from larvae import allocator
 from larvae.hardware import processor_name
 
 PREPARE = "from larvae import datasets; datasets.prepare('dsprites')"
@@ -96,7 +95,9 @@ def evaluation_seconds() -> dict[str, float]:
     command = [sys.executable, "-c", EVALUATE]
     if sys.platform == "linux":
         command = ["taskset", "-c", "0", *command]
-    answer = subprocess.run(command, check=True, env=os.environ | TUNED_MALLOC, stdout=subprocess.PIPE, text=True)
+    answer = subprocess.run(
+        command, check=True, env=os.environ | allocator.ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
     return json.loads(answer.stdout)
 
 

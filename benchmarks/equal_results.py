@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from step import TUNED_MALLOC
 
-from larvae import datasets
+from larvae import allocator, datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
@@ -57,7 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
-    os.environ |= TUNED_MALLOC  # for the processes to come
+    os.environ |= allocator.ENVIRONMENT  # for the processes to come
     datasets.prepare("dsprites", progress=True)
     schedule = Schedule(iterations=arguments.iterations, metrics=METRICS, final_metrics=METRICS)
     members = [MemberConfig(tau=arguments.tau, seed=seed) for seed in range(arguments.seeds)]

@@ -24,18 +24,13 @@ import torch
 from textbook import TextbookTrainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from larvae import datasets, functional
+from larvae import allocator, datasets, functional
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.training import Trainer
 
-TUNED_MALLOC = {  # as sweeps.driver.connection sets it for trials; this file needs no Ray
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "40000000000",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
 Step = Callable[[], None]
 
 
@@ -104,7 +99,7 @@ class Worker:
     """A variant's process, seen from outside."""
 
     def __init__(self, name: str, fields: dict[str, Any], core: int) -> None:
-        environment = os.environ | (TUNED_MALLOC if VARIANTS[name].tuned_malloc else {})
+        environment = os.environ | (allocator.ENVIRONMENT if VARIANTS[name].tuned_malloc else {})
         command = [sys.executable, __file__, "--worker", name, "--fields", json.dumps(fields)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import tyro
 
-from larvae import command_line
+from larvae import allocator, command_line
 from larvae.errors import InvalidInputError, require_known
 from sweeps.kept.kept_studies import STUDIES
 from sweeps.kept.priority import take_lowest_priority
@@ -53,9 +53,10 @@ def run(arguments: Sequence[str]) -> int:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
     if chosen.threads > (cores := os.cpu_count() or 1):
         raise InvalidInputError(f"`threads` must be at most the {cores} of this machine, got {chosen.threads}")
+    allocator.begin_anew()  # not before: a look at `--help` or a mistake needs none
     from sweeps.kept.keeping import kept_file, train_missing  # late: it loads PyTorch
 
-    take_lowest_priority()  # not before: a look at `--help` changes nothing
+    take_lowest_priority()
     study, kept = STUDIES[chosen.study](), chosen.results / chosen.study
     statuses = train_missing(study, kept, chosen.storage_path, chosen.members, chosen.threads)
     ended = sum(kept_file(member, kept).exists() for member in study.members)

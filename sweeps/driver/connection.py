@@ -18,6 +18,7 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 import larvae
 import sweeps
+from larvae import allocator
 from larvae.errors import InvalidInputError
 from sweeps.driver.ray_folders import make_own_ray_folder
 from sweeps.driver.tokens import VARIABLE as TOKEN_VARIABLE
@@ -40,10 +41,7 @@ _TAKE_TOKEN = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN (`r
 logging.getLogger("ray._private.services").setLevel(logging.CRITICAL)  # what it logs as an error it raises as well
 
 WORKER_ENVIRONMENT = {
-    # Keep freed memory in the process and on huge pages: alone worth a third of a CPU step's time.
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "40000000000",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    **allocator.ENVIRONMENT,
     "TORCHINDUCTOR_COMPILE_THREADS": "1",  # a trial has its own CPUs and no others
 }
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from mlflow import MlflowClient
 
-from larvae import command_line
+from larvae import allocator, command_line
 from larvae.config import MemberConfig
 from larvae.datasets import integrity
 from sweeps import kept_study, preparation, runner
@@ -85,6 +85,7 @@ def accepting() -> Iterator[Accepted]:
         patch.setattr(StudyDirectory, "delete", reach)
         patch.setattr(tracker, "delete_runs", lambda uri, study: 0)
         patch.setattr(kept_study, "take_lowest_priority", lambda: None)
+        patch.setattr(allocator, "begin_anew", lambda: None)
         patch.setattr(style, "figure_bytes", lambda figure, kind, numbers="": kind.encode())
         patch.setattr(ray, "is_initialized", lambda: False)
         patch.setattr(socket, "getaddrinfo", resolve)

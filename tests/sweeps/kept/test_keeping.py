@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from larvae import allocator
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.files import load_json
@@ -30,9 +31,8 @@ SCHEDULE = Schedule(
 def tiny_study(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three members, of which the second fails."""
     monkeypatch.setattr(kept_study, "STUDIES", {"tiny": lambda: KeptStudy(MEMBERS, SCHEDULE)})
-    monkeypatch.setattr(
-        kept_study, "take_lowest_priority", lambda: None
-    )  # it would be the tests', and their terminal's
+    monkeypatch.setattr(kept_study, "take_lowest_priority", lambda: None)  # it would be the tests'
+    monkeypatch.setattr(allocator, "begin_anew", lambda: None)  # so would this
     monkeypatch.setattr(keeping, "can_compile", lambda: False)
     threads = torch.get_num_threads()
     yield
