@@ -91,13 +91,20 @@ def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
     return figure
 
 
-def points_note(heading: str, num_seeds: int, estimates: Iterable[Estimate]) -> str:
+def points_note(heading: str, estimates: Sequence[Estimate]) -> str:
     """The note on points: what curves are of, what their points are, and what hollow ones are, where there are some."""
-    points = "one seed"
-    if num_seeds > 1:
-        points = f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {num_seeds} seeds"
     hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
-    return f"{heading}; {points}{hollow}"
+    return f"{heading}; {means_note([e.num_seeds for e in estimates])}{hollow}"
+
+
+def means_note(nums_seeds: Iterable[int]) -> str:
+    """The note on points that are means of so many seeds each; where there are none, there is no point."""
+    numbers = [number for number in nums_seeds if number]
+    fewest, most = min(numbers, default=1), max(numbers, default=1)
+    if most == 1:
+        return "one seed"
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds"
 
 
 def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:

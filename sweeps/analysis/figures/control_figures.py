@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeps.analysis.controls import Arm, Controls
-from sweeps.analysis.estimates import CONFIDENCE, DRAWN_METRICS, caution
-from sweeps.analysis.style import GREY, PALETTE, PANELS, SEED_DOTS, STYLE, figure_with_notes
+from sweeps.analysis.estimates import DRAWN_METRICS, caution
+from sweeps.analysis.style import GREY, PALETTE, PANELS, SEED_DOTS, STYLE, figure_with_notes, means_note
 
 _ROW_HEIGHT, _FRAME_HEIGHT = 0.27, 0.65  # inches
 
@@ -16,9 +16,7 @@ _ROW_HEIGHT, _FRAME_HEIGHT = 0.27, 0.65  # inches
 def control_figure(found: Controls) -> Figure:
     """Means, intervals and seeds of each arm; the baseline's mean goes on as a line."""
     metrics = [metric for metric in DRAWN_METRICS if metric in found.metrics]
-    counts = {len(result.results) for result in found.results}
-    seeds = f"{'up to ' if len(counts) > 1 else ''}{max(counts)} seeds"
-    note = f"{found.heading}; mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds}"
+    note = f"{found.heading}; {means_note(len(result.results) for result in found.results)}"
     with mpl.rc_context(STYLE):
         height = _FRAME_HEIGHT + _ROW_HEIGHT * len(found.arms)
         figure = figure_with_notes(height, [note, *caution(found.iterations)])

@@ -89,9 +89,8 @@ def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
     first = sensitivities[0]._replace(setting="", iterations=iterations)
     missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
-    most = max(sensitivity.num_seeds for sensitivity in sensitivities)
     return [
-        points_note(first.heading, most, points),
+        points_note(first.heading, points),
         *caution(first.iterations),
         *missing_note(missing, sum(sensitivity.num_members for sensitivity in sensitivities)),
     ]

@@ -86,6 +86,8 @@ def test_notes_say_what_is_drawn_and_name_failures_first() -> None:
     assert one == ["study: dSprites, 1,000 iterations; one seed", caution]
     [note] = figure_notes([sensitivity_of(grid((0, 1), (0.01,), (0, 1, 2)), iterations=10_000)])
     assert note == "study: dSprites, 10,000 iterations; mean, 95 % t-interval and single values of 3 seeds"
+    uneven = grid((0,), (0.01,), (0, 1, 2)) + grid((1,), (0.01,), (0,))
+    assert figure_notes([sensitivity_of(uneven)])[0].endswith("single values of 1 to 3 seeds")
     ends = {(1.0, 0.01, seed): ("SCHEDULED", "") for seed in range(6)}
     ends[5.0, 0.01, 3] = ("FAILED", "the reason is long " * 20)
     sensitivity = sensitivity_of(with_ends(grid((0, 1, 5), (0.01,), range(6)), ends))
