@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "buffer.h"
 #include "matrix_unit.h"
 #include "pairs.h"
 

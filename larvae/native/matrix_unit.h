@@ -3,8 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
+#include "buffer.h"
 #include "product.h"
 #ifdef __AMX_BF16__
 #include <immintrin.h>

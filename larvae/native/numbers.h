@@ -5,8 +5,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <new>
-#include <vector>
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -32,24 +30,6 @@ template <class V, class T>
 inline void store(T* to, V value) {
     std::memcpy(to, &value, sizeof value);
 }
-
-// Where cache lines begin: a vector or a tile's row that lies in two of them takes twice as long.
-constexpr std::size_t LINE = 64;
-
-template <class T>
-struct InLines {  // std::vector's allocator
-    using value_type = T;
-    InLines() = default;
-    template <class U>
-    InLines(const InLines<U>&) {}
-    T* allocate(std::size_t count) { return (T*)::operator new(count * sizeof(T), std::align_val_t{LINE}); }
-    void deallocate(T* memory, std::size_t) { ::operator delete(memory, std::align_val_t{LINE}); }
-    friend bool operator==(const InLines&, const InLines&) { return true; }
-    friend bool operator!=(const InLines&, const InLines&) { return false; }
-};
-
-template <class T>
-using Buffer = std::vector<T, InLines<T>>;
 
 struct Float32 {
     using Element = float;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "buffer.h"
 #include "numbers.h"
 
 constexpr int SQUARE = 16;
