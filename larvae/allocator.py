@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from larvae import restart
+
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "40000000000",
@@ -16,8 +18,8 @@ ENVIRONMENT = {
 """Variables that it reads when a process begins; GNU's alone knows them."""
 
 
-def begin_anew() -> None:
+def require_environment() -> None:
     """Have this process begin anew with ENVIRONMENT, unless it has it; what its user has set stays."""
     missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     if missing and sys.platform == "linux":
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+        restart.begin_anew(missing)

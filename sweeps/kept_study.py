@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
             raise InvalidInputError(f"`{name}` must be > 0, got {value}")
     if chosen.threads > (cores := os.cpu_count() or 1):
         raise InvalidInputError(f"`threads` must be at most the {cores} of this machine, got {chosen.threads}")
-    allocator.begin_anew()  # not before: a look at `--help` or a mistake needs none
+    allocator.require_environment()  # not before: a look at `--help` or a mistake needs none
     from sweeps.kept.keeping import kept_file, train_missing  # late: it loads PyTorch
 
     take_lowest_priority()

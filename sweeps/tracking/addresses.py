@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from larvae import restart
+
 _DATABASES = ("postgresql", "mysql", "mssql")
 _LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@", re.DOTALL)
 """User and password, even one with characters that should have been written as %2F and the like; no port and path."""
@@ -113,10 +115,7 @@ def take_passwords_off_command_line() -> None:
             print(f"warning: others can read the password that came with {place}: {advice}", file=sys.stderr)
         words.append(flag + uri)
     if variables:
-        os.environ |= variables
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *words[1:]])
+        restart.begin_anew(variables, words[1:])
 
 
 def _flag_and_uri(word: str) -> tuple[str, str]:

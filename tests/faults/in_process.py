@@ -85,7 +85,7 @@ def accepting() -> Iterator[Accepted]:
         patch.setattr(StudyDirectory, "delete", reach)
         patch.setattr(tracker, "delete_runs", lambda uri, study: 0)
         patch.setattr(kept_study, "take_lowest_priority", lambda: None)
-        patch.setattr(allocator, "begin_anew", lambda: None)
+        patch.setattr(allocator, "require_environment", lambda: None)
         patch.setattr(style, "figure_bytes", lambda figure, kind, numbers="": kind.encode())
         patch.setattr(ray, "is_initialized", lambda: False)
         patch.setattr(socket, "getaddrinfo", resolve)

@@ -16,8 +16,7 @@ SCRIPT = """
 import json, os, sys
 from larvae import allocator
 print("begins")
-sys.stdout.flush()
-allocator.begin_anew()
+allocator.require_environment()
 print(json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in allocator.ENVIRONMENT}]))
 """
 

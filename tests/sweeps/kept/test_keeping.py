@@ -32,7 +32,7 @@ def tiny_study(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three members, of which the second fails."""
     monkeypatch.setattr(kept_study, "STUDIES", {"tiny": lambda: KeptStudy(MEMBERS, SCHEDULE)})
     monkeypatch.setattr(kept_study, "take_lowest_priority", lambda: None)  # it would be the tests'
-    monkeypatch.setattr(allocator, "begin_anew", lambda: None)  # so would this
+    monkeypatch.setattr(allocator, "require_environment", lambda: None)  # so would this
     monkeypatch.setattr(keeping, "can_compile", lambda: False)
     threads = torch.get_num_threads()
     yield
