@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from larvae import restart
-
 _DATABASES = ("postgresql", "mysql", "mssql")
 _LOGIN = re.compile(r"//([^/@:]*)(?::(?!\d+/)(.*))?@", re.DOTALL)
 """User and password, even one with characters that should have been written as %2F and the like; no port and path."""
@@ -115,6 +113,8 @@ def take_passwords_off_command_line() -> None:
             print(f"warning: others can read the password that came with {place}: {advice}", file=sys.stderr)
         words.append(flag + uri)
     if variables:
+        from larvae import restart  # late: nodes ask this module, and load nothing else
+
         restart.begin_anew(variables, words[1:])
 
 
