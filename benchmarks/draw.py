@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(arguments: Arguments) -> None:
     """Read, draw and write, or check. Raises InvalidInputError before anything is written."""
-    contents = {}
+    contents: dict[str, bytes] = {}
     for name, figure_of in (("scaling", scaling_figure), ("search_pays", search_figure)):
         path = arguments.results / f"{name}.json"
         try:
@@ -82,7 +82,8 @@ def scaling_figure(results: dict[str, Any]) -> Figure:
     figure = style.figure_with_notes(2.2, [f"Real driver, simulated trials; one process on {processors}."])
     handles = []
     row = figure.subplots(1, len(NUMBERS))
-    for index, ((label, members), alike) in enumerate(points.groupby(["label", "members_per_trial"])):
+    kinds: Iterable[tuple[Any, pd.DataFrame]] = points.groupby(["label", "members_per_trial"])
+    for index, ((label, members), alike) in enumerate(kinds):
         handles.append(style.legend_handle(index, f"{label}, {members} members a trial" if members > 1 else label))
         for ax, number in zip(row, NUMBERS, strict=True):
             look = {"color": style.PALETTE[index], "marker": style.MARKERS[index], "markersize": 4, "linewidth": 1.1}

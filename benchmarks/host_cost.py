@@ -52,7 +52,7 @@ def main_thread(members: int, count: int) -> float:
     for trainer in trainers:
         trainer.sampler._send = by_index
     group = Group(trainers, ahead=8)
-    group._run = lambda: None
+    group._run = dict  # computes nothing
     try:
         return microseconds(group.step, count, process=False) / members
     finally:

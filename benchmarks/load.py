@@ -134,12 +134,13 @@ def measure(members: int, uri: str, folder: str) -> dict[str, Any]:
     """Run one sweep; what it took."""
     from larvae.hardware import processor_name  # late: these load PyTorch and Ray, as the sweep does
     from sweeps import session
+    from sweeps.tracking.tracker import require_own_experiment
 
     watch = Watch()
     taus = [f"{0.01 * k:g}" for k in range(members // SEEDS)]
     places = ["--tracking-uri", uri, "--storage-path", f"{folder}/results"]
     started = time.perf_counter()
-    open_mlflow = watch.timed(session.require_own_experiment)
+    open_mlflow = watch.timed(require_own_experiment)
     with mock.patch.multiple(session, Tracker=watch.tracker(), require_own_experiment=open_mlflow):
         code = tau_sweep.run([*TINY.split(), "--seeds", str(SEEDS), "--label-rates", "0.01", "--taus", *taus, *places])
     seconds, busy = time.perf_counter() - started, time.process_time() - watch.seconds_of("watch")

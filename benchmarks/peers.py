@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 def pythae_step(config: MemberConfig, dataset: Dataset) -> Step:

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # on a machine that does much else
 
 import ray
+from mlflow import MlflowClient
 from rich.console import Console
 from simulation import ray_costs
 from simulation.cluster import SimulatedCluster
@@ -138,7 +139,7 @@ class Simulation:
         self.study = simulated_study(round(load.trials * members_per_trial * arguments.waves), load.rows)
         self.directory = StudyDirectory(folder / "study")
         self.cluster = SimulatedCluster(load, costs, self.report_seconds, self.directory)
-        self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else writer.MlflowClient)
+        self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else MlflowClient)
         self.writer: WriterInSimulatedTime | None = None
         self.all_run: Used | None = None
         self.still_run: Used | None = None
@@ -179,7 +180,7 @@ class Simulation:
 
     def run(self) -> dict[str, Any]:
         """Run it; what it took."""
-        writer.MlflowClient = self.client
+        writer.MlflowClient = self.client  # type: ignore[attr-defined]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cluster.on_wait, self.cluster.is_over = self.look, self.is_over
         wall, start = time.perf_counter(), self.used()

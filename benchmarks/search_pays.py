@@ -87,7 +87,7 @@ def run_method(method: str, repetition: int, arguments: argparse.Namespace) -> P
     chosen = options.parse([*words.split(), *places], search.PRESETS, options.default_preset, "")
     if method == "grid of τ":
         swept = {"seed": range(offset, offset + SEEDS_OF_THE_GRID), "tau": TAUS}
-        code = runner.run_study(grid(name, chosen.model | {"gamma_tc": 4.0}, swept, chosen.schedule), chosen)
+        code = runner.run_study(grid(name, {**chosen.model, "gamma_tc": 4.0}, swept, chosen.schedule), chosen)
     else:
         if method == "random search":
             number = len(TAUS) * SEEDS_OF_THE_GRID  # trains as long as the grid

@@ -31,7 +31,7 @@ from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.training import Trainer
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 class Variant(NamedTuple):
@@ -48,7 +48,7 @@ def _textbook(config: MemberConfig, dataset: Dataset) -> Step:
 
 def _trainer(compiled_in: torch.dtype | None, *, native: bool = False) -> Callable[[MemberConfig, Dataset], Step]:
     def make(config: MemberConfig, dataset: Dataset) -> Step:
-        functional.is_faster = lambda precision: native
+        functional.is_faster = lambda precision: native  # type: ignore[attr-defined]
         trainer = Trainer(config, dataset)
         trainer._functions = functional.functions(trainer.structure, compiled_in)
         return trainer.step

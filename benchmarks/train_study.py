@@ -198,7 +198,8 @@ def _unfinished(folder: Path, record: dict[str, Any], schedule: Schedule) -> lis
 
 
 def _schedule(fields: dict[str, Any]) -> Schedule:
-    return Schedule(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Schedule(**known)
 
 
 def _summary(reports: list[dict[str, Any]], arguments: argparse.Namespace, seconds: float) -> dict[str, Any]:

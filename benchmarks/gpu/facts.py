@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -78,7 +79,7 @@ def copies_and_products(settings: Settings) -> Iterator[Figures]:
     found = {"copied_terabytes_per_second": round(2 * source.nbytes / seconds / 1e12, 3)}
     for precision in (torch.bfloat16, torch.float32):
         a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
-        seconds = _best_seconds(lambda a=a, b=b: a @ b, synchronise)
+        seconds = _best_seconds(partial(torch.matmul, a, b), synchronise)
         name = str(precision).removeprefix("torch.")
         found[f"{name}_product_teraflop_per_second"] = round(2 * size**3 / seconds / 1e12, 2)
     pinned = torch.zeros(2**20, pin_memory=device.type == "cuda")

@@ -138,7 +138,7 @@ def full_gpu(settings: Settings) -> Iterator[Figures]:
     attempts = {
         "a product": lambda: torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda"),
         "a factorisation": lambda: torch.linalg.qr(torch.ones(64, 64, device="cuda")),
-        "a step": lambda: (trainers[0].step(), torch.cuda.synchronize()),
+        "a step": lambda: _awaited_step(trainers[0]),
     }
     found = _errors(attempts)
     command = [sys.executable, "-c", CONTEXT]
@@ -184,6 +184,11 @@ def _trainers(settings: Settings, count: int = 4, *, compiled: bool = True) -> l
     fields: dict[str, Any] = OBJECTIVE | {"batch_size": settings.batch_size}
     configs = [MemberConfig.from_dict(fields | {"seed": seed}) for seed in range(settings.in_small(count, 1))]
     return [Trainer(c, dataset, device=settings.device, compiled=compiled and not settings.small) for c in configs]
+
+
+def _awaited_step(trainer: Trainer) -> None:
+    trainer.step()
+    torch.cuda.synchronize()
 
 
 def _trained(trainers: list[Trainer], iterations: int) -> list[Trainer]:

@@ -26,8 +26,10 @@ class Way(Protocol):
 
     precision: torch.dtype
     """That of most of its arithmetic."""
-    is_captured: bool
-    """True if its step is one CUDA graph by now."""
+
+    @property
+    def is_captured(self) -> bool:
+        """True if its step is one CUDA graph by now."""
 
     def step(self) -> None:
         """One iteration of all members; it may return before the GPU has finished it."""
@@ -45,11 +47,13 @@ class Way(Protocol):
 class Alone:
     """Our trainers, one after the other."""
 
-    is_captured = False
-
     def __init__(self, configs: Sequence[MemberConfig], dataset: Dataset, device: str, *, compiled: bool) -> None:
         self.trainers = [Trainer(config, dataset, device=device, compiled=compiled) for config in configs]
         self.precision = self.trainers[0].compiled_in or torch.float32
+
+    @property
+    def is_captured(self) -> bool:
+        return False
 
     def step(self) -> None:
         for trainer in self.trainers:
@@ -73,7 +77,7 @@ class Together(Alone):
         self.group = Group(self.trainers)
 
     @property
-    def is_captured(self) -> bool:  # type: ignore[override]
+    def is_captured(self) -> bool:
         return self.group.is_captured
 
     def step(self) -> None:

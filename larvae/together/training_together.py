@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -137,7 +137,7 @@ class Together:
         return None
 
 
-def train_together(members: Sequence[Member], *, fused: bool) -> Iterator[Report]:
+def train_together(members: Sequence[Member], *, fused: bool) -> Generator[Report]:
     """Train members to their ends, an iteration of all before the next; the first rows are those of their checkpoints.
 
     A member that fails is reported and the others go on. An error of the step that they share is raised.

@@ -18,6 +18,11 @@ def written(name: str) -> str:
     return (METRIC_NAMES | DATASET_NAMES | REGULARISER_NAMES).get(name, name)
 
 
+def seeds_text(number: int) -> str:
+    """A number of seeds in words, such as `one seed` or `3 seeds`."""
+    return "one seed" if number == 1 else f"{number} seeds"
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Distinct names of data sets, or of regularisers, as the paper orders them; others follow by alphabet."""
     known = [*DATASET_NAMES, *REGULARISER_NAMES]

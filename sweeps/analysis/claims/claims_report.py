@@ -18,6 +18,7 @@ from sweeps.analysis.destination import Destination
 from sweeps.analysis.drawn import Drawn, csv_files
 from sweeps.analysis.estimates import CONFIDENCE, caution
 from sweeps.analysis.figures.claim_figures import claims_figure, has_moves, moves_figure
+from sweeps.analysis.names import seeds_text
 
 _MOST_SEEDS = 1_000
 """Seeds beyond which their number is not told."""
@@ -106,7 +107,7 @@ def verdict_text(one: Verdict) -> str:
 
 def evidence_text(part: Evidence) -> str:
     """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 seeds`."""
-    seeds = "one seed" if part.num_seeds == 1 else f"{part.num_seeds} seeds"
+    seeds = seeds_text(part.num_seeds)
     if part.num_choosing:
         seeds += f", chosen by {part.num_choosing} more"
     if math.isnan(part.effect):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweeps.analysis.estimates import CONFIDENCE, Interval, budgets, caution
-from sweeps.analysis.names import in_order, written
+from sweeps.analysis.names import in_order, seeds_text, written
 from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
 from sweeps.analysis.report.candidates import (
     Contrast,
@@ -126,11 +126,7 @@ def _best_name(finding: Finding) -> str:
 
 def _seeds(finding: Finding) -> str:
     number = len(finding.best.results[finding.metric])
-    return f"{number} of {finding.best.num_planned} seeds" if number < finding.best.num_planned else _counted(number)
-
-
-def _counted(number: int) -> str:
-    return "one seed" if number == 1 else f"{number} seeds"
+    return f"{number} of {finding.best.num_planned} seeds" if number < finding.best.num_planned else seeds_text(number)
 
 
 def mean_text(interval: Interval) -> str:
@@ -149,7 +145,7 @@ def _behind(finding: Finding, one: Contrast) -> str:
         why = "one seed in common" if one.num_pairs == 1 else "no seed in common"
         return f"{text}; with {why} there is no interval."
     low, high = sorted(ends)
-    text += f", {100 * CONFIDENCE:g} % interval {_number(low)} to {_number(high)} over {_counted(one.num_pairs)}: "
+    text += f", {100 * CONFIDENCE:g} % interval {_number(low)} to {_number(high)} over {seeds_text(one.num_pairs)}: "
     return text + ("it excludes 0." if low > 0 or high < 0 else "it includes 0, these seeds do not tell the two apart.")
 
 
@@ -222,7 +218,7 @@ def _cautions(record: StudyRecord, found: Sequence[Finding]) -> list[str]:
     if fewest == 1:
         notes.append("Of one seed, nothing is known of the spread.")
     elif fewest < 4:
-        notes.append(f"Of {_counted(fewest)}, standard deviations and intervals are rough.")
+        notes.append(f"Of {seeds_text(fewest)}, standard deviations and intervals are rough.")
     if record.search:
         return [*notes, "Values are of held-out labels, which training did not see."]
     return notes + caution(budgets(record.members, main_metrics(record)))

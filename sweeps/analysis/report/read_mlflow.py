@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -88,7 +89,7 @@ def _origin(client: Any, uri: str, experiment: Any, own: Any, runs: Sequence[Any
     address = shown(uri).rstrip("/")
     if is_server(uri):
         return Origin(address, known, f"{address}/#/experiments/{experiment.experiment_id}/runs/")
-    return Origin(address, known, ui_command=f"mlflow ui --backend-store-uri '{address}'")
+    return Origin(address, known, ui_command=f"mlflow ui --backend-store-uri {shlex.quote(address)}")
 
 
 def _picture(uri: str, ids: Mapping[str, str], member: Mapping[str, Any]) -> bytes | None:
