@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # on a machine that does much else
 
 import ray
-from mlflow import MlflowClient
 from rich.console import Console
 from simulation import ray_costs
 from simulation.cluster import SimulatedCluster
@@ -41,10 +40,10 @@ from simulation.writing import CountingClient, WriterInSimulatedTime
 
 from larvae.config import Schedule
 from larvae.hardware import processor_name
+from sweeps.console.progress import StudyProgress
 from sweeps.driver import connection, tuner
 from sweeps.driver.many_trials import report_seconds
 from sweeps.driver.member_reporter import MemberReporter
-from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, grid
 from sweeps.tracking import tracker as writer
@@ -139,7 +138,8 @@ class Simulation:
         self.study = simulated_study(round(load.trials * members_per_trial * arguments.waves), load.rows)
         self.directory = StudyDirectory(folder / "study")
         self.cluster = SimulatedCluster(load, costs, self.report_seconds, self.directory)
-        self.client = CountingClient(self.cluster.clock, None if arguments.mlflow == "none" else MlflowClient)
+        client = None if arguments.mlflow == "none" else writer.MlflowClient  # type: ignore[attr-defined]
+        self.client = CountingClient(self.cluster.clock, client)
         self.writer: WriterInSimulatedTime | None = None
         self.all_run: Used | None = None
         self.still_run: Used | None = None

@@ -49,10 +49,10 @@ def run(arguments: Sequence[str]) -> int:
     """Parse a command line and inspect the cluster; 0 where a sweep can run on it, 1 where it can't."""
     options = command_line.parse(lambda: tyro.cli(PreflightOptions, args=list(arguments), description=__doc__))
     options.require_valid()
+    from sweeps.console.terminal import new_console
     from sweeps.driver import connection  # late: it loads Ray, which `--help` and errors above need not
     from sweeps.preflight.checks import Demand
     from sweeps.preflight.inspection import inspect, prepared_names
-    from sweeps.terminal import new_console
 
     demand = Demand(
         storage=options.storage_path,

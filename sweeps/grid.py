@@ -22,10 +22,10 @@ import tyro
 from larvae.config import FIELDS, MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
 from sweeps import options, study, until_decided
-from sweeps.flags import flags_of_values
+from sweeps.console.flags import flags_of_values
+from sweeps.console.terminal import LOADING, working
+from sweeps.console.trade_off import with_weights
 from sweeps.options import StudyOptions, Unseen, Values
-from sweeps.terminal import LOADING, working
-from sweeps.trade_off import with_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

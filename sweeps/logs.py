@@ -44,8 +44,8 @@ def run(arguments: Sequence[str]) -> int:
     options = command_line.parse(lambda: tyro.cli(LogsOptions, args=list(arguments), description=__doc__))
     if options.lines <= 0:
         raise InvalidInputError(f"`lines` must be > 0, got {options.lines}")
+    from sweeps.console.terminal import new_console
     from sweeps.member_logs import found_members, process_logs, stories  # late: they load Ray
-    from sweeps.terminal import new_console
 
     console = new_console()
     members = list(found_members.find_members(options.storage_path, options.study))

@@ -18,9 +18,9 @@ from larvae.config import MemberConfig, Schedule
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import DEFAULT_METRICS, METRICS
 from larvae.regularisers import REGULARISERS
-from sweeps.flags import flags_of, flags_of_model, given
+from sweeps.console.flags import flags_of, flags_of_model, given
+from sweeps.console.terminal import working
 from sweeps.study import StudyDirectory, require_name
-from sweeps.terminal import working
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 Anything = TypeVar("Anything")

@@ -16,6 +16,7 @@ from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.datasets import store
 from larvae.errors import InvalidInputError
+from sweeps.console.terminal import working
 from sweeps.driver import connection
 from sweeps.options import StudyOptions
 from sweeps.preflight.checks import Demand
@@ -27,7 +28,6 @@ from sweeps.resources.missing_gpus import ADVICE, MUST_BE_FOUND, may_be_missing
 from sweeps.resources.rates import GpuRates, read_rates
 from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, require_writable
-from sweeps.terminal import working
 from sweeps.tracking.addresses import sqlite_path
 from sweeps.tracking.tracker import require_reachable
 from sweeps.trial.trial_settings import PreparedFile, TrialSettings

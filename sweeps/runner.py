@@ -6,17 +6,17 @@ import functools
 from collections.abc import Sequence
 
 from larvae.config import MemberConfig
+from sweeps.console.progress import StudyProgress
+from sweeps.console.terminal import new_console
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.options import StudyOptions
 from sweeps.outcome import outcome
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, Trials, prepare, trial_settings
-from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources, groups, size
 from sweeps.session import held
 from sweeps.study import Study
-from sweeps.terminal import new_console
 
 
 def run_study(study: Study, options: StudyOptions) -> int:

@@ -19,7 +19,7 @@ from larvae.config import Schedule
 from sweeps import options
 from sweeps.adaptive.adaptive_study import adaptive_study
 from sweeps.adaptive.search_options import SearchOptions
-from sweeps.terminal import LOADING, working
+from sweeps.console.terminal import LOADING, working
 
 PRESETS = {
     "quick": SearchOptions(

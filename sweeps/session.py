@@ -13,20 +13,20 @@ from rich.console import Console
 
 from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
+from sweeps.console.hints import program, script
+from sweeps.console.progress import duration
+from sweeps.console.terminal import working
 from sweeps.driver import connection
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.driver.ray_watch import leave, watched
 from sweeps.driver.stopping import STOPPED, is_asked
 from sweeps.driver.tokens import how_to_read_token
 from sweeps.driver.workarounds.quiet_deaths import quiet_deaths
-from sweeps.hints import program, script
 from sweeps.options import StudyOptions
 from sweeps.outcome import Outcome
 from sweeps.preparation import Prepared
-from sweeps.progress import duration
 from sweeps.resources.rates import save_rates
 from sweeps.study import Study
-from sweeps.terminal import working
 from sweeps.tracking.addresses import is_server, masked, shown
 from sweeps.tracking.provenance import source_tags
 from sweeps.tracking.tracker import UNREACHABLE, Tracker, require_own_experiment

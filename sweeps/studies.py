@@ -40,8 +40,8 @@ def run(arguments: Sequence[str]) -> int:
         return _remove(options, options.remove)
     from rich.table import Table
 
+    from sweeps.console.terminal import new_console
     from sweeps.study import found_studies
-    from sweeps.terminal import new_console
 
     table = Table(box=None, header_style="bold")
     for heading in ("study", "state", "members", "MB", "last written"):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
 from larvae.metrics import METRICS
+from sweeps.console.terminal import new_console
 from sweeps.options import StudyOptions
 from sweeps.study import Study, StudyDirectory
-from sweeps.terminal import new_console
 
 if TYPE_CHECKING:
     import pandas as pd

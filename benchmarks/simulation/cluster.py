@@ -130,7 +130,7 @@ class SimulatedCluster:
             ("ray.tune.execution.experiment_state", "time", simulated_time),
             ("ray", "cluster_resources", self.resources),
             ("ray", "nodes", self.nodes),
-            ("sweeps.progress", "time", simulated_time),
+            ("sweeps.console.progress", "time", simulated_time),
             ("sweeps.driver.gauges", "time", simulated_time),
             ("sweeps.driver.waiting", "time", simulated_time),
             ("sweeps.driver.workarounds.events_in_one_go", "ray", fake),

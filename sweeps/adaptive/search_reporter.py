@@ -12,8 +12,8 @@ from sweeps.adaptive.objectives import scores
 from sweeps.adaptive.sampling import Observation
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import Space
+from sweeps.console.progress import StudyProgress
 from sweeps.outcome import ResultsTable
-from sweeps.progress import StudyProgress
 from sweeps.study import Study, StudyDirectory
 from sweeps.tracking.tracker import Tracker
 

@@ -18,17 +18,17 @@ from sweeps.adaptive.search_reporter import SearchReporter, search_table
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.suggesting import Suggester
 from sweeps.adaptive.suggestion_log import SuggestionLog
+from sweeps.console.progress import StudyProgress
+from sweeps.console.terminal import new_console
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.outcome import outcome
 from sweeps.planning.plan import Work, plan_study
 from sweeps.preparation import Prepared, Trials, prepare, trial_settings
-from sweeps.progress import StudyProgress
 from sweeps.resources.shares import TrialResources
 from sweeps.runner import at_once
 from sweeps.session import Session, held
 from sweeps.study import StudyDirectory
-from sweeps.terminal import new_console
 from sweeps.trial.trial_settings import TrialSettings
 
 

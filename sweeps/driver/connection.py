@@ -20,6 +20,7 @@ import larvae
 import sweeps
 from larvae import allocator
 from larvae.errors import InvalidInputError
+from sweeps.console.terminal import working
 from sweeps.driver.ray_folders import make_own_ray_folder
 from sweeps.driver.tokens import VARIABLE as TOKEN_VARIABLE
 from sweeps.driver.tokens import find_or_make_token, find_token
@@ -28,7 +29,6 @@ from sweeps.driver.workarounds.connecting import deadline
 from sweeps.driver.workarounds.loopback import on_loopback
 from sweeps.driver.workarounds.own_session import in_own_session
 from sweeps.study import require_writable
-from sweeps.terminal import working
 
 MODE = os.environ["RAY_AUTH_MODE"].lower()
 """Ray's mode of authentication that this process was started with; a cluster that it joins may have another."""

@@ -10,8 +10,8 @@ from ray import tune
 from ray.util.metrics import Gauge
 
 from larvae.metrics import held_out
+from sweeps.console.progress import StudyProgress
 from sweeps.driver.workarounds.unsaved import Unsaved
-from sweeps.progress import StudyProgress
 
 PUBLISH_SECONDS = 5.0
 STATUSES = ("waiting", "running", "finished", "stopped", "failed")

@@ -9,10 +9,10 @@ from typing import Any
 from ray import tune
 
 from larvae.config import MemberConfig
+from sweeps.console.progress import StudyProgress
 from sweeps.driver.deaths import death_of
 from sweeps.driver.evaluating import Evaluations
 from sweeps.driver.workarounds.unsaved import Unsaved
-from sweeps.progress import StudyProgress
 from sweeps.resources.places import WITHOUT_GPU
 from sweeps.study import StudyDirectory
 from sweeps.tracking.tracker import Tracker

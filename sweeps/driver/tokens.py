@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from larvae.errors import InvalidInputError
 from larvae.private_folder import make_private_folder
-from sweeps.hints import program
+from sweeps.console.hints import program
 
 VARIABLE = "RAY_AUTH_TOKEN"
 PATH_VARIABLE = "RAY_AUTH_TOKEN_PATH"

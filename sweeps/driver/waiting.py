@@ -11,9 +11,9 @@ from typing import Any
 
 from ray import tune
 
+from sweeps.console.progress import duration
 from sweeps.driver.deaths import death_of
 from sweeps.driver.workarounds.unsaved import Unsaved
-from sweeps.progress import duration
 from sweeps.resources.places import fits, gpu_hosts, living_nodes
 from sweeps.trial.machine_faults import host_without_gpu
 

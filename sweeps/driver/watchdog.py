@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray import tune
 
+from sweeps.console.progress import duration
 from sweeps.driver.member_reporter import MemberReporter
 from sweeps.driver.workarounds.unsaved import Unsaved
-from sweeps.progress import duration
 from sweeps.trial.member_log import MemberLog
 
 LOOK_SECONDS = 5.0

@@ -14,9 +14,9 @@ from rich.console import Console
 from larvae import datasets
 from larvae.config import MemberConfig, Schedule
 from larvae.together.group import Likeness, likeness
+from sweeps.console.progress import duration, makespan
 from sweeps.planning.cost import Cost, kind_of
 from sweeps.planning.measuring import Measured, measure, roomiest_node
-from sweeps.progress import duration, makespan
 from sweeps.resources.shares import TrialResources
 from sweeps.trial.trial_settings import TrialSettings
 

@@ -11,8 +11,8 @@ from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import markdown_table
 from sweeps.analysis.report.costs import cost
 from sweeps.analysis.report.result_files import trained_of
+from sweeps.console.progress import duration
 from sweeps.kept.kept_studies import STUDIES
-from sweeps.progress import duration
 
 
 def studies_table(kept: KeptResults) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from larvae.member_directory import Row
 from sweeps.analysis.report.study_record import StudyRecord, Trained
-from sweeps.progress import duration
+from sweeps.console.progress import duration
 
 
 class Machines(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sweeps.console.progress import StudyProgress
 from sweeps.driver import gauges
 from sweeps.driver.gauges import StudyGauges
-from sweeps.progress import StudyProgress
 
 
 class Recorder:

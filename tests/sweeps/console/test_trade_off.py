@@ -8,7 +8,7 @@ import pytest
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
-from sweeps.trade_off import TradeOff, with_weights
+from sweeps.console.trade_off import TradeOff, with_weights
 
 MODEL = MemberConfig().to_dict()
 

@@ -8,7 +8,7 @@ import random
 import pytest
 from rich.console import Console
 
-from sweeps.progress import StudyProgress, duration, makespan
+from sweeps.console.progress import StudyProgress, duration, makespan
 
 
 def test_makespan_is_that_of_list_scheduling() -> None:
@@ -139,7 +139,7 @@ def test_a_report_of_one_of_very_many_members_does_not_look_at_all_of_them(monke
     """But for the screen, now and then: 48,000 of them could not have reported."""
     looks: list[int] = []
     monkeypatch.setattr(StudyProgress, "seconds_left", lambda self: looks.append(1))
-    monkeypatch.setattr("sweeps.progress.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("sweeps.console.progress.time.monotonic", lambda: 0.0)
     progress = StudyProgress({"0": "0", "1": "1"}, 10_000, 100, Console(file=io.StringIO(), force_terminal=True))
     progress._refresh_at = 1.0
     progress.start("0")

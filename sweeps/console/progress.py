@@ -14,7 +14,7 @@ from rich.text import Text
 
 from larvae.member_directory import Row
 from larvae.metrics import held_out
-from sweeps.terminal import say
+from sweeps.console.terminal import say
 
 PLAIN_LINE_SECONDS = 30.0
 MOST_BARS = 24
