@@ -37,7 +37,7 @@ class Arguments:
     results: Path = Path("docs/results")
     """Folder of the kept files: of each study in a folder of its name."""
     storage_path: Path = Path("results/kept")
-    """Folder of checkpoints of members that have not ended."""
+    """Folder of checkpoints of members that have not ended: of each study in a folder of its name."""
     members: int | None = None
     """Members to train before it stops. Left out: all that are missing."""
     threads: int = 1
@@ -58,7 +58,10 @@ def run(arguments: Sequence[str]) -> int:
 
     take_lowest_priority()
     study, kept = STUDIES[chosen.study](), chosen.results / chosen.study
-    statuses = train_missing(study, kept, chosen.storage_path, chosen.members, chosen.threads)
+    storage = (
+        chosen.storage_path / chosen.study
+    )  # one member may be in several studies, which train it longer or shorter
+    statuses = train_missing(study, kept, storage, chosen.members, chosen.threads)
     ended = sum(kept_file(member, kept).exists() for member in study.members)
     print(f"{ended} of {len(study.members)} members of {chosen.study} have ended: `{kept}`")
     return int("failed" in statuses)

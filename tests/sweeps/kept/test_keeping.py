@@ -72,13 +72,24 @@ def test_each_member_becomes_one_file_that_is_not_written_again(
 
 
 def test_a_member_goes_on_from_its_checkpoint(tmp_path: Path, dataset: object) -> None:
-    directory = MemberDirectory(tmp_path / "checkpoints" / TINY.content_hash)
+    directory = MemberDirectory(tmp_path / "checkpoints/tiny" / TINY.content_hash)
     often = dataclasses.replace(SCHEDULE, checkpoint_seconds=0)
     rows = list(itertools.islice(train_member(TINY, often, dataset, directory), 3))  # type: ignore[arg-type]
     assert train(tmp_path, "--members", "1") == 0
     history = load_json(kept(tmp_path, TINY))["history"]
     assert history[:2] == rows[:2]  # the third was not yet saved
     assert [row["iteration"] for row in history] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("dataset")
+def test_a_member_of_two_studies_is_trained_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = dataclasses.replace(SCHEDULE, iterations=2, evaluate_every=2)
+    studies = {"tiny": SCHEDULE, "shorter": shorter}
+    known = {name: lambda schedule=schedule: KeptStudy((TINY,), schedule) for name, schedule in studies.items()}
+    monkeypatch.setattr(kept_study, "STUDIES", known)
+    assert (train(tmp_path), train(tmp_path, "--study", "shorter")) == (0, 0)
+    files = [tmp_path / "kept" / name / f"{TINY.content_hash}.json" for name in studies]
+    assert [load_json(file)["history"][-1]["iteration"] for file in files] == [4, 2]
 
 
 @pytest.mark.parametrize("text", ["", "\0\0", "{}", "[]", '{"commits": 3}', '{"commits": null}', '{"commits": ["a"'])
