@@ -12,7 +12,7 @@ import torch
 
 from larvae import datasets
 from larvae.compiling import can_compile
-from larvae.config import LATER_FIELDS, MemberConfig, Schedule
+from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, NonFiniteLossError, one_line
 from larvae.files import HeldError, load_json, locked, save_json
@@ -23,9 +23,6 @@ from larvae.progress_bar import progress_bar
 from sweeps.kept.kept_studies import KeptStudy
 from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
-
-_NAMES = ("tau", "alpha", "z_dim", "label_rate", "likelihood", "seed")
-"""Fields by which a member that trains is told, and besides those of LATER_FIELDS that it has otherwise."""
 
 
 def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None = None, threads: int = 1) -> list[str]:
@@ -59,7 +56,7 @@ def _train_if_missing(
             if file.exists():
                 return None
             commits = _with_this_commit(directory.path / "commits.json")
-            _train(member, study.schedule, dataset, directory)
+            _train(member, study, dataset, directory)
             result = directory.read_result()
             assert result is not None
             ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -71,14 +68,14 @@ def _train_if_missing(
         return None
 
 
-def _train(member: MemberConfig, schedule: Schedule, dataset: Dataset, directory: MemberDirectory) -> None:
+def _train(member: MemberConfig, study: KeptStudy, dataset: Dataset, directory: MemberDirectory) -> None:
     """Train a member to its end, with a bar that shows how far it is."""
-    title = label(member, (*_NAMES, *(name for name in LATER_FIELDS if getattr(member, name) != LATER_FIELDS[name])))
+    title = label(member, study.varied)
     history: list[Row] = []
     reached = 0.0
-    with progress_bar(schedule.iterations, title, "iterations") as advance:
+    with progress_bar(study.schedule.iterations, title, "iterations") as advance:
         try:
-            for row in train_member(member, schedule, dataset, directory, compiled=can_compile()):
+            for row in train_member(member, study.schedule, dataset, directory, compiled=can_compile()):
                 history.append(row)
                 advance(int(row["iteration"] - reached))
                 reached = row["iteration"]

@@ -23,6 +23,12 @@ class KeptStudy(NamedTuple):
     members: tuple[MemberConfig, ...]
     schedule: Schedule
 
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The fields in which members differ, by which each is told."""
+        first, *others = [member.to_dict() for member in self.members]
+        return tuple(name for name, value in first.items() if any(other[name] != value for other in others))
+
 
 def _schedule(iterations: int, *more_metrics: str) -> Schedule:
     metrics = (*QUICK_METRICS, *more_metrics)
