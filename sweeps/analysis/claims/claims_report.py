@@ -101,8 +101,13 @@ def verdict_text(one: Verdict) -> str:
         return f"{one.verdict}: {one.reason}"
     if one.seeds_needed is None:
         return f"{one.verdict}: too few seeds to say how many would do"
-    number = f"more than {_MOST_SEEDS:,}" if one.seeds_needed > _MOST_SEEDS else f"about {one.seeds_needed:,}"
-    return f"{one.verdict}: {number} seeds would do"
+    about = "" if one.seeds_needed > _MOST_SEEDS else "about "
+    return f"{one.verdict}: {about}{needed_text(one.seeds_needed)} seeds would do"
+
+
+def needed_text(seeds: int) -> str:
+    """The number of seeds that would decide, as far as it is told."""
+    return f"more than {_MOST_SEEDS:,}" if seeds > _MOST_SEEDS else f"{seeds:,}"
 
 
 def evidence_text(part: Evidence) -> str:
