@@ -58,9 +58,8 @@ def run(arguments: Sequence[str]) -> int:
 
     take_lowest_priority()
     study, kept = STUDIES[chosen.study](), chosen.results / chosen.study
-    storage = (
-        chosen.storage_path / chosen.study
-    )  # one member may be in several studies, which train it longer or shorter
+    # A member may be in several studies, which train it longer or shorter: each has a folder of its own.
+    storage = chosen.storage_path / chosen.study
     statuses = train_missing(study, kept, storage, chosen.members, chosen.threads)
     ended = sum(kept_file(member, kept).exists() for member in study.members)
     print(f"{ended} of {len(study.members)} members of {chosen.study} have ended: `{kept}`")

@@ -44,8 +44,12 @@ class Study:
     def told_apart_by(self, earlier: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """The varied fields in which members, and earlier ones, do differ; all where there are none yet."""
         fields = [*earlier, *(member.to_dict() for member in self.members)]
-        differing = [name for name in self.varied if len({repr(values.get(name)) for values in fields}) > 1]
-        return tuple(differing) or self.varied
+        return differing(self.varied, fields) or self.varied
+
+
+def differing(names: Iterable[str], fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Those of some fields of which not all members have one value."""
+    return tuple(name for name in names if len({repr(values.get(name)) for values in fields}) > 1)
 
 
 def label(member: MemberConfig, varied: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from larvae.config import MemberConfig, Schedule
 from sweeps import label_rate_sweep, tau_sweep, z_dim_sweep
 from sweeps.options import QUICK_METRICS
-from sweeps.study import grid
+from sweeps.study import differing, grid
 
 _ALPHAS = (1.0, 64.0)
 _SEEDS = range(3)
@@ -26,8 +26,8 @@ class KeptStudy(NamedTuple):
     @property
     def varied(self) -> tuple[str, ...]:
         """The fields in which members differ, by which each is told."""
-        first, *others = [member.to_dict() for member in self.members]
-        return tuple(name for name, value in first.items() if any(other[name] != value for other in others))
+        fields = [member.to_dict() for member in self.members]
+        return differing(fields[0], fields)
 
 
 def _schedule(iterations: int, *more_metrics: str) -> Schedule:
