@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import peers
 import torch
+from peers import Step, pythae_step
 from textbook import TextbookTrainer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,8 +30,6 @@ from larvae.datasets import Dataset
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.training import Trainer
-
-Step = Callable[[], object]
 
 
 class Variant(NamedTuple):
@@ -66,7 +64,7 @@ VARIANTS = {
     "native_bfloat16": Variant(
         "our own kernels, bfloat16 + torch.compile", _trainer(torch.bfloat16, native=True), True
     ),
-    "pythae": Variant("pythae's BetaTCVAE", peers.pythae_step, False),
+    "pythae": Variant("pythae's BetaTCVAE", pythae_step, False),
 }
 IN_BFLOAT16 = ("bfloat16", "native_bfloat16")
 
