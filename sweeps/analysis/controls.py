@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps.analysis import load
 from sweeps.analysis.comparisons import ALPHA, holm, p_text, paired_p_value, paired_results
@@ -52,7 +53,8 @@ class Arm(NamedTuple):
         """The name for people, such as `inferred label, τ = 1`."""
         form = "baseline" if self.is_baseline else "LaRVAE" if self.replacement == "given" else "inferred label"
         detached = ", z detached" if self.detach_nuisance else ""
-        return f"{form}{detached}, τ = {self.tau:g}" + (", |z| = 0" if self.z_dim == 0 else "")
+        nuisance = "" if self.z_dim == MemberConfig().z_dim else f", |z| = {self.z_dim}"
+        return f"{form}{detached}, τ = {self.tau:g}{nuisance}"
 
 
 class ArmResult(NamedTuple):

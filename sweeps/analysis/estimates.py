@@ -75,11 +75,11 @@ class Sensitivity(NamedTuple):
     setting: str
     """Setting that tells its members from the study's others; empty where there are none."""
     parameter: Parameter
-    dataset: str
+    datasets: tuple[str, ...]
     metrics: tuple[str, ...]
     """Those of DRAWN_METRICS that were measured."""
     references: dict[str, Reference]
-    """References by metric."""
+    """References by metric; none where there are several data sets."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending; more than one is a mixed budget."""
     num_members: int
@@ -108,7 +108,7 @@ class Sensitivity(NamedTuple):
     def heading(self) -> str:
         """The heading, such as `tau-sweep: dSprites, 4,000 iterations`."""
         setting = f", {self.setting}" if self.setting else ""
-        return f"{self.study}: {written(self.dataset)}, {budget_text(self.iterations)}{setting}"
+        return f"{self.study}: {', '.join(map(written, self.datasets))}, {budget_text(self.iterations)}{setting}"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -163,7 +163,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         study=study,
         setting=setting,
         parameter=parameter,
-        dataset=str(members["dataset"].iloc[0]),
+        datasets=tuple(in_order(members["dataset"])),
         metrics=metrics,
         references={metric: known for metric in metrics if (known := reference(members, metric))},
         iterations=budgets(members, metrics),

@@ -26,7 +26,9 @@ _ALL_OBSERVED = ("()", "[]", "")
 
 
 def reference(members: pd.DataFrame, metric: str) -> Reference | None:
-    """The reference for members of one data set; None without one."""
+    """The reference for members of one data set; None without one, and for members of several."""
+    if members["dataset"].nunique() > 1:
+        return None
     grid = str(members["dataset"].iloc[0]).removesuffix("-rendered")  # both depend on the factors, not on the images
     if metric == "mig" and grid in _CEILING:
         return Reference(_CEILING[grid], "ceiling")

@@ -2,8 +2,9 @@
 
 "LaRVAE has less variance": the Pitman–Morgan test of two variances of paired seeds, from the correlation of their sums
 with their differences; it assumes pairs to be bivariate normal. "The variance reduces as more labels are available":
-the Brown–Forsythe test over label rates (Levene's, around medians); it assumes groups to be independent, while label
-rates of a seed share their initialisation and their labelled images, so that its p-values are approximate.
+the Brown–Forsythe test of the fewest labels against the most (Levene's, around medians); it assumes groups to be
+independent, while label rates of a seed share their initialisation and their labelled images, so that its p-values are
+approximate.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from sweeps.analysis.comparisons import ALPHA, BASELINE_TAU, ROUNDING, Comparison, LabelRates, holm, p_text
+from sweeps.analysis.estimates import mean_interval
 from sweeps.analysis.names import written
 
 LESS_VARIANCE, FALLS_WITH_LABELS = "less variance", "variance falls with labels"
@@ -36,6 +38,7 @@ class SpreadTest(NamedTuple):
     compared: tuple[str, ...]
     """Conditions that differ, in the claim's order."""
     stds: tuple[float, ...]
+    """Of the seeds that are tested."""
     p_value: float
     """Two-sided p, that all variances are one; NaN where there is no test."""
     p_holm: float
@@ -47,9 +50,12 @@ class SpreadTest(NamedTuple):
 
 
 def pitman_morgan_p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p-value that paired values have one variance (Pitman, 1939; Morgan, 1939); NaN below three pairs."""
+    """Two-sided p-value that paired values have one variance (Pitman, 1939; Morgan, 1939).
+
+    NaN below three pairs, and where either does not vary: a score at its ceiling is not normal.
+    """
     sums, differences = np.add(first, second), np.subtract(first, second)
-    if len(sums) < _FEWEST_SEEDS or min(np.ptp(sums), np.ptp(differences)) <= ROUNDING:
+    if len(sums) < _FEWEST_SEEDS or min(map(np.ptp, (first, second, sums, differences))) <= ROUNDING:
         return math.nan
     return float(stats.pearsonr(sums, differences).pvalue)
 
@@ -100,7 +106,7 @@ def spread_table(rates: LabelRates) -> str:
     lines = []
     for claim, how in (
         (LESS_VARIANCE, "Pitman–Morgan over paired seeds, assumed bivariate normal"),
-        (FALLS_WITH_LABELS, "Brown–Forsythe over label rates, assumed independent"),
+        (FALLS_WITH_LABELS, "Brown–Forsythe of fewest and most labels, assumed independent"),
     ):
         lines.append(f"{name}, {claim}: standard deviations over seeds; {how}; p Holm-corrected")
         for test in tests:
@@ -120,7 +126,7 @@ def _less_variance(c: Comparison, tau: float) -> SpreadTest:
         metric=c.metric,
         subject=_rate(c),
         compared=(f"τ = {BASELINE_TAU:g}", f"τ = {tau:g}"),
-        stds=(c.baseline.interval.std, c.larvae.interval.std),
+        stds=(mean_interval(baseline).std, mean_interval(larvae).std),
         p_value=pitman_morgan_p_value(baseline, larvae),
         p_holm=math.nan,
     )
@@ -128,14 +134,15 @@ def _less_variance(c: Comparison, tau: float) -> SpreadTest:
 
 def _falls_with_labels(panel: Sequence[Comparison], tau: float) -> SpreadTest:
     """panel: of one data set and regulariser, label rates ascending."""
-    sides = [c.baseline if tau == BASELINE_TAU else c.larvae for c in panel]
+    ends = [panel[0], *panel[1:][-1:]]
+    sides = [c.baseline if tau == BASELINE_TAU else c.larvae for c in ends]
     return SpreadTest(
         claim=FALLS_WITH_LABELS,
         dataset=panel[0].dataset,
         regulariser=panel[0].regulariser,
         metric=panel[0].metric,
         subject=f"τ = {tau:g}",
-        compared=tuple(map(_rate, panel)),
+        compared=tuple(map(_rate, ends)),
         stds=tuple(side.interval.std for side in sides),
         p_value=brown_forsythe_p_value([side.seed_results for side in sides]),
         p_holm=math.nan,

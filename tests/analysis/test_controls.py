@@ -60,6 +60,13 @@ def test_arms_are_the_baseline_larvae_and_controls_each_once(found: Controls) ->
     assert "inferred label, τ = 1" in table(found)
 
 
+def test_arms_of_other_sizes_of_z_have_names_of_their_own() -> None:
+    arms = controls("study", frame(members(z_dims=(5, 10, 0)))).arms
+    names = [arm.name for arm in arms]
+    assert len(set(names)) == len(names)
+    assert "LaRVAE, τ = 1, |z| = 10" in names
+
+
 def test_all_arms_meet_the_baseline_and_larvae_its_controls_seed_by_seed(found: Controls) -> None:
     some = [c for c in found.contrasts if c.metric == "mig"]
     names = {(c.first.name, c.second.name) for c in some if c.first.z_dim}

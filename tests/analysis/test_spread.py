@@ -44,6 +44,9 @@ def test_too_few_seeds_or_no_variance_are_no_test() -> None:
     for few in ([], [0.1], [0.1, 0.3], [0.2, 0.2, 0.2]):
         assert math.isnan(pitman_morgan_p_value(few, [0.0] * len(few)))
         assert math.isnan(brown_forsythe_p_value([few, few]))
+    at_ceiling, below = [1.0, 1.0, 1.0], [0.8, 0.85, 0.87]
+    assert math.isnan(pitman_morgan_p_value(at_ceiling, below))
+    assert math.isnan(pitman_morgan_p_value(below, at_ceiling))
 
 
 def two_rates(narrower: int) -> LabelRates:
@@ -56,6 +59,28 @@ def two_rates(narrower: int) -> LabelRates:
         paired(*[list(side * scale) for side in sides], label_rate=rate) for rate, scale in ((0.01, 1), (0.02, 0.01))
     ]
     return compare("study", panels(*cells), 1.0)[0]
+
+
+def test_the_seeds_that_are_tested_are_those_that_are_told() -> None:
+    """Of one seed more, which only the baseline has, the deviation would be another."""
+    steady, wide = [0.300, 0.301, 0.302, 0.3005, 0.3015, 0.9], [0.10, 0.30, 0.50, 0.2, 0.4, math.nan]
+    [less, *_] = spread_tests(compare("study", paired(steady, wide), 1.0)[0])
+    assert less.p_holm < 0.05
+    assert less.stds == pytest.approx((np.std(steady[:5], ddof=1), np.std(wide[:5], ddof=1)))
+    assert not less.holds
+
+
+def test_variance_falls_from_the_fewest_labels_to_the_most() -> None:
+    """Not so where it is another one at a label rate in between."""
+    base = np.array([-1.2, -0.7, -0.3, 0.1, 0.4, 0.8, 1.1, -0.1])
+    cells = [
+        paired(list(0.3 + width * base), list(0.4 + width * base[::-1]), label_rate=rate)
+        for rate, width in ((0.01, 0.010), (0.02, 0.1), (0.05, 0.0099))
+    ]
+    *_, falls = spread_tests(compare("study", panels(*cells), 1.0)[0])
+    assert falls.compared == ("η = 1 %", "η = 5 %")
+    assert falls.p_value > 0.5
+    assert not falls.holds
 
 
 def test_claims_are_tested_at_each_label_rate_and_for_each_model() -> None:

@@ -203,9 +203,9 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
         return []
     (first_name, first), (second_name, second) = tables.items()
     known = without_gaps((first + second).dropna(axis="columns", how="all"))  # a gap in either is one in both
-    if known.shape[1] < 4:
-        return []
     sides = [_over_label_sets(side.loc[known.index, known.columns]).to_numpy() for side in (first, second)]
+    if sides[0].shape[1] < 4:
+        return []
     differing = [rows for rows in zip(*sides, strict=True) if min(map(np.ptp, rows)) > 0]
     values = [float(stats.spearmanr(*rows).statistic) for rows in differing]
     subject = f"rank correlation of {written(first_name)} and {written(second_name)}"

@@ -20,7 +20,7 @@ from sweeps.analysis.parameters import varies
 from sweeps.analysis.settings import described
 
 _IDLE_AT_ZERO = {
-    "tau": ("replacement_likelihood", "replacement", "detach_nuisance"),
+    "tau": ("replacement_likelihood", "detach_nuisance"),
     "alpha": ("label_loss", "label_scaling", "label_variance"),
 }
 """Settings that `MemberConfig` has at their defaults where a field is 0, as they have no effect there."""
@@ -110,6 +110,7 @@ def case_fields(claim: Claim, members: pd.DataFrame) -> list[str]:
 
 def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
     members = members[members["dataset"].isin([*claim.datasets, *claim.look_alikes])] if claim.datasets else members
+    members = without_controls(members)
     if members.empty:
         return []
     members = with_idle_fields(members, claim.varied)
@@ -126,6 +127,13 @@ def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
     firsts = pd.DataFrame([some.iloc[0] for some, _ in found])
     names = [name for name in names if varies(firsts, name)]  # cases without evidence need no telling apart
     return [_case(claim, study, names, some, evidence) for some, evidence in found]
+
+
+def without_controls(members: pd.DataFrame) -> pd.DataFrame:
+    """Members without those that replace no label by the true one: these are neither LaRVAE nor its baseline."""
+    if "replacement" not in members:
+        return members
+    return members[(members["tau"] == 0) | (members["replacement"] == "given")]
 
 
 def with_idle_fields(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:

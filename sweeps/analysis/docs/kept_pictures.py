@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sweeps.analysis import controls_report, sensitivity_report
+from sweeps.analysis import comparisons, controls_report, label_rates_report, sensitivity_report
 from sweeps.analysis.claims import claims_report
 from sweeps.analysis.controls import controls
 from sweeps.analysis.docs.curve_table import curve_members
@@ -26,7 +26,7 @@ def kept_pictures(kept: KeptResults) -> list[Drawn]:
     if "study" in members:
         swept = [p for p in (TAU, Z_DIM) if any(varies(some, p.name) for some in apart(members["study"], p.name))]
         pictures += [_sensitivity(f"study_{one.name}", "study", members["study"], one) for one in swept]
-    return pictures
+    return pictures + [_label_rates(name, members[name]) for name in ("label-rates", "look-alike") if name in members]
 
 
 def _sensitivity(name: str, study: str, members: pd.DataFrame, parameter: Parameter) -> Drawn:
@@ -35,3 +35,9 @@ def _sensitivity(name: str, study: str, members: pd.DataFrame, parameter: Parame
     drawn = sensitivity_report.drawn(members, parameter, settings, found)
     [figure] = drawn.figures.values()
     return drawn._replace(figures={name: figure})
+
+
+def _label_rates(study: str, members: pd.DataFrame) -> Drawn:
+    chosen, tau = comparisons.choose_members(study, members, None)
+    drawn = label_rates_report.drawn(comparisons.compare(study, chosen, tau), chosen)
+    return drawn._replace(figures={f"{study}-mig".replace("-", "_"): drawn.figures["label_rates_mig"]})

@@ -88,22 +88,23 @@ def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> dict[tuple[str, s
 
 
 def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
-    claim, parts = cases[0].claim, max((one.evidence for one in cases), key=len)
+    parts = [part for one in cases for part in one.evidence]
+    markers = {subject: _marker(index) for index, subject in enumerate(dict.fromkeys(part.subject for part in parts))}
     for row, one in enumerate(cases):
         for index, part in enumerate(one.evidence):
             if math.isfinite(part.effect):
                 place = row + 0.6 * ((index + 0.5) / len(one.evidence) - 0.5)
-                _draw_number(ax, part, place, _marker(index), one.verdict)
+                _draw_number(ax, part, place, markers[part.subject], one.verdict)
     _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
     ax.set_ylim(len(cases) - 0.4, -0.6)
     labels = ["\n".join(textwrap.wrap(one.place, 52)) for one in cases]
     ax.set_yticks(range(len(cases)), labels, fontsize=5.5, linespacing=0.9)  # two lines are less high than a row
-    ax.set_title(claim.statement, fontsize=7, loc="left")
+    ax.set_title(cases[0].claim.statement, fontsize=7, loc="left")
     if parts[0].is_ratio:
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
-    handles = [_part_handle(index, part) for index, part in enumerate(parts)]
+    handles = [_subject_handle(subject, marker) for subject, marker in markers.items()]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=5.5, handletextpad=0.2)
 
 
@@ -151,10 +152,10 @@ def _marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-def _part_handle(index: int, part: Evidence) -> Line2D:
-    label = "\n".join(textwrap.wrap(part.subject, 30))
+def _subject_handle(subject: str, marker: str) -> Line2D:
+    label = "\n".join(textwrap.wrap(subject, 30))
     return Line2D(
-        [], [], color=GREY, marker=_marker(index), markerfacecolor="white", markersize=3, linestyle="none", label=label
+        [], [], color=GREY, marker=marker, markerfacecolor="white", markersize=3, linestyle="none", label=label
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.analysis.estimates import Sensitivity, caution
+from sweeps.analysis.estimates import DRAWN_METRICS, Sensitivity, caution
+from sweeps.analysis.names import in_order
 from sweeps.analysis.parameters import value_text
 from sweeps.analysis.style import (
     PANELS,
@@ -32,19 +33,22 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
 
     A row of panels a setting, all on one scale.
     """
-    first = sensitivities[0]
+    metrics = [metric for metric in DRAWN_METRICS if any(metric in one.metrics for one in sensitivities)]
+    label_rates = sorted({rate for one in sensitivities for rate in one.label_rates})
     with mpl.rc_context(STYLE):
         figure = figure_with_notes(_PANEL_HEIGHT * len(sensitivities), figure_notes(sensitivities))
-        shape = (len(sensitivities), len(first.metrics))
-        axes = figure.subplots(*shape, sharey="col", squeeze=False)
+        axes = figure.subplots(len(sensitivities), len(metrics), sharey="col", squeeze=False)
+        drawn = []
         for row, sensitivity in zip(axes, sensitivities, strict=True):
-            for ax, metric in zip(row, first.metrics, strict=True):
-                draw_curves(ax, sensitivity, PANELS[metric])
+            for ax, metric in zip(row, metrics, strict=True):
+                if metric in sensitivity.metrics:
+                    draw_curves(ax, sensitivity, PANELS[metric], label_rates)
+                    drawn.append((ax, sensitivity, PANELS[metric]))
+                else:
+                    ax.set_axis_off()
             row[0].set_title(sensitivity.setting, loc="left", pad=12)  # above what a reference says
-        for row, sensitivity in zip(axes, sensitivities, strict=True):  # when all rows have set the common scale
-            for ax, metric in zip(row, first.metrics, strict=True):
-                draw_limits(ax, sensitivity, PANELS[metric])
-        label_rates = sorted({rate for sensitivity in sensitivities for rate in sensitivity.label_rates})
+        for ax, sensitivity, panel in drawn:  # when all rows have set the common scale
+            draw_limits(ax, sensitivity, panel)
         handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
         if handles:
             figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
@@ -53,17 +57,22 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
 
 def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
     """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
-    draw_curves(ax, sensitivity, panel)
+    draw_curves(ax, sensitivity, panel, sensitivity.label_rates)
     draw_limits(ax, sensitivity, panel)
     return ax
 
 
-def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> None:
-    """Draw intervals and the seeds' dots, joined by lines where the parameter's values are numbers."""
+def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel, label_rates: Sequence[float]) -> None:
+    """Draw intervals and the seeds' dots, joined by lines where the parameter's values are numbers.
+
+    label_rates: of all panels, by which each has its colour and place; none where they are the parameter.
+    """
     positions = {value: float(position) for position, value in enumerate(sensitivity.values)}
-    rates: Sequence[float | None] = sensitivity.label_rates or [None]
+    rates: Sequence[float | None] = label_rates or [None]
     dodge = min(0.2, 0.6 / len(rates)) if sensitivity.num_seeds > 1 else 0.0
     for index, rate in enumerate(rates):
+        if rate is not None and rate not in sensitivity.label_rates:
+            continue
         shift = dodge * (index - (len(rates) - 1) / 2)
         curve = [e for e in sensitivity.estimates if e.metric == panel.metric and rate in (None, e.label_rate)]
         curve.sort(key=lambda e: positions[e.value])
@@ -86,7 +95,8 @@ def draw_limits(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> None:
 def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
     """Notes under the panels: what the points are, what to think of them, and which members are missing."""
     iterations = tuple(sorted({number for sensitivity in sensitivities for number in sensitivity.iterations}))
-    first = sensitivities[0]._replace(setting="", iterations=iterations)
+    datasets = tuple(in_order(name for sensitivity in sensitivities for name in sensitivity.datasets))
+    first = sensitivities[0]._replace(setting="", datasets=datasets, iterations=iterations)
     missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
     return [

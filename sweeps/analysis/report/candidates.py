@@ -105,16 +105,21 @@ def _comparable(value: Any) -> Any:
 
 def _candidate(fields: Sequence[str], rows: Sequence[dict[Any, Any]]) -> Candidate:
     values = {name: rows[0][name] for name in fields}
-    results = {
-        metric: {
-            (row["seed"], str(row.get("label_seed"))): float(row[metric])
-            for row in rows
-            if row["status"] == FINISHED and not pd.isna(row[metric])
-        }
-        for metric in DRAWN_METRICS
-    }
+    of_seed: dict[Any, list[dict[Any, Any]]] = {}
+    for row in rows:
+        of_seed.setdefault(row["seed"], []).append(row)
+    results = {metric: _seed_results(of_seed, metric) for metric in DRAWN_METRICS}
     hashes = tuple(str(row["hash"]) for row in rows)
-    return Candidate(setting_name(values), short_name(values), values, hashes, len(rows), results)
+    return Candidate(setting_name(values), short_name(values), values, hashes, len(of_seed), results)
+
+
+def _seed_results(of_seed: Mapping[Any, Sequence[dict[Any, Any]]], metric: str) -> dict[Any, float]:
+    """One value a seed whose labelled sets all have a result: their mean, as sets are no further seeds."""
+    known = {
+        seed: [float(row[metric]) for row in rows if row["status"] == FINISHED and not pd.isna(row[metric])]
+        for seed, rows in of_seed.items()
+    }
+    return {seed: sum(some) / len(some) for seed, some in known.items() if len(some) == len(of_seed[seed])}
 
 
 def _configurations(search: SearchResult) -> list[Candidate]:

@@ -62,7 +62,7 @@ def sweeps(record: StudyRecord) -> list[Sweep]:
 def figures(sweep: Sweep, members: Members) -> list[figure]:
     """A plot a setting and metric; all of one metric on one scale."""
     _add_places(sweep, members.source)
-    ranges = {metric: _range(sweep, metric) for metric in sweep.sensitivities[0].metrics}
+    ranges = {metric: _range(sweep, metric) for one in sweep.sensitivities for metric in one.metrics}
     return [
         _figure(sweep, setting, sensitivity, metric, members, ranges[metric])
         for setting, sensitivity in zip(sweep.settings, sweep.sensitivities, strict=True)

@@ -19,6 +19,7 @@ from sweeps.analysis.claims.claims_report import claims_frame, claims_table, dra
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
 from sweeps.analysis.course import Course
+from sweeps.analysis.figures.claim_figures import claims_figure
 from tests.analysis.invented import frame, grid
 from tests.analysis.outcome import Script
 
@@ -244,12 +245,50 @@ def test_a_tau_is_tuned_per_data_set_over_data_sets() -> None:
 
 
 def test_settings_that_the_baseline_cannot_have_are_no_reason_to_part_it_from_larvae() -> None:
-    found = members(of_tau(0, 0.1, 0.1), replacement=("given", "inferred"))  # type: ignore[arg-type]
-    assert set(found.loc[found["tau"] == 0, "replacement"]) == {"given"}
+    found = members(of_tau(0, 0.1, 0.1), detach_nuisance=(False, True))
+    assert set(found.loc[found["tau"] == 0, "detach_nuisance"]) == {False}
     assert [(one.case, one.verdict) for one in judge({"study": found}, ["outperforms"])] == [
-        ("true label", HOLDS),
-        ("inferred label", HOLDS),
+        ("z not detached", HOLDS),
+        ("z detached", HOLDS),
     ]
+
+
+def test_a_control_that_replaces_by_the_inferred_label_says_nothing_about_larvae() -> None:
+    harms = members(
+        lambda found: found["tau"].map({0: 0, 1: 0.1, 10: 0.1}) * np.where(found["replacement"] == "given", 1, -1),
+        replacement=("given", "inferred"),  # type: ignore[arg-type]
+    )
+    one = verdict("outperforms", harms)
+    assert (one.case, one.verdict) == ("", HOLDS)
+    alone = harms[(harms["tau"] == 0) | (harms["replacement"] == "inferred")]
+    assert verdict("outperforms", alone).reason.startswith("no members")
+
+
+def test_labelled_sets_are_no_further_settings_to_correlate() -> None:
+    """Two sets of two τ are two settings, of which a rank correlation would be ±1."""
+    found = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_rate=(0.01,), label_seed=(7, 8))
+    found = found.assign(factor_vae_score=found["mig"])
+    assert verdict("factor-vae-correlates", found).reason.startswith("no members")
+    more = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_seed=(7, 8))
+    more = more.assign(factor_vae_score=more["mig"])
+    assert verdict("factor-vae-correlates", more).evidence
+
+
+def test_a_marker_stands_for_one_number_in_all_cases_of_a_claim() -> None:
+    """Cases may have numbers of their own, as of other sizes of z."""
+    studies = {
+        name: members(lambda found: found["z_dim"] / 200, tau=(1.0,), z_dim=sizes)
+        for name, sizes in (("three", (5, 10, 50)), ("two", (5, 50)))
+    }
+    verdicts = judge(studies, ["z-improves"])
+    [ax] = claims_figure(verdicts).axes
+    legend = ax.get_legend()
+    assert legend is not None
+    texts = [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+    markers = dict(zip(texts, [handle.get_marker() for handle in legend.get_lines()], strict=True))
+    assert len(set(markers.values())) == len(markers) == 6
+    drawn_at = {(line.get_xdata()[0], line.get_marker()) for line in ax.lines if len(line.get_xdata()) == 1}
+    assert drawn_at == {(part.effect, markers[part.subject]) for one in verdicts for part in one.evidence}
 
 
 def test_reasons_why_seeds_alone_decide_nothing_are_told() -> None:

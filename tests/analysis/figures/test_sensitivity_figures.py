@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib as mpl
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
@@ -130,6 +133,35 @@ def test_the_figure_has_a_row_a_setting_on_one_scale_and_notes_that_fit_below_it
         box = note.get_window_extent()
         assert 0 <= box.y0 < box.y1 <= min(ax.get_tightbbox().y0 for ax in figure.axes)
         assert box.x1 <= figure.bbox.width
+
+
+def test_a_label_rate_has_one_colour_in_rows_of_other_label_rates() -> None:
+    settings = by_setting(frame([*grid((0, 1), (0.01,), (0, 1)), *grid((0, 1), (0.02,), (0, 1), alpha=64.0)]), TAU)
+    figure = sensitivity_figure([estimate_sensitivity("study", some.members, TAU, some.name) for some in settings])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["η = 1 %", "η = 2 %"]
+    assert [errorbars(ax)[0].lines[0].get_color() for ax in figure.axes[::2]] == list(PALETTE[:2])
+
+
+def test_data_sets_of_several_rows_are_all_named_and_each_is_drawn_by_the_metrics_that_it_has() -> None:
+    """CelebA has no MIG."""
+    faces = frame(grid((0, 1), (0.01,), (0, 1), dataset="celeba")).assign(mig=math.nan)
+    both = pd.concat([faces, frame(grid((0, 1), (0.01,), (0, 1)))], ignore_index=True)
+    found = [estimate_sensitivity("study", some.members, TAU, some.name) for some in by_setting(both, TAU)]
+    axes = sensitivity_figure(found).axes
+    assert [(ax.get_title(loc="left"), bool(errorbars(ax))) for ax in axes] == [
+        ("CelebA", False),
+        ("", True),
+        ("dSprites", True),
+        ("", True),
+    ]
+    assert figure_notes(found)[0].startswith("study: dSprites, CelebA, 1,000 iterations")
+
+
+def test_data_sets_side_by_side_have_no_reference_of_one_of_them() -> None:
+    members = [m for name in ("dsprites", "shapes3d") for m in grid((1,), (0.01,), (0, 1), dataset=name)]
+    sensitivity = estimate_sensitivity("study", frame(members), parameter("dataset"))
+    assert sensitivity.references == {}
+    assert texts(drawn(sensitivity)) == []
 
 
 def test_equal_figures_are_equal_files(monkeypatch: pytest.MonkeyPatch) -> None:

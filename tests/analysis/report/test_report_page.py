@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_a_grid_is_told_by_its_best_setting_and_how_far_others_are() -> None:
     assert "Tesla V100 9 1 h 0 min" in page.texts["cost"]
     assert "batch_size 64" in page.texts["provenance"]
     assert "No picture" in page.texts["traversals"]
+
+
+def test_labelled_sets_are_no_further_seeds() -> None:
+    """Nine members of three seeds are three values; a seed that lacks one of its sets is none."""
+    sets = [m for label_seed in range(3) for m in grid((0, 1), (0.01,), range(3), label_seed=label_seed)]
+    assert "(3 seeds)" in headline(record(sets)).sentences[0]
+    ended = ["FAILED" if (m.config.seed, m.config.label_seed, m.config.tau) == (2, 1, 1) else "FINISHED" for m in sets]
+    assert "(2 of 3 seeds)" in headline(record(sets, status=ended)).sentences[0]
+
+
+def test_data_sets_that_have_other_metrics_have_a_page() -> None:
+    members = [m for name in ("celeba", "dsprites") for m in grid((0, 1), (0.01,), (0, 1), dataset=name)]
+    mig = [math.nan if m.config.dataset == "celeba" else m.mig for m in members]
+    assert "Against τ" in Page(whole_page.page(record(members, mig=mig))).texts["curves"]
 
 
 def test_one_seed_has_no_interval_and_nothing_is_claimed() -> None:
