@@ -87,8 +87,9 @@ class Session:
         study = f"--study {shlex.quote(self.study.name)}"
         places = f"--tracking-uri {shlex.quote(shown(self.options.where.tracking_uri))} {study}"
         self.console.print(f"Figure: {script(self.options.figure_command)} {places}")
-        if not self.options.figure_command.startswith(_TRAVERSALS):
-            self.console.print(f"Label traversals: {script(_TRAVERSALS)} {places}")
+        dataset = _with_pair(self.study)
+        if dataset and not self.options.figure_command.startswith(_TRAVERSALS):
+            self.console.print(f"Label traversals: {script(_TRAVERSALS)} {places} --dataset {dataset}")
         for name, reason in failed.items():
             print(f"error: member {name} failed: {reason}", file=sys.stderr)
         if failed:
@@ -131,6 +132,13 @@ def _answering(uri: str) -> Iterator[None]:
     except UNREACHABLE as error:
         reason = masked(str(error).partition("\n")[0], uri)
         raise InvalidInputError(f"`tracking_uri` must take a study's runs, got {shown(uri)}: {reason}") from None
+
+
+def _with_pair(study: Study) -> str:
+    """The first data set of which a study has members that differ in τ alone, 0 and more; empty without one."""
+    without_tau = {member: repr(member.to_dict() | {"tau": None}) for member in study.members}
+    above = {fields for member, fields in without_tau.items() if member.tau > 0}
+    return next((m.dataset for m, fields in without_tau.items() if m.tau == 0 and fields in above), "")
 
 
 def _mlflow_address(uri: str, page: str) -> str:

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     from rich.table import Table
 
     from sweeps.console.terminal import new_console
-    from sweeps.study import found_studies
+    from sweeps.found_studies import found_studies
 
     table = Table(box=None, header_style="bold")
     for heading in ("study", "state", "members", "MB", "last written"):
@@ -57,7 +57,8 @@ def run(arguments: Sequence[str]) -> int:
 def _remove(options: StudiesOptions, name: str) -> int:
     from rich.prompt import Confirm
 
-    from sweeps.study import StudyDirectory, found_studies, require_name
+    from sweeps.found_studies import found_studies
+    from sweeps.study import StudyDirectory, require_name
 
     require_name(name)
     known = {study.name: study for study in found_studies(options.storage_path)}

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from larvae import datasets
 from larvae.config import FORMAT, LATER_FIELDS, MemberConfig, Schedule, require_format
 from larvae.errors import InvalidInputError
-from larvae.files import HeldError, has_shape, listed, load_json, locked, save_json
+from larvae.files import HeldError, has_shape, load_json, locked, save_json
 from larvae.member_directory import MemberDirectory
 from larvae.regularisers import REGULARISERS, SETTINGS
 
@@ -171,6 +171,9 @@ class StudyDirectory:
             if then.get(name, value) != value:
                 rule = f"a study keeps its {name}, but `{self.path}` has {then[name]}"
                 raise InvalidInputError(f"{rule}, got {value}: give another --study")
+        for name, value in _left_out(study, record["fixed"]).items():
+            rule = f"a study keeps its {name}, but `{self.path}` has {value}"
+            raise InvalidInputError(f"{rule}, got none: give it again, or another --study")
         if record["schedule"]["iterations"] > study.schedule.iterations:
             raise InvalidInputError(
                 f"a study's `iterations` can only be raised: `{self.path}` has {record['schedule']['iterations']}, "
@@ -249,6 +252,21 @@ def _images(fingerprints: Mapping[str, str]) -> dict[str, str]:
     return {f"images of {dataset}": fingerprint for dataset, fingerprint in fingerprints.items()}
 
 
+def _left_out(study: Study, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of earlier commands that a study neither has nor varies, unless its members have them by default.
+
+    A search does not know its members before.
+    """
+    regulariser = fixed.get("regulariser")
+    alike = [member.to_dict() for member in study.members if regulariser in (None, member.regulariser)]
+    return {
+        name: value
+        for name, value in fixed.items()
+        if value is not None and name not in (*study.fixed, *study.varied)
+        if not study.members or any(values.get(name, value) != value for values in alike)
+    }
+
+
 def _measured(schedule: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that members must share for their results to be comparable."""
     return {
@@ -276,37 +294,3 @@ def require_name(name: str) -> None:
     if not is_of_folder or not name.isprintable() or len(name.encode(errors="surrogateescape")) > MOST_BYTES:
         rule = f"`study` must be usable as a folder's name, of {MOST_BYTES} bytes at most"
         raise InvalidInputError(f"{rule}, got {name[:MOST_BYTES]!r}")
-
-
-class FoundStudy(NamedTuple):
-    """A study on disk."""
-
-    name: str
-    state: str
-    """running, finished or unfinished."""
-    members: int
-    ended: int
-    """Members that have ended, by whatever end."""
-    size: int
-    """Bytes of its files."""
-    written_at: float
-    """Seconds since the epoch at which a command last began it, or finished it."""
-
-
-def found_studies(storage: Path) -> list[FoundStudy]:
-    """The studies in a folder, by name. Raises InvalidInputError where a record is damaged."""
-    return [_found(StudyDirectory(record.parent), record) for record in listed(storage, "*/study.json")]
-
-
-def _found(directory: StudyDirectory, path: Path) -> FoundStudy:
-    """A study. path: its record."""
-    record = directory.read_record() or {}
-    files = [file.lstat() for file in listed(directory.path, "**/*") if not file.is_dir()]
-    return FoundStudy(
-        name=directory.path.name,
-        state="running" if directory.is_held else "finished" if record.get("finished") else "unfinished",
-        members=len(record.get("members", {})),
-        ended=len(listed(directory.path, "members/*/result.json")),
-        size=sum(file.st_size for file in files),
-        written_at=path.stat().st_mtime,
-    )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from larvae.command_line import INTERRUPTED
-from larvae.errors import InvalidInputError
+from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import METRICS
 from sweeps.console.terminal import new_console
 from sweeps.options import StudyOptions
@@ -44,10 +44,11 @@ def looks(most_seeds: int, seeds_a_round: int) -> Iterator[Look]:
 
 def require_looks(claim: str, study: Study, most_seeds: int, seeds_a_round: int) -> None:
     """Raise InvalidInputError for a claim that the study cannot decide, and for seeds of which there is no round."""
-    from sweeps.analysis.claims.paper_claims import claim as known  # late: it takes pandas
+    from sweeps.analysis.claims.paper_claims import CLAIMS  # late: it takes pandas
     from sweeps.analysis.claims.verdicts import LOOK_ALIKE
 
-    needs, found = known(claim).needs, _judged(claim, study, _invented(study), ALPHA)
+    require_known("until_decided", claim, CLAIMS)
+    needs, found = CLAIMS[claim].needs, _judged(claim, study, _invented(study), ALPHA)
     if not any(one.evidence and one.reason != LOOK_ALIKE for one in found):
         raise InvalidInputError(f"`until_decided` must be a claim that this study can decide: {claim} takes {needs}")
     if most_seeds < FIRST_SEEDS:
@@ -65,25 +66,29 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
 
     console = new_console()
     directory = StudyDirectory((options.where.storage_path / options.study).absolute())
-    whole, code = len(study_of(options.seeds).members), 0
+    whole = study_of(options.seeds)
+    directory.require_going_on(whole, {})  # rounds that have ended are not run, which would ask that
+    code = None
     for look in looks(options.seeds, seeds_a_round):
         study = study_of(look.seeds)
         is_last = look.seeds == options.seeds
         if directory.unfinished(study) or is_last:
             code = runner.run_study(study, options)  # members that fail are gaps: their seeds do not count
         if code == INTERRUPTED:
-            return code
+            return INTERRUPTED
         verdicts = _verdicts(claim, study, directory, look.level)
         for text in verdicts.texts:
             console.print(f"{claim} after {look.seeds} seeds, tested at {look.level:.2g}: {text}")
         if verdicts.are_decided:
-            spared = 1 - len(study.members) / whole
+            spared = 1 - len(study.members) / len(whole.members)
             console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
-            return code
+            if code is None and directory.is_unfinished:  # all have ended, but MLflow may lack some
+                code = runner.run_study(study, options)
+            return code or 0
     console.print(
         f"Not decided with {options.seeds} seeds: more --seeds would be looked at by other levels, give another --study"
     )
-    return code
+    return code or 0
 
 
 class _Verdicts(NamedTuple):

@@ -57,6 +57,8 @@ class AdaptiveStudy:
             "first_seeds": options.first_seeds,
             "search_seed": options.search_seed,
         }
+        if options.stops:  # rungs lie where members are evaluated
+            rules["evaluate_every"] = options.schedule.evaluate_every
         fixed = {name: list(value) if isinstance(value, tuple) else value for name, value in self.fixed.items()}
         varied = (*options.chosen_space.parameters, "seed")
         return Study(options.study, (), options.schedule, fixed=fixed | rules, varied=varied)

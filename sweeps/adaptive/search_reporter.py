@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 
@@ -21,13 +22,20 @@ MOST_LISTED = 10
 
 
 class SearchReporter:
-    """Passes on to MLflow and the terminal how a search goes."""
+    """Passes on to MLflow, the study's record and the terminal how a search goes."""
 
-    def __init__(self, study: Study, space: Space, tracker: Tracker, progress: StudyProgress) -> None:
-        self.study, self.space, self.tracker, self.progress = study, space, tracker, progress
+    def __init__(
+        self, study: Study, directory: StudyDirectory, space: Space, tracker: Tracker, progress: StudyProgress
+    ) -> None:
+        self.study, self.directory, self.space = study, directory, space
+        self.tracker, self.progress = tracker, progress
+        self._recorded = {*(directory.read_record() or {}).get("members", {})}
 
     def welcome(self, configuration: Configuration, members: Sequence[MemberConfig]) -> None:
         """A configuration has new members, to be trained or ended by an earlier command."""
+        if new := tuple(member for member in members if member.content_hash not in self._recorded):
+            self.directory.write_record(dataclasses.replace(self.study, members=new), {})
+            self._recorded.update(member.content_hash for member in new)
         self.tracker.add(members, member_tags(configuration))
 
     def expect(self, members: Sequence[MemberConfig]) -> None:

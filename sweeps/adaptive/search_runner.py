@@ -54,7 +54,6 @@ def run_search(adaptive: AdaptiveStudy) -> int:
         search, interrupted = _train(adaptive, rules, log, settings, session)
         members = tuple(run.config for configuration in search.configurations for run in configuration.runs)
         whole = dataclasses.replace(study, members=members)
-        directory.write_record(whole, prepared.fingerprints)
         table = search_table(search, options.chosen_space, directory)
         return session.close(outcome(whole, directory)._replace(table=table), interrupted=interrupted)
 
@@ -79,7 +78,7 @@ def _train(
     directory, resources = prepared.directory, prepared.resources
     with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
-        told = SearchReporter(session.study, adaptive.options.chosen_space, tracker, progress)
+        told = SearchReporter(session.study, directory, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
             for together in (resources.members, math.ceil(resources.members / 2)):  # again where memory ran out
                 search = adaptive.search(rules, log)

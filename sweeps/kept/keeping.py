@@ -31,12 +31,13 @@ def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None 
     kept: folder of the ended ones. storage: folder of checkpoints of the others. most: how many to train; None for all.
     """
     torch.set_num_threads(threads)
+    commit = git_commit()  # of the code that is loaded, whatever the checkout is moved to meanwhile
     opened = functools.cache(lambda name: datasets.open_dataset(name, datasets.prepare(name, progress=True)))
     statuses: list[str] = []
     for member in study.members:
         if len(statuses) == most:
             break
-        if status := _train_if_missing(member, study, opened(member.dataset), kept, storage):
+        if status := _train_if_missing(member, study, opened(member.dataset), kept, storage, commit):
             statuses.append(status)
     return statuses
 
@@ -47,7 +48,7 @@ def kept_file(member: MemberConfig, kept: Path) -> Path:
 
 
 def _train_if_missing(
-    member: MemberConfig, study: KeptStudy, dataset: Dataset, kept: Path, storage: Path
+    member: MemberConfig, study: KeptStudy, dataset: Dataset, kept: Path, storage: Path, commit: str
 ) -> str | None:
     """Train a member to its end and keep it: finished or failed; None where it has ended or another process has it."""
     file, directory = kept_file(member, kept), MemberDirectory(storage / member.content_hash)
@@ -55,7 +56,7 @@ def _train_if_missing(
         with locked(directory.path / ".lock", waits=False):
             if file.exists():
                 return None
-            commits = _with_this_commit(directory.path / "commits.json")
+            commits = _with_commit(directory.path / "commits.json", commit)
             _train(member, study, dataset, directory)
             result = directory.read_result()
             assert result is not None
@@ -84,12 +85,12 @@ def _train(member: MemberConfig, study: KeptStudy, dataset: Dataset, directory: 
             directory.write_failure(member, error, history)
 
 
-def _with_this_commit(path: Path) -> list[str]:
-    """The commits that a member has been trained by, the one of now among them."""
+def _with_commit(path: Path, commit: str) -> list[str]:
+    """The commits that a member has been trained by, this one among them."""
     commits: list[str] = []
     with contextlib.suppress(FileNotFoundError, InvalidInputError, LookupError, TypeError):  # damaged, it tells less
         commits = list(load_json(path)["commits"])
-    if (commit := git_commit()) not in commits:
+    if commit not in commits:
         commits.append(commit)
         save_json(path, {"commits": commits})
     return commits

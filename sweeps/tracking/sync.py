@@ -91,7 +91,8 @@ class Mirror:
         state = self._state(name, run, result)
         if state == run.state and state.status != mlflow_names.RUNNING and run.has_configuration:
             return
-        if state.status == mlflow_names.RUNNING != run.state.status:
+        if state.status != mlflow_names.SCHEDULED and run.state.status != mlflow_names.RUNNING:
+            # First of all, also where it has ended: a kill on the way leaves a run that is not taken for whole.
             self.client.update_run(run.run_id, status=mlflow_names.RUNNING)
         rows, read = files.read_rows(run.rows_read)
         history = result["history"] if result else ()  # whole, also where an earlier version kept no rows

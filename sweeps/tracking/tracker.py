@@ -79,6 +79,8 @@ def delete_runs(uri: str, study: str) -> int:
     runs = list(all_pages(client.search_runs, [experiment.experiment_id], max_results=1000))
     for run in runs:
         client.delete_run(run.info.run_id)
+    # The name is free then: a later study of it begins anew, where to restore this one would bring its runs back.
+    client.rename_experiment(experiment.experiment_id, f"{study} (removed, {experiment.experiment_id})")
     client.delete_experiment(experiment.experiment_id)
     return len(runs)
 

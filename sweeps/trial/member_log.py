@@ -45,12 +45,15 @@ class MemberLog:
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
-    """Count a command's starts of a member at an iteration, but for what ended by its machine's fault."""
+    """Count a command's starts of a member at an iteration, but for those that ended by a fault of the machine.
+
+    Nor count those that lacked memory: fewer members together, down to one, are no repetition.
+    """
     nothing: Event = {"event": ""}
     return sum(
         (event["event"], event.get("command"), event.get("iteration")) == ("started", command, iteration)
         for event, following in itertools.pairwise([*events, nothing])
-        if following["event"] != "fault"
+        if following["event"] not in ("fault", "out_of_memory")
     )
 
 

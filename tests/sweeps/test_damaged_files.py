@@ -26,13 +26,14 @@ from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.analysis.load_kept import load_kept
+from sweeps.found_studies import found_studies
 from sweeps.member_logs import stories
 from sweeps.member_logs.found_members import FoundMember, find_members
 from sweeps.member_logs.process_logs import process_logs
 from sweeps.outcome import outcome
 from sweeps.planning.cost import cost_of, read_results
 from sweeps.resources.rates import rates_table, read_rates, save_rates
-from sweeps.study import Study, StudyDirectory, found_studies
+from sweeps.study import Study, StudyDirectory
 from sweeps.trial.member_log import MemberLog, silence, starts_without_progress
 from tests.sweeps.resources.gpus_that_do_not_exist import h100, v100
 from tests.sweeps.trial.test_trial import MEMBERS, SHORT, Trial

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from larvae.member_directory import MemberDirectory
 from sweeps import options, search
 from sweeps.adaptive.suggestion_log import SuggestionLog
+from sweeps.member_logs.found_members import find_members
 from sweeps.study import StudyDirectory
 from tests.sweeps.commands import places, tracking_uri, without_times
 from tests.sweeps.processes import running, wait_until
@@ -126,6 +127,8 @@ def test_killed_in_the_middle_it_comes_to_the_same_end(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert runs_of(folder)[0].info.status == "RUNNING"
+    known = {member.name for member in find_members(folder / "results", STUDY)}
+    assert known >= {path.name for path in members.glob("*")}  # which `sweeps.logs` and `sweeps.studies` tell
     assert run(folder)[0] == 0
     assert (suggested(folder), story(folder)) == (suggested(searched[0]), story(searched[0]))
     assert {run.info.status for run in runs_of(folder)[1].values()} == {"FINISHED", "KILLED"}

@@ -9,8 +9,11 @@ import pytest
 from mlflow import MlflowClient
 
 from larvae.errors import InvalidInputError
+from larvae.files import listed
 from sweeps import studies
-from sweeps.study import Study, StudyDirectory, found_studies
+from sweeps.analysis.load import load_members
+from sweeps.found_studies import found_studies
+from sweeps.study import Study, StudyDirectory
 from sweeps.tracking.tracker import Tracker
 from tests.sweeps.commands import places, tracking_uri
 
@@ -57,6 +60,28 @@ def test_one_is_removed_with_its_runs_and_the_other_stays(two: Path, capsys: pyt
     experiment = client.get_experiment_by_name("two")
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+def test_a_later_study_of_a_removed_ones_name_begins_anew(two: Path, small_study: Callable[..., Study]) -> None:
+    """Twice, as MLflow keeps the names of what it keeps as deleted."""
+    for taus in ((5.0,), (7.0, 8.0)):
+        assert studies.run([*places(two), "--remove", "one", "--yes"]) == 0
+        study, directory = small_study("one", taus), StudyDirectory(two / "results" / "one")
+        directory.write_record(study, {"dsprites": "fingerprint"})
+        directory.member(study.members[0]).path.mkdir(parents=True)
+        Tracker(tracking_uri(two), study, directory, {"dsprites": "fingerprint"}, {}).close("stopped")
+        assert list(load_members(tracking_uri(two), "one")["tau"]) == list(taus)
+
+
+def test_files_that_go_while_they_are_counted_are_left_out(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that trains replaces its checkpoints."""
+    whole = [study.size for study in found_studies(two / "results")]
+
+    def listed_before(folder: Path, pattern: str) -> list[Path]:
+        return [*listed(folder, pattern), *([folder / ".checkpoint.pt.partial"] if pattern == "**/*" else [])]
+
+    monkeypatch.setattr("sweeps.found_studies.listed", listed_before)
+    assert [study.size for study in found_studies(two / "results")] == whole
 
 
 @pytest.mark.parametrize("name", ["three", "../results", "/dev/null", ""])

@@ -67,6 +67,36 @@ def test_study_goes_on_with_more_and_refuses_what_would_not_belong_into_one_figu
         study_directory.require_going_on(study, images)
 
 
+def test_a_setting_that_was_given_is_given_again(study_directory: StudyDirectory) -> None:
+    """Left out, members would have their own defaults, beside others of one figure."""
+    swept = {"seed": (0,), "regulariser": ("beta_vae", "beta_tcvae")}
+    defaults, given = (
+        grid("name", fixed, swept, Schedule(iterations=8)) for fixed in ({}, {"gamma_tc": 4.0, "label_seed": 5})
+    )
+    study_directory.write_record(given, {})
+    with pytest.raises(InvalidInputError, match=r"keeps its gamma_tc, but .* has 4.0, got none: give it again"):
+        study_directory.require_going_on(defaults, {})
+    kept = grid("name", {"gamma_tc": 4.0}, swept, Schedule(iterations=8))
+    with pytest.raises(InvalidInputError, match=r"keeps its label_seed, but .* has 5, got none"):
+        study_directory.require_going_on(kept, {})
+    varied = grid("name", {"gamma_tc": 4.0}, swept | {"label_seed": (5, 6)}, Schedule(iterations=8))
+    study_directory.require_going_on(varied, {})
+    one = grid("name", {"regulariser": "beta_tcvae", "label_seed": 5}, {"seed": (0,)}, Schedule(iterations=8))
+    study_directory.write_record(one, {})
+    both = grid("name", {"label_seed": 5}, swept, Schedule(iterations=8))
+    study_directory.require_going_on(both, {})  # β-VAE is added, with a γ of its own
+
+
+def test_a_search_keeps_what_it_was_given(study_directory: StudyDirectory) -> None:
+    def search(**fixed: object) -> Study:
+        return Study("name", (), Schedule(iterations=8), fixed=fixed, varied=("tau", "seed"))
+
+    study_directory.write_record(search(space="tau=0:1", label_seed=5), {})
+    study_directory.require_going_on(search(space="tau=0:1", label_seed=5), {})
+    with pytest.raises(InvalidInputError, match="keeps its label_seed"):
+        study_directory.require_going_on(search(space="tau=0:1"), {})
+
+
 def with_schedule(study: Study, **changes: object) -> Study:
     return dataclasses.replace(study, schedule=dataclasses.replace(study.schedule, **changes))  # type: ignore[arg-type]
 

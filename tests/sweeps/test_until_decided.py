@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from larvae.files import load_json, save_json
 from sweeps import grid, runner, tau_sweep
 from sweeps.options import StudyOptions
 from sweeps.study import Study, StudyDirectory
@@ -27,10 +28,12 @@ def ending_with(gain_of_seed: dict[int, float], ran: list[int]) -> object:
     def run_study(study: Study, options: StudyOptions) -> int:
         ran.append(len({member.seed for member in study.members}))
         directory = StudyDirectory((options.where.storage_path / study.name).absolute())
+        directory.write_record(study, {})
         for member in directory.unfinished(study):
             gain = member.tau * gain_of_seed[member.seed]
             rows = [{"iteration": study.schedule.iterations, "loss": 1.0, "mig": 0.2 + gain, "l2": 0.8 - gain}]
             directory.member(member).write_result(member, "finished", rows)
+        directory.write_finished()
         return 0
 
     return run_study
@@ -57,6 +60,10 @@ def test_rounds_end_once_it_is_decided_and_the_same_command_runs_nothing_again(
     number = len(ran)
     assert command(tmp_path, "--seeds", "7") == 0
     assert len(ran) == number
+    record = tmp_path / "rounds/study.json"
+    save_json(record, load_json(record) | {"finished": False})  # as if MLflow had missed something
+    assert command(tmp_path, "--seeds", "7") == 0
+    assert ran[number:] == ran[number - 1 : number]
 
 
 def test_rounds_end_with_the_most_seeds_and_a_failed_round_ends_the_command(
@@ -71,6 +78,16 @@ def test_rounds_end_with_the_most_seeds_and_a_failed_round_ends_the_command(
     assert command(tmp_path / "none", "--seeds", "5") == 130
 
 
+def test_rounds_that_have_ended_are_not_looked_at_as_if_they_were_of_another_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "run_study", ending_with({0: 0.1, 1: 0.1, 2: 0.11}, []))
+    assert command(tmp_path, "--seeds", "3") == 0
+    for words, name in {"--iterations 250": "iterations", "--evaluation-size 500": "evaluation_size"}.items():
+        with pytest.raises(grid.InvalidInputError, match=f"a study('s| keeps its) `?{name}"):
+            command(tmp_path, "--seeds", "3", *words.split())
+
+
 def test_what_cannot_be_decided_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +95,7 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_trained(
     for words, message in {
         "--until-decided z-improves": "must be a claim that this study can decide: z-improves takes several dim z",
         "--until-decided factor-vae-improves --final-metrics mig": "must be a claim that this study can decide",
-        "--until-decided nothing": "`claim` must be one of outperforms, ",
+        "--until-decided nothing": "`until_decided` must be one of outperforms, ",
         "--until-decided outperforms --seeds 2": "`seeds` must be at least 3 with --until-decided, got 2",
         "--until-decided outperforms --seeds-a-round 0": "`seeds_a_round` must be > 0, got 0",
     }.items():

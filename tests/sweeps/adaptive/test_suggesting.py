@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from larvae.config import MemberConfig
+from larvae.config import MemberConfig, Schedule
 from larvae.together.group import likeness
+from sweeps.adaptive.search_reporter import SearchReporter
+from sweeps.adaptive.space import parse_space
 from sweeps.adaptive.suggesting import Suggester
 from sweeps.driver.evaluating import Evaluations
 from sweeps.resources.places import WITHOUT_GPU, Place
-from sweeps.study import StudyDirectory
+from sweeps.study import Study, StudyDirectory
 from sweeps.trial.mailbox import Mailbox
 from tests.sweeps.adaptive.simulation import Disk, new_search, row_of, with_
 
@@ -159,3 +162,19 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
     second = suggester.suggest("2")
     assert (second["members"], ended) == (first["members"], [])
     assert second["place"]["resource"] not in suggester.places.lost
+
+
+def test_members_are_in_the_studys_record_from_when_they_are_known(study_directory: StudyDirectory) -> None:
+    """Each once, with those of earlier commands: a search may be killed at any time."""
+    first, second, third = (MemberConfig(tau=float(tau)) for tau in range(3))
+    study = Study("search", (), Schedule(iterations=8), fixed={}, varied=("tau", "seed"))
+    study_directory.write_record(dataclasses.replace(study, members=(first,)), {"dsprites": "fingerprint"})
+    quiet: Any = SimpleNamespace(add=lambda *_: None)
+    reporter = SearchReporter(study, study_directory, parse_space(["tau=0:2"]), quiet, quiet)
+    of_none: Any = SimpleNamespace(number=0, suggestion=SimpleNamespace(point={}))
+    for members in ((first,), (second, third), (second,)):
+        reporter.welcome(of_none, members)
+        record = study_directory.read_record() or {}
+        assert list(record["members"]) == [m.content_hash for m in (first, second, third)[: len(record["members"])]]
+    assert (len(record["members"]), record["fingerprints"]) == (3, {"dsprites": "fingerprint"})
+    assert record["members"][third.content_hash]["label"] == "tau=2 seed=0"

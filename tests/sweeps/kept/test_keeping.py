@@ -82,6 +82,16 @@ def test_a_member_goes_on_from_its_checkpoint(tmp_path: Path, dataset: object) -
 
 
 @pytest.mark.usefixtures("dataset")
+def test_all_members_of_a_process_are_of_the_commit_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter(["begun", "moved on", "and on", "and on"])
+    monkeypatch.setattr(keeping, "git_commit", lambda: next(commits))
+    train(tmp_path)
+    assert [load_json(kept(tmp_path, member))["commits"] for member in MEMBERS] == [["begun"]] * 3
+
+
+@pytest.mark.usefixtures("dataset")
 def test_a_member_of_two_studies_is_trained_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = dataclasses.replace(SCHEDULE, iterations=2, evaluate_every=2)
     studies = {"tiny": SCHEDULE, "shorter": shorter}
@@ -96,7 +106,7 @@ def test_a_member_of_two_studies_is_trained_for_each(tmp_path: Path, monkeypatch
 def test_damage_to_where_results_come_from_ends_no_training(text: str, tmp_path: Path) -> None:
     path = tmp_path / "commits.json"
     path.write_text(text)
-    assert keeping._with_this_commit(path) == [keeping.git_commit()] == load_json(path)["commits"]
+    assert keeping._with_commit(path, "abc") == ["abc"] == load_json(path)["commits"]
 
 
 def test_it_has_the_lowest_priority_within_its_session_and_of_sessions(

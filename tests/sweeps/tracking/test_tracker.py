@@ -329,6 +329,36 @@ def test_a_history_that_is_cut_off_between_batches_is_completed(
         assert tracked.steps(metric) == [list(range(1, 201))], metric
 
 
+def test_a_raised_end_that_is_cut_off_between_batches_is_completed_by_the_next_command(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member had finished, so that its first batch alone would tell the raised end of a finished run."""
+    names = [f"metric_{k}" for k in range(6)]
+    history = [ROW_2 | dict.fromkeys(names, 1.0) | {"iteration": i} for i in range(1, 201)]
+    tracker = tracked.command(0.0, iterations=4)
+    tracker.start(tracked.names[0])
+    tracked.log(tracker, tracked.names[0], *history[:4])
+    tracked.end(tracker, tracked.names[0])
+    assert tracker.close("finished")
+    files = tracked.directory.member(tracked.study.members[0])
+    files.append_rows(history[4:])  # by a command without MLflow
+    files.write_result(tracked.study.members[0], "finished", history)
+    with monkeypatch.context() as patch:
+        original = MlflowClient.log_batch
+
+        def log_batch(client: MlflowClient, *arguments: Any, **named: Any) -> None:
+            original(client, *arguments, **named)
+            if named.get("metrics"):
+                Outage(patch)
+
+        patch.setattr(MlflowClient, "log_batch", log_batch)
+        with pytest.raises(requests.ConnectionError):
+            tracked.command(0.0, iterations=200)
+    assert 4 < len(tracked.steps()[0]) < 200
+    assert tracked.command(0.0, iterations=200).close("finished")
+    assert tracked.steps() == [list(range(1, 201))]
+
+
 def test_what_a_server_that_is_gone_raises_is_understood() -> None:
     with pytest.raises(UNREACHABLE):
         MlflowClient(f"http://127.0.0.1:{free_port()}").update_run("run", status="RUNNING")
