@@ -25,7 +25,8 @@ def evaluate(trainer: Trainer, size: int, metrics: Iterable[str], num_samples: i
     """The applicable ones of some metrics of a member, by name, of images whose labels it was not given, if it can be.
 
     num_samples: samples of so many images; of several each metric is the mean, and `<metric>_sd` their standard
-    deviation. Raises NonFiniteLossError when it has diverged.
+    deviation, of the samples that have it: a factor that does not vary in one has no value there. Raises
+    NonFiniteLossError when it has diverged.
     """
     chosen = applicable(metrics, trainer.dataset.specification)
     samples = [_evaluate_whole_data(trainer, size, chosen, number) for number in range(num_samples)] if chosen else [{}]
@@ -50,8 +51,9 @@ def _means_and_deviations(samples: Sequence[Mapping[str, float]]) -> dict[str, f
     first, *others = samples
     if not others:
         return dict(first)
-    values = {name: [sample[name] for sample in samples] for name in first}
-    deviations = {f"{name}_sd": float(np.std(several, ddof=1)) for name, several in values.items()}
+    names = dict.fromkeys(name for sample in samples for name in sample)
+    values = {name: [sample[name] for sample in samples if name in sample] for name in names}
+    deviations = {f"{name}_sd": float(np.std(several, ddof=1)) for name, several in values.items() if len(several) > 1}
     return {name: float(np.mean(several)) for name, several in values.items()} | deviations
 
 

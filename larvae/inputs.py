@@ -19,6 +19,7 @@ from torch import Tensor
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.on_device import Receiver
+from larvae.errors import InvalidInputError
 from larvae.objectives import Batch, Noise, Weights
 from larvae.regularisers import REGULARISERS, annealing
 from larvae.streams import Stream, Streams
@@ -78,10 +79,13 @@ class Sampler:
         self.labelled, self.held_out = hold_out(with_labels, config.held_out)
         self.labels = replace(dataset.factors.select(config.labels), scaling=config.label_scaling)
         self.label_columns = dataset.factors.columns(config.labels)
-        regulariser = REGULARISERS[config.regulariser]
-        self._has_discriminator = config.gamma_tc > 0 and regulariser.has_discriminator
+        if len(self.held_out) and not np.ptp(self.label_classes(self.held_out), axis=0).any():
+            rule = f"`held_out` must hold out images that differ in {' or '.join(config.labels)}"
+            raise InvalidInputError(f"{rule}, got {config.held_out}: {len(self.held_out)} that do not")
+        regulariser = REGULARISERS[config.regulariser] if config.gamma_tc > 0 else None
+        self._has_discriminator = regulariser is not None and regulariser.has_discriminator
         self._streams = Streams()
-        self._anneal = annealing(config.regulariser) if regulariser.anneals else None
+        self._anneal = annealing(regulariser.name) if regulariser and regulariser.anneals else None
         self.annealed = tuple(self._anneal(dict(config.regulariser_settings), 0)) if self._anneal else ()
         """Names of the regulariser's own weights that change from iteration to iteration."""
         self._labelled_set = (label_seed, config.label_rate, config.held_out)

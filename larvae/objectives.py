@@ -212,7 +212,8 @@ def label_loss(means: Tensor, labels: Tensor) -> Tensor:
 def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of labels in [0, 1], both (B, |y|), summed over them and averaged over the batch, in nats.
 
-    Eq. 4's R_s as disentanglement_lib has it, for labels of more than two classes too.
+    Eq. 4's R_s as disentanglement_lib has it, for labels of more than two classes too; but there a class index is
+    divided by the number n of classes, in place of n − 1, so that no label is 1.
     """
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(labels)
 

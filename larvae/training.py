@@ -52,7 +52,7 @@ class Trainer:
             alpha=self._scalar(config.alpha),
             tau=self._scalar(config.tau),
             pixel_variance=self._scalar(config.pixel_variance),
-            settings={name: self._scalar(value) for name, value in config.regulariser_settings},
+            settings={name: self._scalar(value) for name, value in config.regulariser_settings if config.gamma_tc > 0},
             label_variance=self._scalar(config.label_variance),
             nuisance_variance=self._scalar(config.nuisance_variance),
         )

@@ -106,9 +106,10 @@ def traverse_data(
 
 
 def value_names(factors: Factors, name: str, values: NDArray[np.floating]) -> tuple[str, ...]:
-    """The names of values of a factor, with `≈` where they lie between classes."""
+    """The names of values of a factor, with `≈` where they lie between classes; the last of a circle's is its first."""
+    size = factors.sizes[factors.names.index(name)]
     return tuple(
-        ("≈" if value != index else "") + factors.value_name(name, int(index))
+        ("≈" if value != index else "") + factors.value_name(name, int(index) % size)
         for value, index in zip(values, nearest_class(values), strict=True)
     )
 

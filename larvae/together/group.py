@@ -180,6 +180,9 @@ class Group:
             if state := optimiser.state.get(parameter):
                 moments.first[slot], moments.second[slot] = state["exp_avg"], state["exp_avg_sq"]
                 moments.steps[slot] = state["step"]
+            else:  # it has taken no step, but another may have before it, in its slot
+                for moment in moments:
+                    moment[slot] = 0
             mine = self.parameters[name].detach()[slot]
             parameter.data, parameter.grad = mine.copy_(parameter.detach()), None
             optimiser.state[parameter] = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from larvae import evaluation
 from larvae.config import MemberConfig
 from larvae.datasets import SPECIFICATIONS, Dataset, labelled_indices
 from larvae.datasets.dsprites import GRID
@@ -278,6 +279,20 @@ def test_several_samples_give_means_and_the_metrics_own_noise(dataset: Dataset) 
     assert singles[0] == alone["l2"]
     assert three["l2"] == pytest.approx(np.mean(singles))
     assert three["l2_sd"] == pytest.approx(np.std(singles, ddof=1))
+
+
+def test_a_value_that_some_samples_lack_is_the_mean_of_the_others(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `leak_shape` of a sample of one shape."""
+    found = iter([{"leak": 0.1}, {"leak": 0.3, "leak_shape": 0.5}, {"leak": 0.2, "leak_shape": 0.7}])
+    monkeypatch.setattr(evaluation, "metrics_of_sample", lambda *_: next(found))
+    trainer = Trainer(TINY, dataset)
+    assert evaluate(trainer, 10, ["leak"], 3) == pytest.approx(
+        {"leak": 0.2, "leak_sd": 0.1, "leak_shape": 0.6, "leak_shape_sd": 0.1 * 2**0.5}
+    )
+    found = iter([{"leak": 0.1}, {"leak": 0.3, "leak_shape": 0.5}])
+    assert "leak_shape_sd" not in evaluate(trainer, 10, ["leak"], 2)
 
 
 def label_distance_of(trainer: Trainer, indices: NDArray[np.integer]) -> float:

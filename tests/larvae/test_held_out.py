@@ -71,6 +71,24 @@ def test_a_split_with_nothing_to_compare_or_to_train_on_is_refused(dataset: Data
         Trainer(config, dataset)
 
 
+def test_held_out_images_that_are_alike_in_all_labels_are_refused(dataset: Dataset) -> None:
+    """Two of one shape, where the shape alone is known: no metric can compare them."""
+    rate, shape = 6 / dataset.num_images, dataset.factors.names.index("shape")
+    config = dataclasses.replace(ALL, label_rate=rate, held_out=0.34, observed_factors=("shape",))
+    is_refused = []
+    for seed in range(12):
+        _, held_out = hold_out(labelled_indices(dataset.num_images, rate, seed), config.held_out)
+        is_refused.append(len(set(dataset.classes(held_out)[:, shape])) == 1)
+        of_seed = dataclasses.replace(config, seed=seed)
+        if is_refused[-1]:
+            rule = "`held_out` must hold out images that differ in shape, got 0.34: 2 that do not"
+            with pytest.raises(InvalidInputError, match=rule):
+                Trainer(of_seed, dataset)
+        else:
+            assert np.isfinite(list(evaluate_held_out(Trainer(of_seed, dataset)).values())).all()
+    assert set(is_refused) == {False, True}
+
+
 # Training
 
 

@@ -85,6 +85,18 @@ def test_values_are_even_from_the_first_class_to_the_last(name: str) -> None:
     assert traversed_values(GRID, "orientation", 100, classes=True).tolist() == list(range(39))  # 39 looks like 0
 
 
+@pytest.mark.parametrize("name", SPECIFICATIONS)
+def test_values_between_any_classes_have_names(name: str) -> None:
+    """Past the last class of a circle, that of its first one."""
+    factors = SPECIFICATIONS[name].factors
+    for factor in factors.names:
+        names = value_names(factors, factor, traversed_values(factors, factor, 1000))
+        assert len(names) == 1000
+        if factor in factors.periods:
+            size = factors.sizes[factors.names.index(factor)]
+            assert names[-1] == f"≈{factors.value_name(factor, factors.periods[factor] % size)}"
+
+
 # Labels and nuisance
 
 

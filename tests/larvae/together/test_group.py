@@ -196,6 +196,39 @@ def test_a_slot_is_handed_on_and_nothing_is_where_it_was_not(dataset: Dataset) -
         assert ours.take_means() == pytest.approx(alone.train(ours.iteration - before), rel=1e-3, abs=1e-3)
 
 
+def test_a_newcomer_in_a_used_slot_starts_as_if_nobody_had_been_there(dataset: Dataset) -> None:
+    """It has taken no step, so that Adam has no state of it; the one before had."""
+    leaving, staying, coming = (Trainer(config, dataset) for config in configs({}))
+    group = Group([leaving, staying])
+    for _ in range(5):
+        group.step()
+    group.retire(leaving)
+    group.replace(coming)
+    for _ in range(4):
+        group.step()
+    alone = Trainer(coming.config, dataset)
+    for _ in range(4):
+        alone.step()
+    for optimiser, expected in zip(coming.optimisers.values(), alone.optimisers.values(), strict=True):
+        assert {float(state["step"]) for state in optimiser.state.values()} == {4.0}
+        pairs = zip(optimiser.state.values(), expected.state.values(), strict=True)
+        assert all(torch.allclose(ours["exp_avg"], its["exp_avg"], rtol=0.01, atol=1e-3) for ours, its in pairs)
+    assert coming.take_means() == pytest.approx(alone.take_means(), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("others", [("dip_vae_i", "beta_vae"), ("annealed_vae", "beta_vae", "dip_vae_ii")], ids=str)
+def test_regularisers_without_weight_are_one(dataset: Dataset, others: tuple[str, ...]) -> None:
+    """Whatever settings they would have."""
+    some = [dataclasses.replace(BASE, regulariser=name, gamma_tc=0.0, regulariser_settings=()) for name in others]
+    trainers = [Trainer(config, dataset) for config in some]
+    group = Group([trainers[0], trainers[-1]])
+    group.step()
+    group.retire(trainers[0])
+    group.replace(Trainer(some[1], dataset))
+    group.step()
+    assert trainers[-1].take_means() == pytest.approx(Trainer(some[-1], dataset).train(2), rel=1e-3, abs=1e-3)
+
+
 def test_a_rehearsal_leaves_no_trace(dataset: Dataset) -> None:
     """Nor does the check of which it is a part; both groups then take the same steps, bit for bit."""
     checked, unchecked = ([Trainer(config, dataset) for config in configs({})] for _ in range(2))
