@@ -4,17 +4,20 @@ TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
 BIN := .venv/bin
 SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
-TRACKING_URI ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
+TRACKING_URI ?=
+# Left out, commands read MLFLOW_TRACKING_URI themselves: it may have a password, which none of their lines shall show.
+TRACKING := $(if $(TRACKING_URI),--tracking-uri '$(TRACKING_URI)')
+UI_ADDRESS := $(if $(TRACKING_URI),"$(TRACKING_URI)",$(if $(MLFLOW_TRACKING_URI),"$$MLFLOW_TRACKING_URI",sqlite:///mlflow.db))
 
 .PHONY: sweep install test test-slow test-cluster test-faults study figures check-figures lint clean force
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
-	$(BIN)/python sweeps/tau_sweep.py --preset quick --tracking-uri $(TRACKING_URI) $(SWEEP_FLAGS)
-	$(BIN)/python analysis/sensitivity.py --tracking-uri $(TRACKING_URI)
+	$(BIN)/python sweeps/tau_sweep.py --preset quick $(TRACKING) $(SWEEP_FLAGS)
+	$(BIN)/python analysis/sensitivity.py $(TRACKING)
 	@echo
 	@echo "The figure:    figures/tau-sweep-quick/tau_sensitivity.png (.pdf, .csv)"
-	@echo "MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI)   then open http://127.0.0.1:5000"
+	@echo 'MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(UI_ADDRESS)   then open http://127.0.0.1:5000'
 	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs, with the token of $(BIN)/ray get-auth-token; to keep it:"
 	@echo "               RAY_AUTH_MODE=token $(BIN)/ray start --head, then $(BIN)/python sweeps/tau_sweep.py --address auto"
 

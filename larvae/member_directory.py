@@ -75,6 +75,12 @@ class MemberDirectory:
         lines, end = read_lines(self.rows, start)
         return list(filter(_is_row, lines)), end
 
+    def reached(self) -> int:
+        """Iterations so far: those to its end, if it has finished, or to its last row."""
+        result = self.read_result()
+        rows = result["history"] if result and result["status"] == "finished" else self.read_rows()[0]
+        return int(rows[-1]["iteration"]) if rows else 0
+
     def append_rows(self, rows: Sequence[Row]) -> None:
         """Append rows of one process; those that the file has before them are of the same one, or of earlier ones."""
         append_lines(self.rows, rows)

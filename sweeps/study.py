@@ -121,9 +121,8 @@ class StudyDirectory:
         return MemberDirectory(self.path / "members" / member.content_hash)
 
     def reached(self, member: MemberConfig) -> int:
-        """Iterations of a member that ended, with a lower end perhaps than it has now; 0 where it has not ended."""
-        result = self.member(member).read_result()
-        return int(result["history"][-1]["iteration"]) if result and result["status"] == "finished" else 0
+        """Iterations of a member so far: those to its end, which perhaps is another now, or to its last row."""
+        return self.member(member).reached()
 
     def unfinished(self, study: Study) -> list[MemberConfig]:
         """Members that still have to train, failed ones among them: a failure may have been the machine's."""

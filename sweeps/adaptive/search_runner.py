@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from larvae.config import MemberConfig
 from larvae.files import listed
@@ -45,7 +46,7 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     log = SuggestionLog(directory.path / "suggestions.jsonl")
     rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
     if options.plan:
-        work = _work(rules, sample[-1], resources.members, _ended(settings.members_directory))
+        work = _work(rules, sample[-1], resources.members, _progress(settings.members_directory, rules.iterations))
         plan_study(work, settings, resources, settings.members_directory, options.price, console)
         return 0
     with held(study, options, prepared, console, adaptive.tags) as session:
@@ -80,16 +81,26 @@ def _train(
         reporter = MemberReporter(tracker, progress, directory)
         told = SearchReporter(session.study, directory, adaptive.options.chosen_space, tracker, progress)
         with session.reporting(reporter):
-            for together in (resources.members, math.ceil(resources.members / 2)):  # again where memory ran out
+            together, has_to_go_on = resources.members, True
+            while has_to_go_on:
                 search = adaptive.search(rules, log)
                 suggester = Suggester(search, directory, together, told, reporter, resources.places)
-                slots = together if together > 1 else 0
-                settings = dataclasses.replace(settings, slots=slots)
+                settings = dataclasses.replace(settings, slots=together if together > 1 else 0)
                 interrupted = _train_suggested(suggester, settings, resources, directory, reporter)
-                if interrupted or not reporter.out_of_memory:
-                    break
-                interrupted = tuner.train_fewer_together(settings, resources, directory, reporter, console)
-    return suggester.search, interrupted
+                ran_out = [member for members in reporter.out_of_memory for member in members]
+                if ran_out and not interrupted:
+                    interrupted = tuner.train_fewer_together(settings, resources, directory, reporter, console)
+                # The search took them for failed: it is told anew, unless they have failed on a whole GPU, too.
+                has_to_go_on = not interrupted and any(_has_finished(member, directory) for member in ran_out)
+                together = math.ceil(together / 2)
+            for member in suggester.stop_finished():
+                tracker.end(member.content_hash)
+    return search, interrupted
+
+
+def _has_finished(member: MemberConfig, directory: StudyDirectory) -> bool:
+    result = directory.member(member).read_result()
+    return result is not None and result["status"] == "finished"
 
 
 def _train_suggested(
@@ -131,19 +142,29 @@ def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resourc
     ]
 
 
-def _work(rules: Rules, example: MemberConfig, members_per_trial: int, ended: Counter[int]) -> Work:
-    """The work that is left at most, where all train to the end, and the likely work, where each rung stops its share.
+class _Progress(NamedTuple):
+    """The training that earlier commands have done."""
 
-    ended: how many members have ended in earlier commands, by iterations; they cost nothing.
+    ended: Counter[int]
+    """Members that have ended, by iterations: they cost nothing."""
+    begun: list[int]
+    """Iterations of each member that has not."""
+
+
+def _work(rules: Rules, example: MemberConfig, members_per_trial: int, done: _Progress) -> Work:
+    """The work that is left at most and the likely work, where each rung stops its share.
+
+    At most all configurations train to the end, with all seeds: a better one may come each time.
     """
-    ends = [rules.iterations] * rules.configurations
-    all_ended = Counter({rules.iterations: ended.total()})
+    most = rules.configurations * rules.seeds
+    likely = likely_ends(rules)
+    of_most = done._replace(ended=Counter({rules.iterations: done.ended.total()}))
     return Work(
-        trials=_trials(rules, ends, members_per_trial, all_ended),
+        trials=_trials(rules, [rules.iterations] * most, members_per_trial, of_most),
         example=example,
-        finished=ended.total(),
-        members=rules.configurations * rules.first_seeds + _added_seeds(rules, rules.configurations),
-        expected=_trials(rules, likely_ends(rules), members_per_trial, ended),
+        finished=done.ended.total(),
+        members=most,
+        expected=_trials(rules, likely * rules.first_seeds, members_per_trial, done, _added_seeds(rules, likely)),
         assumption=f"if each rung stops {1 - 1 / rules.reduction:.0%}" if rules.rungs else "",
         parallel=math.ceil(rules.parallel * rules.first_seeds / members_per_trial),
     )
@@ -160,25 +181,39 @@ def likely_ends(rules: Rules) -> list[int]:
     return ends + [rules.iterations] * left
 
 
-def _trials(rules: Rules, ends: list[int], members_per_trial: int, ended: Counter[int]) -> tuple[tuple[int, ...], ...]:
-    """Iterations of the members of each trial that is left: of configurations with these ends, and of added seeds.
+def _trials(
+    rules: Rules, ends: list[int], members_per_trial: int, done: _Progress, added_seeds: int = 0
+) -> tuple[tuple[int, ...], ...]:
+    """Iterations of the members of each trial that is left: of first seeds with these ends, and of added ones.
 
     Members of about the same length count as one trial's: slots are handed on, so none is long empty.
     """
-    first = Counter(ends * rules.first_seeds)
-    added = Counter({rules.iterations: _added_seeds(rules, ends.count(rules.iterations))}) - (ended - first)
-    left = sorted(((first - ended) + added).elements(), reverse=True)
+    first = Counter(ends)
+    added = Counter({rules.iterations: added_seeds}) - (done.ended - first)
+    left = sorted(((first - done.ended) + added).elements(), reverse=True)
+    for place, reached in enumerate(sorted(done.begun, reverse=True)[: len(left)]):
+        left[place] = max(0, left[place] - reached)
+    left.sort(reverse=True)
     return tuple(tuple(left[start : start + members_per_trial]) for start in range(0, len(left), members_per_trial))
 
 
-def _added_seeds(rules: Rules, finished: int) -> int:
+def _added_seeds(rules: Rules, ends: Sequence[int]) -> int:
     """Seeds beyond the first: with each number of them the best 1/reduction gets another; the best of all gets all."""
+    finished = ends.count(rules.iterations)
     steps = range(1, rules.seeds - rules.first_seeds + 1)
     return sum(max(1, finished // rules.reduction**step) for step in steps) if finished else 0
 
 
-def _ended(members_directory: Path) -> Counter[int]:
-    """The number of members that have ended, by the iteration at which they finished or were stopped."""
-    results = [MemberDirectory(path.parent).read_result() for path in listed(members_directory, "*/result.json")]
-    known = [result for result in results if result and result["status"] in ("finished", "stopped")]
-    return Counter(int(result.get("stopped_at") or result["history"][-1]["iteration"]) for result in known)
+def _progress(members_directory: Path, iterations: int) -> _Progress:
+    """The members' progress: those that were stopped have ended, those that finished at fewer iterations have not."""
+    done = _Progress(Counter(), [])
+    for path in listed(members_directory, "*"):
+        files = MemberDirectory(path)
+        result, reached = files.read_result(), files.reached()
+        if result and result["status"] == "stopped":
+            done.ended[result["stopped_at"]] += 1
+        elif result and result["status"] == "finished" and reached >= iterations:
+            done.ended[iterations] += 1
+        elif reached:
+            done.begun.append(reached)
+    return done

@@ -109,6 +109,19 @@ class Suggester(UnsavedSearcher):
         members[:] = left + taken
         return not left and not taken
 
+    def stop_finished(self) -> list[MemberConfig]:
+        """Write members as stopped that had finished when the search came to stop their configurations; these members.
+
+        To be called when no trial is left: one that evaluates them would write their end again.
+        """
+        stopped = []
+        for configuration in self.search.configurations:
+            for run in configuration.first:
+                if configuration.stopped_at is not None and run.status == "finished":
+                    self._stop(run.config, configuration.stopped_at)
+                    stopped.append(run.config)
+        return stopped
+
     def stopper(self) -> tune.Stopper:
         """The stopper that tells Tune which trials to stop."""
         return _Losers(self)

@@ -158,7 +158,8 @@ def _cost_of_timings(timings: Sequence[_Timing], settings: TrialSettings, sharin
     during = sum(seconds for name, seconds in slow.items() if name in settings.schedule.metrics)
     if not cost:
         return None
-    end = 0.0 if settings.gpus else cost.end + sum(slow.values())  # else another trial's, which holds no GPU
+    at_end = cost.end + settings.schedule.evaluation_samples * sum(slow.values())
+    end = 0.0 if settings.gpus else at_end  # else another trial's, which holds no GPU
     return cost._replace(evaluation=cost.evaluation + during, end=end)
 
 

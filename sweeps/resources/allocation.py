@@ -118,7 +118,18 @@ def _measured(probe: GpuProbe, conditions: Conditions, minutes: float, tell: Cal
 
 
 def _kept(kept: Sequence[GpuRates], conditions: Conditions) -> GpuRates | None:
-    return next((rates for rates in kept if rates.conditions == conditions), None)
+    return next((rates for rates in kept if _fits(rates.conditions, conditions)), None)
+
+
+def _fits(kept: Conditions, conditions: Conditions) -> bool:
+    """Tell that rates need not be measured anew: other numbers of members are none that were given.
+
+    They depend on the number of GPUs, which come and go.
+    """
+    has_choice = min(len(kept.members), len(conditions.members)) > 1
+    return kept._replace(members=conditions.members) == conditions and (
+        has_choice or kept.members == conditions.members
+    )
 
 
 def _probed(kind: GpuKind, request: Request) -> Probed:

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import ray
-
 from larvae import datasets
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
@@ -36,13 +34,12 @@ class TrialResources:
         """Trials that run at once on the cluster as it is."""
         if self.places:
             return max(1, sum(place.number for place in self.places))
-        total = ray.cluster_resources()
-        by_cpus = total.get("CPU", 0) // self.cpus
-        return max(1, int(min(by_cpus, self.trials_on(total.get("GPU", 0)))))
+        return max(1, sum(map(self.fitting_on, living_nodes())))
 
     def spare(self) -> int:
         """Trials that need no GPU, for which the cluster has CPUs beside those that do."""
-        return int(ray.cluster_resources().get("CPU", 0) // self.cpus) - self.concurrency()
+        without_gpu = TrialResources(self.cpus, 0)
+        return sum(map(without_gpu.fitting_on, living_nodes())) - self.concurrency()
 
     def fitting_on(self, node: Mapping[str, float]) -> int:
         """Trials that fit on a node of some resources at once."""

@@ -164,6 +164,32 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
     assert second["place"]["resource"] not in suggester.places.lost
 
 
+def test_a_member_that_ends_before_its_verdict_is_stopped_on_disk_too(tmp_path: Path) -> None:
+    """The faster one has finished when the slower one comes to the last rung, and is better there."""
+    rules = with_(configurations=2, seeds=1, iterations=40, rungs=(30,))
+    suggester = Suggester(new_search(rules, Disk()), StudyDirectory(tmp_path), 1, QUIET, no_reporter())
+    slow, fast = (MemberConfig.from_dict((suggester.suggest(name) or {})["members"][0]) for name in "ab")  # type: ignore[index]
+
+    def report(trial: str, member: MemberConfig, iteration: int, mig: float, status: str = "running") -> None:
+        rows = [row_of(member, iteration) | {"held_out_mig": mig}]
+        files = suggester.directory.member(member)
+        files.append_rows(rows)
+        if status == "finished":
+            files.write_result(member, status, files.read_rows()[0])
+        suggester.must_stop(trial, {"members": {member.content_hash: {"rows": rows, "status": status}}})
+
+    report("a", slow, 10, 0.1)
+    report("b", fast, 30, 0.2)
+    report("b", fast, 40, 0.9, "finished")
+    assert suggester.stop_finished() == []
+    report("a", slow, 30, 0.3)
+    report("a", slow, 40, 0.4, "finished")
+    assert [result.status for result in suggester.search.results()] == ["finished", "stopped"]
+    assert suggester.stop_finished() == [fast]
+    assert story(suggester.directory) == {slow.content_hash: ("finished", None), fast.content_hash: ("stopped", 30)}
+    assert suggester.stop_finished() == []
+
+
 def test_members_are_in_the_studys_record_from_when_they_are_known(study_directory: StudyDirectory) -> None:
     """Each once, with those of earlier commands: a search may be killed at any time."""
     first, second, third = (MemberConfig(tau=float(tau)) for tau in range(3))

@@ -295,3 +295,7 @@ def test_a_slow_metric_is_timed_on_fewer_images_and_belongs_to_the_evaluations_t
             cost = measuring._cost_of_timings([timing], given, 1)
             assert cost is not None
             assert (cost.evaluation, cost.end) == pytest.approx((evaluation, end))
+    schedule = dataclasses.replace(SCHEDULE, metrics=("mig",), evaluation_samples=3)
+    cost = measuring._cost_of_timings([timing], dataclasses.replace(settings, schedule=schedule), 1)
+    assert cost is not None
+    assert (cost.evaluation, cost.end) == pytest.approx((COST.evaluation, COST.end + 3 * 60))  # of the last one alone

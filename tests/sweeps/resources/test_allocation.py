@@ -103,7 +103,7 @@ def test_rates_are_measured_once_and_kept_ones_taken_where_they_fit(world: World
 
 @pytest.mark.parametrize(
     "changes",
-    [{"cpus": 2}, {"members": 4}, {"compiles": False}, {"sample": [MemberConfig(z_dim=2)]}, {"together": 5}],
+    [{"cpus": 2}, {"members": 4}, {"compiles": False}, {"sample": [MemberConfig(z_dim=2)]}],
 )
 def test_rates_of_other_conditions_are_measured_anew(world: World, changes: dict[str, Any]) -> None:
     world.gpus = {None: v100()}
@@ -112,6 +112,24 @@ def test_rates_of_other_conditions_are_measured_anew(world: World, changes: dict
     assert other.conditions != kept[0].conditions
     world.gpus = {None: dataclasses.replace(v100(), name="Another V100")}
     assert world.allocate(kept=kept).rates[0].conditions.gpu == "Another V100"
+
+
+@pytest.mark.parametrize("gpus", [1, 3, 4, 7, 40])
+def test_rates_are_kept_however_many_gpus_come_and_go(world: World, gpus: int) -> None:
+    """Their number decides which numbers of members are worth a measurement, and what is chosen of those."""
+    world.gpus = {None: v100()}
+    kept = world.allocate().rates
+    world.gpus = {None: dataclasses.replace(v100(), rate=lambda members, processes: 1 / 0)}  # is not measured again
+    world.cluster = {"CPU": 16.0 * gpus, "GPU": float(gpus)}
+    again = world.allocate(kept=kept)
+    assert again.rates == kept
+    assert again.resources.members <= max(1, -(-REQUEST.total // gpus))
+
+
+def test_rates_of_single_members_are_not_those_of_members_together(world: World) -> None:
+    world.gpus = {None: v100()}
+    kept = world.allocate(members=1).rates
+    assert len(world.allocate(kept=kept).rates[0].conditions.members) > 1
 
 
 def test_members_that_are_given_are_the_only_ones_that_are_measured(world: World) -> None:

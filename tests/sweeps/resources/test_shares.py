@@ -20,8 +20,8 @@ MEMBERS = [
 
 
 def test_concurrency_counts_every_share_of_every_gpu_and_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(resources: TrialResources, **cluster: float) -> int:
-        monkeypatch.setattr(shares.ray, "cluster_resources", lambda: cluster)
+    def at_once(resources: TrialResources, **node: float) -> int:
+        monkeypatch.setattr(shares, "living_nodes", lambda: [node])
         return resources.concurrency()
 
     for trials in range(1, 13):
@@ -33,6 +33,20 @@ def test_concurrency_counts_every_share_of_every_gpu_and_the_cpus(monkeypatch: p
     assert at_once(TrialResources(1, 2), CPU=64, GPU=5) == 2
     assert at_once(TrialResources(1, 0.6), CPU=64, GPU=4) == 4
     assert at_once(TrialResources(16, 0), CPU=8) == 1
+
+
+def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nodes have left beside whole trials adds up to none, and CPUs without a GPU are for evaluations."""
+
+    def on(*nodes: dict[str, float]) -> None:
+        monkeypatch.setattr(shares, "living_nodes", lambda: nodes)
+
+    on(*[{"CPU": 8.0}] * 10)
+    assert (TrialResources(5, 0).concurrency(), TrialResources(5, 0).spare()) == (10, 0)
+    on({"CPU": 64.0}, *[{"CPU": 4.0, "GPU": 1.0}] * 2)
+    assert (TrialResources(1, 1 / 6).concurrency(), TrialResources(1, 1 / 6).spare()) == (8, 64)
+    on(*[{"CPU": 8.0, "GPU": 3.0}] * 2)
+    assert TrialResources(1, 2.0).concurrency() == 2
 
 
 @pytest.mark.usefixtures("ray_session")
