@@ -107,9 +107,10 @@ class SimulatedCluster:
         return {"CPU": float(self.load.trials), "GPU": self.load.trials / 6, "memory": 1e15}
 
     def nodes(self) -> list[dict[str, Any]]:
-        """`ray.nodes`: nodes of 8 GPUs, of which each trial takes a sixth."""
-        node = {"Alive": True, "Resources": {"CPU": 48.0, "GPU": 8.0}}
-        return [node] * -(-self.load.trials // 48)
+        """`ray.nodes`: nodes of 8 GPUs, of which each trial takes a sixth, and of a CPU for each."""
+        whole, rest = divmod(self.load.trials, 48)
+        trials = [48] * whole + [rest] * bool(rest)
+        return [{"Alive": True, "Resources": {"CPU": float(n), "GPU": float(-(-n // 6))}} for n in trials]
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
