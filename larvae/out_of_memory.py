@@ -29,7 +29,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_no_members_own(error: BaseException) -> bool:
     """Tell whether an error is of the process and its machine, to be raised; others end the member that they are of."""
-    return is_machines(error) or is_out_of_memory(error)
+    return is_machines(error) or is_out_of_memory(error) or is_broken_process(error)
+
+
+def is_broken_process(error: BaseException) -> bool:
+    """Tell whether an error of CUDA, memory apart, has ended what its process can do: all later calls meet it, too."""
+    is_cudas = isinstance(error, torch.AcceleratorError) or "CUDA error:" in str(error)
+    return isinstance(error, RuntimeError) and is_cudas and not is_out_of_memory(error)
 
 
 def is_machines(error: BaseException) -> bool:

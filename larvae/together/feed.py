@@ -89,13 +89,13 @@ class Feed:
         self._ready: queue.Queue[_Slot | BaseException] = queue.Queue()
         for slot in self._slots:
             self._free.put(slot)
-        if self.ahead:
-            self._thread = threading.Thread(target=self._fill_ahead, name="inputs", daemon=True)
-            self._thread.start()
 
     def advance(self) -> None:
         """Bring the next iteration's draws to the device. Raises what has kept them from being made."""
         if self.ahead:
+            if self._thread is None:  # not before: samplers, which have one generator each, may draw for others
+                self._thread = threading.Thread(target=self._fill_ahead, name="inputs", daemon=True)
+                self._thread.start()
             slot = self._ready.get()
             if isinstance(slot, BaseException):
                 raise slot

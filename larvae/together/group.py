@@ -9,7 +9,7 @@ are its own, as if it were trained alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -80,7 +80,7 @@ class Group:
             self._adopt(slot)
         samplers, iterations = zip(*((t.sampler, t.iteration) for t in trainers), strict=True)
         self._feed = Feed(samplers, iterations, device, (AHEAD if on_gpu else 0) if ahead is None else ahead)
-        self._run = Captured(self._compute) if on_gpu else self._compute
+        self._run: Callable[[], object] = Captured(self._compute) if on_gpu else self._compute
 
     @property
     def is_captured(self) -> bool:
@@ -153,8 +153,12 @@ class Group:
         return smaller
 
     def close(self) -> None:
-        """End the thread that makes inputs, if there is one."""
+        """End the thread that makes inputs, if there is one, and let go of the captured step: no step comes after.
+
+        A step that knows its group would keep it, and the GPU's memory, until Python looks for circles.
+        """
         self._feed.stop()
+        self._run = _closed
 
     def _compute(self) -> dict[str, Tensor]:
         """An iteration of the draws that the feed has come to, of tensors that stay where they are; its terms."""
@@ -198,6 +202,10 @@ class Group:
             self._sums[name] = torch.tensor(sums, device=self._is_active.device)
             for slot, trainer in enumerate(self.trainers):
                 trainer.totals[name] = self._sums[name][slot]
+
+
+def _closed() -> None:
+    raise RuntimeError("a group that is closed takes no step")
 
 
 def require_alike(trainers: Iterable[Trainer]) -> None:

@@ -120,9 +120,13 @@ class Together:
         trainers = [member.trainer for member in self.members]
         spare = [trainers[0].again() for _ in range(len(trainers), self._slots)]
         group = Group([*trainers, *spare])
-        for trainer in spare:
+        try:
+            found, tolerance = deviation(group), TOLERANCES[trainers[0].compiled_in or torch.float32]
+        except BaseException:
+            group.close()
+            raise
+        for trainer in spare:  # not before: a step leaves those that have retired as they are
             group.retire(trainer)
-        found, tolerance = deviation(group), TOLERANCES[trainers[0].compiled_in or torch.float32]
         for member in self.members:
             member.note(found.as_row())
         if found.is_within(tolerance):

@@ -70,18 +70,19 @@ class Suggester(UnsavedSearcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; members that it has not told the end of have failed with their process.
 
-        With neither a result nor an error it is to move.
+        Those that it had not come to wait again: it had been handed them, or with neither a result nor an error it is
+        to move.
         """
         self.places.give_back(trial_id)
         self.members.evaluations.on_trial_complete(trial_id)
-        members = [m for m in self._trials.get(trial_id, []) if m.content_hash not in self._ended]
-        if members and result is None and not error:
-            self._waiting.extendleft(reversed(members))
+        left = [m for m in self._trials.get(trial_id, []) if m.content_hash not in self._ended]
+        is_to_move = result is None and not error
+        failed = [] if is_to_move else [m for m in left if error or m.content_hash in self._open]
+        for member in failed:
+            self._end(member.content_hash, "failed")
+        if waiting := [member for member in left if member not in failed]:
+            self._waiting.extendleft(reversed(waiting))
             self._trials[trial_id] = []
-            return
-        for member in members:
-            if member.content_hash in self._open or error:
-                self._end(member.content_hash, "failed")
 
     def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the search what a trial reports; whether to stop it, as none of its members is left.
@@ -100,7 +101,7 @@ class Suggester(UnsavedSearcher):
         members = self._trials.get(trial_id, [])
         stopped = [member for member in members if member.content_hash in self._open and self._stop_if_lost(member)]
         left = [member for member in members if member.content_hash not in self._ended]
-        if self.members_per_trial == 1 or not members:
+        if self.members_per_trial == 1 or not members or result.get("done"):
             return bool(stopped)
         taken = self._next_alike(members[0], self.members_per_trial - len(left))
         self._mailbox(trial_id).send(taken, [member.content_hash for member in stopped])

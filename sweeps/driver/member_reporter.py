@@ -66,6 +66,8 @@ class MemberReporter(Unsaved, tune.Callback):
             self.progress.update(name, news["rows"])
             if news["status"] in ("finished", "failed"):
                 self._end(name, news["status"])
+            elif name not in self.open:  # its evaluation, or the search's verdict, has ended it meanwhile
+                continue
             elif news["status"] == "trained":
                 self.progress.wait(name)
                 self.evaluations.add(self.open[name])

@@ -171,7 +171,7 @@ class TimedProcess:
         configs = [dataclasses.replace(self._probed.member, seed=seed) for seed in range(members)]
         trainers = [Trainer(config, dataset, device=self.device, compiled=compiled) for config in configs]
         self._members = members
-        self._step = Group(trainers).step if members > 1 else trainers[0].step
+        self._step = Group(trainers).step  # of one, too, as a trial has it
         for _ in range(WARM_UP_STEPS):
             self._step()
         trainers[0].posterior_means(np.arange(ENCODING_BATCH))

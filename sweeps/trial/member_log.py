@@ -47,13 +47,14 @@ class MemberLog:
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
     """Count a command's starts of a member at an iteration, but for those that ended by a fault of the machine.
 
-    Nor count those that lacked memory: fewer members together, down to one, are no repetition.
+    Nor count those that lacked memory: fewer members together, down to one, are no repetition; nor those of a member
+    that has trained, and waits for its evaluation while others' processes die.
     """
     nothing: Event = {"event": ""}
     return sum(
         (event["event"], event.get("command"), event.get("iteration")) == ("started", command, iteration)
         for event, following in itertools.pairwise([*events, nothing])
-        if following["event"] not in ("fault", "out_of_memory")
+        if following["event"] not in ("fault", "out_of_memory", "trained")
     )
 
 

@@ -21,7 +21,7 @@ from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
-from larvae.out_of_memory import is_machines, is_no_members_own, is_out_of_memory
+from larvae.out_of_memory import is_broken_process, is_machines, is_no_members_own, is_out_of_memory
 from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
@@ -147,7 +147,7 @@ class Worker:
         except StopIteration:
             is_done = True
         except Exception as error:  # of the step that the members share
-            if is_machines(error):
+            if is_machines(error) or is_broken_process(error):
                 self._leave(reports, error)
             else:
                 self._end_open(reports, "out_of_memory" if is_out_of_memory(error) else "failed", error)
@@ -183,12 +183,16 @@ class Worker:
             self._add(reports, Report(name, [], status, one_line(error)))
 
     def _leave(self, reports: dict[str, Report], error: Exception) -> None:
-        """Tell what is wrong with the machine, before the next step ends the process."""
+        """Tell what is wrong with the machine, or the process, before the next step ends it.
+
+        Members' logs tell faults of the machine alone: what breaks each process at one iteration may be the member's.
+        """
         self.fault = f"{platform.node()}: {one_line(error)}"
         for name in self.open:
             self._add(reports, Report(name, [], "running", self.fault))
-            with contextlib.suppress(OSError):
-                self._log(name).write("fault", reason=self.fault)
+            if is_machines(error):
+                with contextlib.suppress(OSError):
+                    self._log(name).write("fault", reason=self.fault)
 
     def _may_decide(self, reports: Sequence[Report]) -> bool:
         """Tell whether a search may decide on reports, and its trial should wait for that."""

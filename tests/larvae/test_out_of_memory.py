@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from larvae.out_of_memory import is_no_members_own, is_out_of_memory
+from larvae.out_of_memory import is_broken_process, is_no_members_own, is_out_of_memory
 
 AcceleratorError = getattr(torch, "AcceleratorError", RuntimeError)
 FULL = [
@@ -19,7 +19,6 @@ FULL = [
     RuntimeError("backend='inductor' raised:\nOutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB"),
 ]
 OTHERS = [
-    RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("its process died 4 times after iteration 0 (killed, out of memory, or its node lost)"),
     ValueError("CUDA out of memory"),
     MemoryError(),
@@ -36,6 +35,15 @@ def test_a_full_gpu_is_known_by_whatever_it_raises(error: Exception) -> None:
 def test_other_errors_are_the_members_own(error: Exception) -> None:
     assert not is_out_of_memory(error)
     assert not is_no_members_own(error)
+
+
+def test_a_broken_process_is_no_members_own() -> None:
+    """After an error of CUDA's, all calls of the process meet it; one of memory is another matter."""
+    for error in (AcceleratorError("CUDA error: an illegal memory access"), RuntimeError("CUDA error: ECC")):
+        assert is_broken_process(error)
+        assert is_no_members_own(error)
+    for error in (RuntimeError("CUDA error: out of memory"), RuntimeError("loss is NaN"), ValueError("CUDA error: no")):
+        assert not is_broken_process(error)
 
 
 def test_a_machines_fault_is_no_members_own() -> None:

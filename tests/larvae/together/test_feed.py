@@ -82,7 +82,12 @@ def test_the_thread_ends_with_the_feed_and_tells_what_ended_it(dataset: Dataset)
 
     before = running()
     feed = Feed([Sampler(BASE, dataset, dataset.images)], [0], CPU, 2)
+    assert running() == before  # a check of the first step draws from the same samplers
+    feed.advance()
     assert len(running() - before) == 1
+    feed.restart(feed.samplers, [3])
+    assert running() == before
+    feed.advance()
     feed.stop()
     assert running() == before
 

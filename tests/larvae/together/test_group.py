@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import warnings
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from larvae.member import Member, train_member
 from larvae.member_directory import MemberDirectory
 from larvae.together.group import Group, likeness
 from larvae.together.self_check import TOLERANCES, deviation
-from larvae.together.training_together import Report, train_together
+from larvae.together.training_together import Report, Together, train_together
 from larvae.training import Trainer
 
 BASE = MemberConfig(batch_size=4, label_rate=0.001)
@@ -270,6 +271,36 @@ def test_a_step_that_is_wrong_is_found_and_members_go_on_with_the_plain_one(
         assert [row["loss"] for row in result["history"]] == expected  # bit for bit
         assert result["history"][0]["fused_update_deviation"] == pytest.approx(2, rel=0.01)
         assert result["history"][0]["fused_loss_deviation"] < 1e-4
+
+
+def test_a_group_with_room_is_checked_as_a_full_one_is(dataset: Dataset, tmp_path: Path) -> None:
+    """Spare slots step in the check, and never after."""
+    together = Together(fused=True, slots=5)
+    some = members(configs({}), dataset, tmp_path)
+    together.add(some)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it would be told that the plain step runs
+        while together.members:
+            rows = [row for report in together.iterate() for row in report.rows]
+            assert all(row["fused_update_deviation"] < 0.05 for row in rows if row["iteration"] == 2)
+    assert {member.trainer.iteration for member in some} == {6}
+    together.close()
+
+
+def test_a_closed_group_leaves_nothing_behind(dataset: Dataset) -> None:
+    """Not even until Python looks for circles: its tensors are a GPU's, and so is what its step has captured."""
+    group = Group([Trainer(config, dataset) for config in configs({})], ahead=2)
+    group.step()
+    gone = weakref.ref(group)
+    gc.disable()
+    try:
+        group.close()
+        with pytest.raises(RuntimeError, match="closed takes no step"):
+            group.step()
+        del group
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_members_that_are_not_alike_are_refused(dataset: Dataset) -> None:

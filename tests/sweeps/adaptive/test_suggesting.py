@@ -190,6 +190,25 @@ def test_a_member_that_ends_before_its_verdict_is_stopped_on_disk_too(tmp_path: 
     assert suggester.stop_finished() == []
 
 
+@pytest.mark.parametrize("status", ["out_of_memory", "failed"])
+def test_a_trial_that_ends_by_itself_leaves_no_member_behind(tmp_path: Path, status: str) -> None:
+    """Its members have the end that it told; those that it would have been handed wait for another one."""
+    rules = with_(configurations=12, parallel=4, seeds=1)
+    suggester = Suggester(new_search(rules, Disk()), StudyDirectory(tmp_path), 4, QUIET, no_reporter())
+    ended: list[str] = []
+    for number in range(100):
+        suggestion = suggester.suggest(f"{number}")
+        if suggestion == Suggester.FINISHED:
+            break
+        assert isinstance(suggestion, dict)  # else nothing would train, and nothing come
+        names = [MemberConfig.from_dict(fields).content_hash for fields in suggestion["members"]]
+        ended += names
+        news = {name: {"rows": [], "status": status} for name in names}
+        suggester.must_stop(f"{number}", {"members": news, "done": True})
+        suggester.on_trial_complete(f"{number}", {"done": True})
+    assert len(ended) == len(set(ended)) == rules.configurations
+
+
 def test_members_are_in_the_studys_record_from_when_they_are_known(study_directory: StudyDirectory) -> None:
     """Each once, with those of earlier commands: a search may be killed at any time."""
     first, second, third = (MemberConfig(tau=float(tau)) for tau in range(3))

@@ -118,6 +118,21 @@ def test_members_that_ended_before_memory_ran_out_are_not_tried_again(
     assert reporter.take_out_of_memory() == []
 
 
+@pytest.mark.parametrize("late", ["trained", "out_of_memory"])
+def test_late_news_of_a_member_that_has_ended_change_nothing(
+    recorder: Any, study_directory: StudyDirectory, late: str
+) -> None:
+    """Its evaluation may end before its restarted trial says again that it has trained."""
+    reporter = MemberReporter(recorder, recorder, study_directory)
+    trial, first = trial_of(MEMBERS), MEMBERS[0].content_hash
+    reporter.on_trial_start(0, [], trial)
+    for status in ("finished", late):
+        news = {first: {"rows": [], "status": status, "reason": ""}}
+        reporter.on_trial_result(0, [], trial, {"members": news})
+    assert (recorder.status[first], reporter.out_of_memory) == ("finished", [])
+    assert reporter.open.keys() == {member.content_hash for member in MEMBERS[1:]}
+
+
 def test_a_process_that_dies_is_told_and_only_what_is_no_machines_fault_fails(
     recorder: Any, study_directory: StudyDirectory
 ) -> None:

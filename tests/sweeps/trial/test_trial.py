@@ -256,6 +256,28 @@ def test_a_fault_of_the_machine_is_no_members_failure(
     assert {news["status"] for news in trial.finish().values()} == {"finished"}
 
 
+def test_a_broken_process_ends_and_no_member_has_failed_until_it_breaks_each_one(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of CUDA's leaves nothing that its process could do; its members go on in another one."""
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "FAULT_SECONDS", 0.0)
+        patch.setattr(Member, "after_step", break_down)
+        for _ in range(MOST_STARTS):
+            trial.start(*MEMBERS)
+            with pytest.raises(MachineFaultError, match="illegal memory access"):
+                trial.finish()
+            assert [trial.result(member) for member in MEMBERS] == [None, None]
+        trial.start(*MEMBERS)
+        ends = trial.finish()
+    assert {news["status"] for news in ends.values()} == {"failed"}
+    assert all(f"its process died {MOST_STARTS} times" in news["reason"] for news in ends.values())
+
+
 def test_gpus_need_not_exist_where_that_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     trial.start(*MEMBERS, gpus=0.5, gpus_may_be_missing=True)
@@ -351,7 +373,7 @@ def test_starts_are_counted_at_one_iteration_of_one_command_and_cut_lines_left_o
     events = [start("a", 0), start("b", 0), {"event": "failed"}, start("b", 0), start("b", 5)]
     counts = [starts_without_progress(events, *which) for which in (("b", 0), ("b", 5), ("c", 0))]
     assert counts == [2, 1, 0]
-    for harmless in ("fault", "out_of_memory"):  # fewer together are tried after the latter
+    for harmless in ("fault", "out_of_memory", "trained"):  # fewer together are tried after the second
         assert starts_without_progress([start("b", 0), {"event": harmless}, start("b", 0)], "b", 0) == 1
     log = MemberLog(tmp_path)
     assert log.read() == []
