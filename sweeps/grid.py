@@ -145,7 +145,8 @@ def _with_more(preset: GridOptions, more: Values) -> GridOptions:
     for name in more.keys() & preset.values.keys():
         raise InvalidInputError(f"`grid` must name another field than {name}, which --{name.replace('_', '-')}s varies")
     names = "-".join(name.replace("_", "-") for name in more)
-    command = preset.figure_command if preset.values else f"{preset.figure_command} --parameter {next(iter(more))}"
+    drawn = next((name for name in more if name != "regulariser"), "regulariser")  # which has settings of its own
+    command = preset.figure_command if preset.values else f"{preset.figure_command} --parameter {drawn}"
     return dataclasses.replace(preset, study=f"{names}-{preset.study}", figure_command=command, more=more)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 import time
@@ -136,9 +137,9 @@ def _answering(uri: str) -> Iterator[None]:
 
 def _with_pair(study: Study) -> str:
     """The first data set of which a study has members that differ in τ alone, 0 and more; empty without one."""
-    without_tau = {member: repr(member.to_dict() | {"tau": None}) for member in study.members}
-    above = {fields for member, fields in without_tau.items() if member.tau > 0}
-    return next((m.dataset for m, fields in without_tau.items() if m.tau == 0 and fields in above), "")
+    baselines = {member for member in study.members if member.tau == 0}
+    above = (member for member in study.members if member.tau > 0)
+    return next((m.dataset for m in above if dataclasses.replace(m, tau=0.0) in baselines), "")
 
 
 def _mlflow_address(uri: str, page: str) -> str:

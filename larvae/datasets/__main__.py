@@ -100,6 +100,11 @@ def list_datasets(console: Console) -> None:
 def prepare(options: Prepare, console: Console) -> None:
     """Prepare a data set, read the file from end to end, and tell where it is."""
     known = datasets.specification(options.name)
+    if options.source and known.is_rendered and not known.takes:
+        raise InvalidInputError(f"`source` must be left out with {known.name}, which is rendered, got {options.source}")
+    if options.url and (options.source or not known.url):
+        reason = "with --source" if options.source else f"with {known.name}, which is not downloaded"
+        raise InvalidInputError(f"`url` must be left out {reason}, got {options.url}")
     crop = Crop(*options.crop) if options.crop != celeba.CROP else None
     path = datasets.prepare(options.name, options.source, progress=True, download=True, url=options.url, crop=crop)
     console.print(f"Checking {path}")

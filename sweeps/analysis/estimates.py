@@ -140,7 +140,7 @@ def measured(study: str, members: pd.DataFrame, metrics: Iterable[str]) -> tuple
 def estimate(cell: pd.DataFrame, label_rate: float, value: Any, metric: str) -> Estimate:
     """Summarise the members at one label rate and value of the parameter, a row a seed."""
     seed_results = tuple(float(result) for result in cell.loc[has_result(cell, metric), metric])
-    value = value if isinstance(value, str) else float(value)
+    value = str(value) if isinstance(value, str | bool | np.bool_) else float(value)
     return Estimate(float(label_rate), value, metric, len(cell), seed_results, mean_interval(seed_results))
 
 

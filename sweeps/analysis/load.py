@@ -17,6 +17,7 @@ from larvae.errors import InvalidInputError
 from larvae.metrics import SCORES
 from larvae.regularisers import SETTINGS
 from sweeps.analysis.connect import connection
+from sweeps.analysis.idle_fields import filled, shared
 from sweeps.analysis.parameters import varies
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import read_place, shown
@@ -152,8 +153,9 @@ def other_parameters(members: pd.DataFrame, parameter: str) -> list[str]:
 
 
 def apart(members: pd.DataFrame, parameter: str) -> list[pd.DataFrame]:
-    """Members apart by all parameters beside one."""
+    """Members apart by all parameters beside one; a baseline is of all that its own settings do not tell it from."""
     names = other_parameters(members, parameter)
+    members = shared(members, [parameter])
     return [some for _, some in members.groupby(names, dropna=False)] if names else [members]
 
 
@@ -185,7 +187,7 @@ def newest_sweep(tracking_uri: str, is_wanted: Callable[[pd.DataFrame], bool], d
             return False
         planned = list(map(_planned_parameters, _plan(client, study).values()))
         members = pd.DataFrame(planned + [_parameters(run.data.params) for run in member_runs(client, experiment)])
-        return is_wanted(members)
+        return is_wanted(filled(members))
 
     return newest_study(tracking_uri, is_wanted_sweep, description)
 
@@ -235,11 +237,14 @@ def _planned_parameters(fields: Mapping[str, Any]) -> dict[str, object]:
 
 
 def distinct_members(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """Rows of `member_row` for `member_runs` as a frame: one a member, in the order of their parameters."""
+    """Rows of `member_row` for `member_runs` as a frame: one a member, in the order of their parameters.
+
+    Settings without effect are what they are where they have one.
+    """
     members = pd.DataFrame(rows).drop_duplicates("hash", keep="last", ignore_index=True)
     if "label_seed" in members and members["label_seed"].notna().any():  # crossed with the other seed, once the same
         members["label_seed"] = members["label_seed"].fillna(members["seed"]).astype(int)
-    return members.sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
+    return filled(members).sort_values([name for name in _CONVERTERS if name in members], ignore_index=True)
 
 
 def member_row(client: Any, run: Any) -> dict[str, object]:

@@ -24,6 +24,10 @@ SYMBOLS = {
 """Names of fields for people; others are written as they are."""
 
 
+_NONE = ("", "()", "[]")
+"""Empty values as MLflow and kept results have them: all factors observed, say, or the ELBO's own likelihood."""
+
+
 class Parameter(NamedTuple):
     """A swept field of MemberConfig: its name and how people write it."""
 
@@ -37,7 +41,9 @@ def parameter(name: str) -> Parameter:
 
 
 def value_text(value: object) -> str:
-    """A value of a field as people write it: numbers short, names by their names."""
+    """A value of a field as people write it: numbers short, names by their names, none as the default that it means."""
+    if str(value) in _NONE:
+        return "default"
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return f"{value:g}" if is_number else written(str(value))
 

@@ -50,6 +50,6 @@ def write_report(members: pd.DataFrame, parameter: Parameter, place: Destination
         print(note)
     for missing in (missing for sensitivity in sensitivities for missing in sensitivity.missing):
         print(f"missing: {missing.description}", file=sys.stderr)
-    if left_out := len(members) - sum(len(some.members) for some in settings):
-        print(f"left out: {left_out} members of settings with one value of {parameter.symbol}", file=sys.stderr)
+    if left_out := set(members["hash"]).difference(*(some.members["hash"] for some in settings)):
+        print(f"left out: {len(left_out)} members of settings with one value of {parameter.symbol}", file=sys.stderr)
     place.tell(contents)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,10 +21,14 @@ from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
 from sweeps.analysis import load
 from sweeps.analysis.figures.traversal_figures import Model, TraversalComparison
+from sweeps.analysis.idle_fields import IDLE_AT_ZERO
 from sweeps.analysis.names import REGULARISER_NAMES
-from sweeps.study import StudyDirectory
+from sweeps.analysis.settings import described
+from sweeps.study import StudyDirectory, differing
 from sweeps.tracking.mlflow_names import FINISHED
 
+_TOLD = ("dataset", "regulariser", "tau", "replacement", "graphical_model", "label_rate", "seed")
+"""Fields that titles and notes tell."""
 PAPERS_NAMES = {"celeba": {"glasses": "eyeglasses", "pale_face": "pale_skin"}}
 """Factors that the paper's figures call otherwise than their data set does: by data set, from its name to ours."""
 
@@ -51,10 +56,11 @@ def choose_pair(members: pd.DataFrame, study: str, dataset: str | None) -> pd.Da
     elif len(names) > 1:
         raise InvalidInputError(f"`dataset` must be given: {study} has {', '.join(names)}")
     finished = members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))]
-    others = [name for name in FIELDS if name in members and name != "tau"]
+    others = [name for name in FIELDS if name in members and name not in ("tau", *IDLE_AT_ZERO["tau"])]
+    idle = [name for name in IDLE_AT_ZERO["tau"] if name in members]
     preferred = finished.assign(
         other_regulariser=finished["regulariser"] != "beta_tcvae", distance=(finished["tau"] - 1).abs()
-    ).sort_values(["other_regulariser", "label_rate", "seed", "distance"])
+    ).sort_values(["other_regulariser", "label_rate", "seed", *idle, "distance"])  # the true label, z not detached
     for _, alike in preferred.groupby(others, sort=False, dropna=False):
         pair = pd.concat([alike[alike["tau"] == 0][:1], alike[alike["tau"] > 0][:1]])
         if len(pair) == 2:
@@ -88,10 +94,8 @@ def compare(
     training = [_training(trainer, checkpoint) for trainer, checkpoint in zip(trainers, checkpoints, strict=True)]
     shared = [fact for fact in training[0] if all(fact in facts for facts in training)]
     decoded = partial(traverse, reference=index, factors=factors, steps=steps, classes=classes)
-    models = [
-        Model(_title(trainer.config, [fact for fact in facts if fact not in shared]), decoded(trainer))
-        for trainer, facts in zip(trainers, training, strict=True)
-    ]
+    own_facts = [[fact for fact in facts if fact not in shared] for facts in training]
+    models = [Model(t, decoded(trainer)) for t, trainer in zip(titles(configs, own_facts), trainers, strict=True)]
     if dataset.specification.has_independent_factors:
         title = "data" if classes else "data of the nearest classes"
         own = traverse_data(dataset, index, factors, steps, classes=classes)
@@ -150,11 +154,32 @@ def _training(trainer: Trainer, checkpoint: Path) -> list[str]:
     return [f"study {folders[2].name}", *facts] if is_of_study else facts
 
 
+def titles(configs: Sequence[MemberConfig], facts: Sequence[Sequence[str]]) -> list[str]:
+    """The paper's names of models, with what of their training is not that of all, and the settings that differ.
+
+    facts: of their training. Settings without effect are left out.
+    """
+    of_models = [config.to_dict() for config in configs]
+    names = differing([name for name in of_models[0] if name not in _TOLD], of_models)
+    found = []
+    for config, fields, own in zip(configs, of_models, facts, strict=True):
+        settings = [described({n: fields[n]}, pd.Series(fields)) for n in names if n not in _idle(fields)]
+        found.append(_title(config, [*own, *settings]))
+    return found
+
+
+def _idle(fields: Mapping[str, Any]) -> set[str]:
+    return {name for field, names in IDLE_AT_ZERO.items() if fields[field] == 0 for name in names}
+
+
 def _title(config: MemberConfig, facts: Sequence[str]) -> str:
-    """The paper's name of a model, with what of its training is not that of all."""
+    """The paper's name of a model, with more facts."""
     regulariser = REGULARISER_NAMES[config.regulariser]
     if config.replaces_labels:
-        name, facts = "LaRVAE", [regulariser, f"τ = {config.tau:g}", *facts]
+        name = "LaRVAE" if config.replacement == "given" else "inferred label"
+        facts = [regulariser, f"τ = {config.tau:g}", *facts]
+    elif config.is_conditional:
+        name = f"conditional {regulariser}"
     else:
         name = f"SS-{regulariser}" if config.uses_labels else regulariser
     return f"{name} ({', '.join(facts)})" if facts else name

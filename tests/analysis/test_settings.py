@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from larvae.errors import InvalidInputError
-from sweeps.analysis.parameters import TAU, Z_DIM, parameter
+from sweeps.analysis.estimates import estimate_sensitivity
+from sweeps.analysis.parameters import TAU, Z_DIM, parameter, value_text
 from sweeps.analysis.settings import by_setting, where
 from tests.analysis.invented import Member, frame, grid, with_ends
 
@@ -67,3 +68,18 @@ def test_more_settings_than_a_figure_holds_are_refused_with_a_remedy() -> None:
 
 def test_a_setting_that_training_has_just_come_to_is_left_out() -> None:
     assert names([*sweep(), *grid((0,), (0.01,), (0,), alpha=64.0)]) == ["α = 1"]
+
+
+def test_values_are_told_as_what_they_mean() -> None:
+    """True and False are no numbers, and nothing is the default."""
+    assert [value_text(value) for value in (0.5, 1, True, "beta_vae", "", "()", "[]")] == [
+        "0.5",
+        "1",
+        "True",
+        "β-VAE",
+        "default",
+        "default",
+        "default",
+    ]
+    both = frame([m for norm in (False, True) for m in grid((1,), (0.01,), (0, 1), instance_norm=norm)])
+    assert estimate_sensitivity("study", both, parameter("instance_norm")).values == ["False", "True"]

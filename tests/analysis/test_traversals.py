@@ -25,7 +25,7 @@ from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
 from sweeps.analysis import load, style
 from sweeps.analysis.figures.traversal_figures import TraversalComparison
-from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare, named_checkpoints
+from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare, named_checkpoints, titles
 from sweeps.tracking import mlflow_names
 from tests.analysis.invented import Member, frame, grid, make_experiment, with_ends
 from tests.analysis.outcome import Script
@@ -310,3 +310,21 @@ def test_a_checkpoint_that_is_not_whole_is_one_line(models: Models, traverse: Sc
     previous(path).write_bytes(content)
     with pytest.warns(Advice, match="the one before is used"):
         assert named_checkpoints([str(path)], "") == [previous(path)]
+
+
+def test_models_are_told_apart_by_what_they_differ_in() -> None:
+    """A control is no LaRVAE, and settings without effect are none."""
+    configs = [
+        MemberConfig(tau=0.0, alpha=64.0),
+        MemberConfig(alpha=1.0, detach_nuisance=True),
+        MemberConfig(alpha=1.0, replacement="inferred"),
+        MemberConfig(regulariser="beta_vae", tau=0.0, gamma_tc=0.0, graphical_model="conditional"),
+    ]
+    assert titles(configs[:3], [[], ["seed 1"], []]) == [
+        "SS-β-TCVAE (α = 64)",
+        "LaRVAE (β-TCVAE, τ = 1, seed 1, α = 1, z detached)",
+        "inferred label (β-TCVAE, τ = 1, α = 1, z not detached)",
+    ]
+    assert titles(configs[3:], [[]]) == ["conditional β-VAE"]
+    pair = [MemberConfig(tau=tau) for tau in (0.0, 1.0)]
+    assert titles(pair, [[], []]) == ["SS-β-TCVAE", "LaRVAE (β-TCVAE, τ = 1)"]

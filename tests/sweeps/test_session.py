@@ -17,7 +17,7 @@ from sweeps.study import grid
     [
         ({"tau": (0.0, 1.0), "z_dim": (0, 5)}, "dsprites"),
         ({"tau": (0.0, 1.0), "dataset": ("shapes3d-rendered", "dsprites")}, "shapes3d-rendered"),
-        ({"tau": (0.0, 1.0), "replacement": ("inferred",)}, ""),  # the baseline has no such form
+        ({"tau": (0.0, 1.0), "detach_nuisance": (True,)}, "dsprites"),  # which the baseline has at its default
         ({"tau": (1.0, 5.0)}, ""),
         ({"z_dim": (0, 5)}, ""),
     ],

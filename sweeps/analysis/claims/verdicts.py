@@ -16,14 +16,10 @@ from sweeps.analysis.claims.evidence import Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS, Claim
 from sweeps.analysis.comparisons import ALPHA, holm
 from sweeps.analysis.estimates import budgets, has_result
+from sweeps.analysis.idle_fields import shared
 from sweeps.analysis.parameters import varies
 from sweeps.analysis.settings import described
 
-_IDLE_AT_ZERO = {
-    "tau": ("replacement_likelihood", "detach_nuisance"),
-    "alpha": ("label_loss", "label_scaling", "label_variance"),
-}
-"""Settings that `MemberConfig` has at their defaults where a field is 0, as they have no effect there."""
 LOOK_ALIKE = "not decidable on a look-alike"
 _UNEQUAL = "members were not trained equally long"
 _CONSTANT = "all seeds are equal, for which there is no test"
@@ -113,7 +109,7 @@ def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
     members = without_controls(members)
     if members.empty:
         return []
-    members = with_idle_fields(members, claim.varied)
+    members = shared(members, claim.varied)
     names = case_fields(claim, members)
     found = []
     for _, some in members.groupby(names, dropna=False) if names else [((), members)]:
@@ -134,18 +130,6 @@ def without_controls(members: pd.DataFrame) -> pd.DataFrame:
     if "replacement" not in members:
         return members
     return members[(members["tau"] == 0) | (members["replacement"] == "given")]
-
-
-def with_idle_fields(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
-    """Members, those of a field's 0 once for each value that a setting without effect there has where it has one."""
-    for field, idle in _IDLE_AT_ZERO.items():
-        names = [name for name in idle if name in members and members[name].nunique() > 1]
-        is_zero = members[field] == 0
-        if field in varied and names and is_zero.any() and not is_zero.all():
-            settings = members.loc[~is_zero, names].drop_duplicates()
-            zero = members[is_zero].drop(columns=names).merge(settings, how="cross")
-            members = pd.concat([members[~is_zero], zero], ignore_index=True)
-    return members
 
 
 def _case(

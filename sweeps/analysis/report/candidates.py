@@ -10,6 +10,7 @@ import pandas as pd
 
 from larvae.metrics import SCORES, held_out
 from sweeps.analysis.estimates import DRAWN_METRICS, Interval, has_result, mean_interval
+from sweeps.analysis.idle_fields import IDLE_AT_ZERO
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
 from sweeps.analysis.report.study_record import StudyRecord
@@ -172,11 +173,7 @@ def findings(record: StudyRecord) -> list[Finding]:
 def _finding(stratum: Mapping[str, Any], some: Sequence[Candidate], metric: str, fields: Sequence[str]) -> Finding:
     best, *others = ranked(some, metric)
     parameter = main_parameter(some, fields)
-    alike = [
-        other
-        for other in others
-        if parameter and all(other.values[name] == best.values[name] for name in fields if name != parameter)
-    ]
+    alike = [other for other in others if parameter and _differ_in_no_other(other, best, parameter)]
     lowest = min(alike, key=lambda c: c.values[parameter], default=None)
     if lowest and lowest.values[parameter] > best.values[parameter]:
         lowest = None
@@ -190,6 +187,13 @@ def _finding(stratum: Mapping[str, Any], some: Sequence[Candidate], metric: str,
         lowest=contrast(best, lowest, metric) if lowest else None,
         parameter=parameter,
     )
+
+
+def _differ_in_no_other(one: Candidate, other: Candidate, parameter: str) -> bool:
+    """Tell that two settings are one but for a parameter, and what has no effect where that is 0."""
+    is_zero = 0 in (one.values[parameter], other.values[parameter])
+    left_out = (parameter, *(IDLE_AT_ZERO.get(parameter, ()) if is_zero else ()))
+    return all(value == other.values[name] for name, value in one.values.items() if name not in left_out)
 
 
 def main_parameter(some: Sequence[Candidate], fields: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ def _metric(name: str, formatter: StringFormatter) -> TableColumn:
 def _format(values: Any) -> StringFormatter:
     if any(isinstance(value, str) for value in values):
         return StringFormatter()
-    return NumberFormatter(format="0.[00000]")
+    return NumberFormatter(format="0.[0000000000]")  # learning rates, too
 
 
 def _column(field: str, title: str, formatter: StringFormatter, width: int) -> TableColumn:

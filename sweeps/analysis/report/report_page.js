@@ -23,7 +23,6 @@
   // Arrows move a plot that has the focus, + and − zoom, 0 shows all again.
   function steer(box) {
     const plot = globalThis.Bokeh.documents[0].get_model_by_id(box.querySelector("[data-root-id]").dataset.rootId);
-    let whole = null;
     box.tabIndex = 0;
     box.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -32,11 +31,11 @@
         "+": [0, 0, -1], "=": [0, 0, -1], "-": [0, 0, 1], "0": [0, 0, 0] }[event.key] ?? [];
       if (right === undefined) return;
       event.preventDefault();
-      whole ??= ranges.map(({ start, end }) => ({ start, end }));
       ranges.forEach((range, which) => {
+        if (event.key === "0") return range.reset();
         const part = (range.end - range.start) / 10;
         const moved = part * [right, up][which];
-        range.setv(event.key === "0" ? whole[which] : { start: range.start + moved - part * wider, end: range.end + moved + part * wider });
+        range.setv({ start: range.start + moved - part * wider, end: range.end + moved + part * wider });
       });
     });
   }

@@ -64,6 +64,18 @@ class StudyRecord:
     conditions: tuple[str, ...] = ()
     """Conditions by which members were chosen, each NAME=VALUE."""
 
+    def __post_init__(self) -> None:
+        """Settings that only other regularisers have are written as such: they are no numbers, nor equal to themselves.
+
+        Fields of searches are the same of all members.
+        """
+        lacking = {
+            name: column.astype(object).where(column.notna(), "–")
+            for name in (self.fields if not self.search else ())
+            if (column := self.members[name]).isna().any()
+        }
+        object.__setattr__(self, "members", self.members.assign(**lacking))
+
     @cached_property
     def fields(self) -> list[str]:
         """Fields in which members differ, but seeds: their combinations are settings."""

@@ -253,6 +253,19 @@ def test_settings_that_the_baseline_cannot_have_are_no_reason_to_part_it_from_la
     ]
 
 
+def test_a_baseline_without_labels_is_not_averaged_over_what_its_own_posterior_has() -> None:
+    """A fixed variance of q(y|x) is in the ELBO, whatever α is."""
+    found = members(
+        lambda found: (found["alpha"] > 0) * np.where(found["label_variance"] > 0, 0.1, 0.3),
+        noise=0.001,
+        tau=(0.0,),
+        alpha=(0.0, 1.0),
+        label_variance=(0.0, 0.1),
+    )
+    gains = [one.evidence[0].effect for one in judge({"study": found}, ["supervision-helps"])]
+    assert gains == pytest.approx([0.3, 0.1], abs=0.01)
+
+
 def test_a_control_that_replaces_by_the_inferred_label_says_nothing_about_larvae() -> None:
     harms = members(
         lambda found: found["tau"].map({0: 0, 1: 0.1, 10: 0.1}) * np.where(found["replacement"] == "given", 1, -1),

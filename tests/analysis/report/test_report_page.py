@@ -89,6 +89,30 @@ def test_labelled_sets_are_no_further_seeds() -> None:
     assert "(2 of 3 seeds)" in headline(record(sets, status=ended)).sentences[0]
 
 
+def test_the_lowest_value_is_the_baseline_whatever_its_settings_without_effect_are() -> None:
+    forms = [
+        m for replacement in ("given", "inferred") for m in grid((0, 1, 5), (0.01,), (0, 1), replacement=replacement)
+    ]
+    members = list({m.config.content_hash: m for m in forms}.values())
+    best = [0.9 if (m.config.replacement, m.config.tau) == ("inferred", 5) else m.mig for m in members]
+    assert "The lowest τ (" in (text := " ".join(headline(record(members, mig=best)).sentences))
+    assert "τ = 0" in text
+
+
+def test_settings_that_only_one_regulariser_has_are_told_as_such() -> None:
+    members = [
+        m
+        for name, settings in (("beta_tcvae", ()), ("annealed_vae", (5.0,)), ("annealed_vae", (25.0,)))
+        for m in grid(
+            (0, 1), (0.01,), (0, 1), regulariser=name, regulariser_settings=tuple(("capacity", s) for s in settings)
+        )
+    ]
+    page = Page(whole_page.page(record(members, mig=[0.9] * 4 + [0.1] * 8)))
+    assert "nan" not in page.texts["result"]
+    assert "capacity = –" in page.texts["result"]
+    assert "The lowest τ" in page.texts["result"]
+
+
 def test_data_sets_that_have_other_metrics_have_a_page() -> None:
     members = [m for name in ("celeba", "dsprites") for m in grid((0, 1), (0.01,), (0, 1), dataset=name)]
     mig = [math.nan if m.config.dataset == "celeba" else m.mig for m in members]

@@ -1,0 +1,70 @@
+"""Settings without effect at a field's 0: the baseline is one of all that differ in nothing else."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from sweeps.analysis import comparisons, load
+from sweeps.analysis.idle_fields import filled, shared
+from sweeps.analysis.parameters import parameter, varies
+from sweeps.analysis.settings import by_setting
+from sweeps.analysis.traversal_models import choose_pair
+from tests.analysis.invented import frame, grid
+
+
+def members(field: str, values: tuple[float, ...], **fields: object) -> pd.DataFrame:
+    """Members of a sweep, as they are read."""
+    chosen = [m for value in values for m in grid((1.0,), (0.01, 0.02), (0, 1), **{**fields, field: value})]
+    return load.distinct_members(frame(chosen).assign(directory="").to_dict("records"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("alpha", {"label_loss": "cross_entropy"}),
+        ("z_dim", {"nuisance_variance": 0.1}),
+        ("z_dim", {"detach_nuisance": True}),
+    ],
+)
+def test_a_sweep_with_one_such_setting_varies_the_field_alone(field: str, fields: dict[str, object]) -> None:
+    found = members(field, (0, 1, 5), **fields)
+    assert load.varied_parameters(found) == [field]
+    [setting] = by_setting(found, parameter(field))
+    assert sorted(set(setting.members[field])) == [0, 1, 5]
+
+
+def of_controls() -> pd.DataFrame:
+    """τ = 0 and 1 of all forms of label replacement, with and without z."""
+    chosen = [
+        member
+        for z_dim in (5, 0)
+        for replacement in ("given", "inferred")
+        for detached in (False, True)
+        for member in grid((0, 1), (0.01,), (0, 1), z_dim=z_dim, replacement=replacement, detach_nuisance=detached)
+    ]
+    return frame(chosen).drop_duplicates("hash").reset_index(drop=True).assign(directory="")
+
+
+def test_a_baseline_is_of_each_form_and_keeps_its_place() -> None:
+    found = of_controls()
+    assert filled(found).equals(found)  # where forms differ, none is the one that a baseline would have had
+    more = shared(found, ["tau"])
+    assert set(more.index) == set(found.index)
+    for _, some in more.groupby(["replacement", "detach_nuisance", "z_dim"]):
+        assert varies(some, "tau") or (some["z_dim"] == 0).all()
+    names = [setting.name for setting in by_setting(found, parameter("tau"))]
+    assert len(names) == len(set(names)) == 6
+    assert more.duplicated(["hash", "replacement", "detach_nuisance"]).sum() == 0
+
+
+def test_label_rates_and_traversals_find_the_baseline_of_other_forms() -> None:
+    chosen = grid((0, 1), (0.01, 0.02), (0, 1), detach_nuisance=True)
+    found = load.distinct_members(frame(chosen).assign(directory="").to_dict("records"))  # type: ignore[arg-type]
+    compared, tau = comparisons.choose_members("study", found, None)
+    assert (len(compared), tau) == (8, 1)
+    assert list(choose_pair(found, "study", None)["tau"]) == [0, 1]
+    pair = choose_pair(of_controls(), "study", None)
+    assert list(pair["tau"]) == [0, 1]
+    assert list(pair["replacement"]) == ["given", "given"]
+    assert not pair["detach_nuisance"].any()
