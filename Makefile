@@ -4,7 +4,8 @@ TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
 BIN := .venv/bin
 SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
-STUDY ?= tau-sweep-quick
+# The quick sweep's own name, unless flags give it another.
+STUDY := $(if $(findstring --study,$(SWEEP_FLAGS))$(findstring --grid,$(SWEEP_FLAGS)),,--study tau-sweep-quick)
 TRACKING_URI ?=
 # Left out, commands read MLFLOW_TRACKING_URI themselves: it may have a password, which none of their lines shall show.
 TRACKING := $(if $(TRACKING_URI),--tracking-uri '$(TRACKING_URI)')
@@ -14,10 +15,10 @@ UI_ADDRESS := $(if $(TRACKING_URI),"$(TRACKING_URI)",$(if $(MLFLOW_TRACKING_URI)
 .DELETE_ON_ERROR:
 
 sweep: .venv/installed
-	$(BIN)/python sweeps/tau_sweep.py --preset quick --study $(STUDY) $(TRACKING) $(SWEEP_FLAGS)
-	$(BIN)/python analysis/sensitivity.py $(TRACKING) --study $(STUDY)
+	$(BIN)/python sweeps/tau_sweep.py --preset quick $(TRACKING) $(SWEEP_FLAGS)
+	$(BIN)/python analysis/sensitivity.py $(TRACKING) $(STUDY)
 	@echo
-	@echo "The figure:    figures/$(STUDY)/tau_sensitivity.png (.pdf, .csv)"
+	@echo "The figure:    figures/tau-sweep-quick/tau_sensitivity.png (.pdf, .csv)"
 	@echo 'MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(UI_ADDRESS)   then open http://127.0.0.1:5000'
 	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs, with the token of $(BIN)/ray get-auth-token; to keep it:"
 	@echo "               RAY_AUTH_MODE=token $(BIN)/ray start --head, then $(BIN)/python sweeps/tau_sweep.py --address auto"

@@ -20,6 +20,9 @@ Discussed in https://github.com/pytorch/pytorch/issues/128601.
 """
 
 
+_CUDAS = getattr(torch, "AcceleratorError", ())  # PyTorch has it from 2.8 on
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error is a GPU's that is out of memory: only PyTorch's own allocator raises the one named so."""
     if isinstance(error, torch.OutOfMemoryError):
@@ -34,7 +37,7 @@ def is_no_members_own(error: BaseException) -> bool:
 
 def is_broken_process(error: BaseException) -> bool:
     """Tell whether an error of CUDA, memory apart, has ended what its process can do: all later calls meet it, too."""
-    is_cudas = isinstance(error, torch.AcceleratorError) or "CUDA error:" in str(error)
+    is_cudas = isinstance(error, _CUDAS) or "CUDA error:" in str(error)
     return isinstance(error, RuntimeError) and is_cudas and not is_out_of_memory(error)
 
 

@@ -57,6 +57,7 @@ class Estimate(NamedTuple):
 class MissingMember(NamedTuple):
     """A planned member without a result."""
 
+    hash: str
     configuration: str
     status: str
     reason: str
@@ -82,7 +83,8 @@ class Sensitivity(NamedTuple):
     """References by metric; none where there are several data sets."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending; more than one is a mixed budget."""
-    num_members: int
+    hashes: frozenset[str]
+    """Its members; settings may have some in common."""
     estimates: tuple[Estimate, ...]
     missing: tuple[MissingMember, ...]
 
@@ -137,11 +139,15 @@ def measured(study: str, members: pd.DataFrame, metrics: Iterable[str]) -> tuple
     return found
 
 
+def plain_value(value: Any) -> float | str:
+    """A value of a field as a place on an axis: a number, or a name, as True and False are."""
+    return str(value) if isinstance(value, str | bool | np.bool_) else float(value)
+
+
 def estimate(cell: pd.DataFrame, label_rate: float, value: Any, metric: str) -> Estimate:
     """Summarise the members at one label rate and value of the parameter, a row a seed."""
     seed_results = tuple(float(result) for result in cell.loc[has_result(cell, metric), metric])
-    value = str(value) if isinstance(value, str | bool | np.bool_) else float(value)
-    return Estimate(float(label_rate), value, metric, len(cell), seed_results, mean_interval(seed_results))
+    return Estimate(float(label_rate), plain_value(value), metric, len(cell), seed_results, mean_interval(seed_results))
 
 
 def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter, setting: str = "") -> Sensitivity:
@@ -167,7 +173,7 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         metrics=metrics,
         references={metric: known for metric in metrics if (known := reference(members, metric))},
         iterations=budgets(members, metrics),
-        num_members=len(members),
+        hashes=frozenset(members["hash"]),
         estimates=tuple(
             estimate(cell, cell["label_rate"].iloc[0], cell[parameter.name].iloc[0], metric)
             for cell in cells
@@ -175,6 +181,11 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         ),
         missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={value_text(row[parameter.name])}"),
     )
+
+
+def all_missing(sensitivities: Iterable[Sensitivity]) -> list[MissingMember]:
+    """The missing members of several settings, each once: a baseline may be of all."""
+    return list({member.hash: member for one in sensitivities for member in one.missing}.values())
 
 
 def budgets(members: pd.DataFrame, metrics: Iterable[str]) -> tuple[int, ...]:
@@ -257,5 +268,5 @@ def missing_members(
         if absent:
             reason = f"no {' or '.join(absent)}" if row["status"] == FINISHED else row["reason"]
             configuration = f"{describe(row)} η={row['label_rate']:g} seed {row['seed']}"
-            missing.append(MissingMember(configuration, row["status"], reason))
+            missing.append(MissingMember(row["hash"], configuration, row["status"], reason))
     return tuple(missing)

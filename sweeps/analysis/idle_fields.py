@@ -7,25 +7,46 @@ baseline of all members that differ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-IDLE_AT_ZERO: Mapping[str, tuple[str, ...]] = {
-    "tau": ("replacement_likelihood", "replacement", "detach_nuisance"),
-    "alpha": ("label_loss",),
-    "z_dim": ("nuisance_variance", "detach_nuisance"),
-}
-"""Fields that may be 0, and the settings that have no effect then."""
+
+class _Rule(NamedTuple):
+    fields: tuple[str, ...]
+    """Fields that are 0, all of them."""
+    idle: tuple[str, ...]
+    """Settings that have no effect then."""
+
+
+_RULES = (
+    _Rule(("tau",), ("replacement_likelihood", "replacement", "detach_nuisance")),
+    _Rule(("alpha",), ("label_loss",)),
+    _Rule(("alpha", "tau"), ("label_scaling",)),
+    _Rule(("z_dim",), ("nuisance_variance", "detach_nuisance")),
+)
+
+
+def idle_at_zero(field: str) -> tuple[str, ...]:
+    """Settings that have no effect where this field is 0, whatever others are."""
+    return tuple(name for rule in _RULES if rule.fields == (field,) for name in rule.idle)
+
+
+def idle_of(member: Mapping[str, Any]) -> set[str]:
+    """Settings that have no effect on a member, by all of its fields."""
+    return {name for rule in _RULES if all(member[field] == 0 for field in rule.fields) for name in rule.idle}
 
 
 def filled(members: pd.DataFrame) -> pd.DataFrame:
     """Members, each setting where it has no effect being what it is elsewhere, if it is one value there."""
     members = members.copy()
-    for name in dict.fromkeys(name for names in IDLE_AT_ZERO.values() for name in names if name in members):
-        fields = [field for field, names in IDLE_AT_ZERO.items() if name in names and field in members]
-        is_idle = (members[fields] == 0).any(axis="columns")
-        if members.loc[~is_idle, name].nunique() == 1:
-            members.loc[is_idle, name] = members.loc[~is_idle, name].iloc[0]
+    for name in dict.fromkeys(name for rule in _RULES for name in rule.idle if name in members):
+        is_idle = pd.Series(False, members.index)
+        for rule in _RULES:
+            if name in rule.idle:
+                is_idle |= _is_zero(members, rule)
+        if len(values := members.loc[~is_idle, name].dropna().unique()) == 1:
+            members.loc[is_idle, name] = values[0]
     return members
 
 
@@ -34,13 +55,20 @@ def shared(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
 
     Each keeps its index.
     """
-    for field, idle in IDLE_AT_ZERO.items():
-        names = [name for name in idle if name in members and members[name].nunique() > 1]
-        if field not in varied or not names:
+    for rule in _RULES:
+        names = [name for name in rule.idle if name in members and members[name].nunique() > 1]
+        if not names or not set(rule.fields) & set(varied):
             continue
-        is_zero = members[field] == 0
+        is_zero = _is_zero(members, rule)
         settings = members.loc[~is_zero, names].drop_duplicates().to_dict("records")
         if is_zero.any() and settings:
             alike = [members[is_zero].assign(**{str(name): value for name, value in one.items()}) for one in settings]
             members = pd.concat([members[~is_zero], *alike])
     return members
+
+
+def _is_zero(members: pd.DataFrame, rule: _Rule) -> pd.Series[bool]:
+    """Mark the members on which a rule's settings have no effect."""
+    if not set(rule.fields) <= set(members):
+        return pd.Series(False, members.index)
+    return (members[list(rule.fields)] == 0).all(axis="columns")

@@ -48,7 +48,7 @@ def write_report(members: pd.DataFrame, parameter: Parameter, place: Destination
     print("\n\n".join(map(estimates.means_table, sensitivities)))
     for note in estimates.caution(sensitivities[0].iterations):
         print(note)
-    for missing in (missing for sensitivity in sensitivities for missing in sensitivity.missing):
+    for missing in estimates.all_missing(sensitivities):
         print(f"missing: {missing.description}", file=sys.stderr)
     if left_out := set(members["hash"]).difference(*(some.members["hash"] for some in settings)):
         print(f"left out: {len(left_out)} members of settings with one value of {parameter.symbol}", file=sys.stderr)

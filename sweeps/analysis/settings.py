@@ -42,7 +42,8 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         require_known("where", name, parameters_of(members))
         chosen = members[[wanted.strip() in (value_text(value), str(value)) for value in members[name]]]
         if chosen.empty:
-            known = ", ".join(dict.fromkeys(members.sort_values(name)[name].map(value_text)))
+            ordered = sorted(members[name], key=lambda value: (isinstance(value, str), value))
+            known = ", ".join(dict.fromkeys(map(value_text, ordered)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
         members = chosen
     return members

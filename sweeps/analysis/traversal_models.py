@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
 from sweeps.analysis import load
 from sweeps.analysis.figures.traversal_figures import Model, TraversalComparison
-from sweeps.analysis.idle_fields import IDLE_AT_ZERO
+from sweeps.analysis.idle_fields import idle_at_zero, idle_of
 from sweeps.analysis.names import REGULARISER_NAMES
 from sweeps.analysis.settings import described
 from sweeps.study import StudyDirectory, differing
@@ -56,8 +55,8 @@ def choose_pair(members: pd.DataFrame, study: str, dataset: str | None) -> pd.Da
     elif len(names) > 1:
         raise InvalidInputError(f"`dataset` must be given: {study} has {', '.join(names)}")
     finished = members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))]
-    others = [name for name in FIELDS if name in members and name not in ("tau", *IDLE_AT_ZERO["tau"])]
-    idle = [name for name in IDLE_AT_ZERO["tau"] if name in members]
+    idle = [name for name in idle_at_zero("tau") if name in members]
+    others = [name for name in FIELDS if name in members and name not in ("tau", *idle)]
     preferred = finished.assign(
         other_regulariser=finished["regulariser"] != "beta_tcvae", distance=(finished["tau"] - 1).abs()
     ).sort_values(["other_regulariser", "label_rate", "seed", *idle, "distance"])  # the true label, z not detached
@@ -160,16 +159,14 @@ def titles(configs: Sequence[MemberConfig], facts: Sequence[Sequence[str]]) -> l
     facts: of their training. Settings without effect are left out.
     """
     of_models = [config.to_dict() for config in configs]
-    names = differing([name for name in of_models[0] if name not in _TOLD], of_models)
+    known = dict.fromkeys(name for fields in of_models for name in fields if name not in _TOLD)
+    names = differing(known, of_models)
     found = []
     for config, fields, own in zip(configs, of_models, facts, strict=True):
-        settings = [described({n: fields[n]}, pd.Series(fields)) for n in names if n not in _idle(fields)]
+        own_names = [name for name in names if name in fields and name not in idle_of(fields)]
+        settings = [described({name: fields[name]}, pd.Series(fields)) for name in own_names]
         found.append(_title(config, [*own, *settings]))
     return found
-
-
-def _idle(fields: Mapping[str, Any]) -> set[str]:
-    return {name for field, names in IDLE_AT_ZERO.items() if fields[field] == 0 for name in names}
 
 
 def _title(config: MemberConfig, facts: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ def test_intervals_are_students_and_few_or_equal_values_have_none_or_no_width() 
 
 def test_only_finished_members_are_averaged_and_the_others_are_named() -> None:
     sensitivity = estimate_sensitivity("mixed", frame(MIXED), TAU)
-    assert (sensitivity.values, sensitivity.label_rates, sensitivity.num_members) == ([0, 0.5, 10], [0.01, 0.02], 12)
+    assert (sensitivity.values, sensitivity.label_rates, len(sensitivity.hashes)) == ([0, 0.5, 10], [0.01, 0.02], 12)
     mig = {(e.value, e.label_rate): e for e in sensitivity.estimates if e.metric == "mig"}
     for (tau, rate), estimate in mig.items():
         chosen = [m for m in MIXED if (m.config.tau, m.config.label_rate) == (tau, rate)]

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from sweeps.analysis import comparisons, load
+from sweeps.analysis.estimates import estimate_sensitivity
+from sweeps.analysis.figures.sensitivity_figures import figure_notes
 from sweeps.analysis.idle_fields import filled, shared
 from sweeps.analysis.parameters import parameter, varies
 from sweeps.analysis.settings import by_setting
@@ -15,7 +17,9 @@ from tests.analysis.invented import frame, grid
 
 def members(field: str, values: tuple[float, ...], **fields: object) -> pd.DataFrame:
     """Members of a sweep, as they are read."""
-    chosen = [m for value in values for m in grid((1.0,), (0.01, 0.02), (0, 1), **{**fields, field: value})]
+    fields = {"tau": 1.0} | fields
+    taus = (fields.pop("tau"),)
+    chosen = [m for value in values for m in grid(taus, (0.01, 0.02), (0, 1), **{**fields, field: value})]  # type: ignore[arg-type]
     return load.distinct_members(frame(chosen).assign(directory="").to_dict("records"))  # type: ignore[arg-type]
 
 
@@ -23,6 +27,7 @@ def members(field: str, values: tuple[float, ...], **fields: object) -> pd.DataF
     ("field", "fields"),
     [
         ("alpha", {"label_loss": "cross_entropy"}),
+        ("alpha", {"label_scaling": "index", "tau": 0.0}),  # without effect where τ is 0, too
         ("z_dim", {"nuisance_variance": 0.1}),
         ("z_dim", {"detach_nuisance": True}),
     ],
@@ -56,6 +61,15 @@ def test_a_baseline_is_of_each_form_and_keeps_its_place() -> None:
     names = [setting.name for setting in by_setting(found, parameter("tau"))]
     assert len(names) == len(set(names)) == 6
     assert more.duplicated(["hash", "replacement", "detach_nuisance"]).sum() == 0
+
+
+def test_a_baseline_that_is_missing_is_missed_once() -> None:
+    found = of_controls()
+    found.loc[(found["tau"] == 0) & (found["seed"] == 1) & (found["z_dim"] == 5), "status"] = "FAILED"
+    settings = by_setting(found, parameter("tau"))
+    sensitivities = [estimate_sensitivity("study", some.members, parameter("tau"), some.name) for some in settings]
+    note = " ".join(figure_notes(sensitivities))
+    assert f"1 of {len(found)} members missing: τ=0 η=0.01 seed 1 (FAILED)" in note
 
 
 def test_label_rates_and_traversals_find_the_baseline_of_other_forms() -> None:

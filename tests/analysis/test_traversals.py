@@ -23,6 +23,7 @@ from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.errors import InvalidInputError
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
+from larvae.regularisers import REGULARISERS
 from sweeps.analysis import load, style
 from sweeps.analysis.figures.traversal_figures import TraversalComparison
 from sweeps.analysis.traversal_models import PAPERS_NAMES, choose_pair, compare, named_checkpoints, titles
@@ -326,5 +327,8 @@ def test_models_are_told_apart_by_what_they_differ_in() -> None:
         "inferred label (β-TCVAE, τ = 1, α = 1, z not detached)",
     ]
     assert titles(configs[3:], [[]]) == ["conditional β-VAE"]
+    for regulariser in REGULARISERS:  # each with settings of its own
+        first, second = titles([MemberConfig(regulariser=regulariser, tau=0.0), MemberConfig(tau=0.0)], [[], []])
+        assert (first == second) == (regulariser == "beta_tcvae")
     pair = [MemberConfig(tau=tau) for tau in (0.0, 1.0)]
     assert titles(pair, [[], []]) == ["SS-β-TCVAE", "LaRVAE (β-TCVAE, τ = 1)"]

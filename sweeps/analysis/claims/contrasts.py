@@ -203,6 +203,8 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
         return []
     (first_name, first), (second_name, second) = tables.items()
     known = without_gaps((first + second).dropna(axis="columns", how="all"))  # a gap in either is one in both
+    if known.empty:
+        return []
     sides = [_over_label_sets(side.loc[known.index, known.columns]).to_numpy() for side in (first, second)]
     if sides[0].shape[1] < 4:
         return []

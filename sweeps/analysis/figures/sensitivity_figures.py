@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.analysis.estimates import DRAWN_METRICS, Sensitivity, caution
+from sweeps.analysis.estimates import DRAWN_METRICS, Sensitivity, all_missing, caution
 from sweeps.analysis.names import in_order
 from sweeps.analysis.parameters import value_text
 from sweeps.analysis.style import (
@@ -97,10 +97,10 @@ def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
     iterations = tuple(sorted({number for sensitivity in sensitivities for number in sensitivity.iterations}))
     datasets = tuple(in_order(name for sensitivity in sensitivities for name in sensitivity.datasets))
     first = sensitivities[0]._replace(setting="", datasets=datasets, iterations=iterations)
-    missing = [member for sensitivity in sensitivities for member in sensitivity.missing]
+    hashes = frozenset[str]().union(*(sensitivity.hashes for sensitivity in sensitivities))
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
     return [
         points_note(first.heading, points),
         *caution(first.iterations),
-        *missing_note(missing, sum(sensitivity.num_members for sensitivity in sensitivities)),
+        *missing_note(all_missing(sensitivities), len(hashes)),
     ]

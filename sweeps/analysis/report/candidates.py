@@ -10,7 +10,7 @@ import pandas as pd
 
 from larvae.metrics import SCORES, held_out
 from sweeps.analysis.estimates import DRAWN_METRICS, Interval, has_result, mean_interval
-from sweeps.analysis.idle_fields import IDLE_AT_ZERO
+from sweeps.analysis.idle_fields import idle_at_zero
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
 from sweeps.analysis.report.study_record import StudyRecord
@@ -192,7 +192,7 @@ def _finding(stratum: Mapping[str, Any], some: Sequence[Candidate], metric: str,
 def _differ_in_no_other(one: Candidate, other: Candidate, parameter: str) -> bool:
     """Tell that two settings are one but for a parameter, and what has no effect where that is 0."""
     is_zero = 0 in (one.values[parameter], other.values[parameter])
-    left_out = (parameter, *(IDLE_AT_ZERO.get(parameter, ()) if is_zero else ()))
+    left_out = (parameter, *(idle_at_zero(parameter) if is_zero else ()))
     return all(value == other.values[name] for name, value in one.values.items() if name not in left_out)
 
 

@@ -12,7 +12,7 @@ from bokeh.models import ColumnDataSource, HoverTool, IndexFilter, Range1d, TeeH
 from bokeh.plotting import figure
 
 from larvae.errors import InvalidInputError
-from sweeps.analysis.estimates import Estimate, Sensitivity, estimate_sensitivity
+from sweeps.analysis.estimates import Estimate, Sensitivity, estimate_sensitivity, plain_value
 from sweeps.analysis.parameters import parameter, value_text
 from sweeps.analysis.report import plots
 from sweeps.analysis.report.member_source import Members
@@ -104,7 +104,7 @@ def _add_places(sweep: Sweep, source: ColumnDataSource) -> None:
     together = pd.concat([setting.members for setting in sweep.settings])
     values, own_rates = together[sweep.field], together["label_rate"].astype(float)
     for index, value, rate in zip(together.index, values, own_rates, strict=True):  # the members' own, from 0
-        known = value if isinstance(value, str) else float(value)
+        known = plain_value(value)
         if known in positions:
             places[index] = positions[known] + _shift(sweep, rate) + 0.08
             colours[index] = _colour(rates.index(rate)) if rate in rates else PALETTE[0]

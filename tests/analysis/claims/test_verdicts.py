@@ -282,6 +282,9 @@ def test_labelled_sets_are_no_further_settings_to_correlate() -> None:
     found = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_rate=(0.01,), label_seed=(7, 8))
     found = found.assign(factor_vae_score=found["mig"])
     assert verdict("factor-vae-correlates", found).reason.startswith("no members")
+    more = members(of_tau(0, 0.1, 0.1), label_rate=(0.01, 0.02))
+    apart = more.assign(mig=more["mig"].where(more["seed"] < 3), factor_vae_score=more["mig"].where(more["seed"] >= 3))
+    assert verdict("factor-vae-correlates", apart).reason.startswith("no members")  # no seed has both
     more = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_seed=(7, 8))
     more = more.assign(factor_vae_score=more["mig"])
     assert verdict("factor-vae-correlates", more).evidence

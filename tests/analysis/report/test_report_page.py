@@ -7,10 +7,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis import report
-from sweeps.analysis.report import whole_page
+from larvae.errors import InvalidInputError
+from sweeps.analysis.report import sweep_charts, whole_page
 from sweeps.analysis.report.headline import headline
 from sweeps.analysis.report.member_source import member_source
 from sweeps.analysis.report.page_charts import learning_note
@@ -111,6 +113,16 @@ def test_settings_that_only_one_regulariser_has_are_told_as_such() -> None:
     assert "nan" not in page.texts["result"]
     assert "capacity = –" in page.texts["result"]
     assert "The lowest τ" in page.texts["result"]
+    with pytest.raises(InvalidInputError, match="`where` must name one of 5, 25, – for capacity, got 99"):
+        record(members).where(["capacity=99"])
+
+
+def test_members_have_places_on_axes_of_true_and_false() -> None:
+    swept = record([m for norm in (False, True) for m in grid((1,), (0.01,), (0, 1), instance_norm=norm)])
+    members = member_source(swept, ["black"] * 4)
+    [sweep] = sweep_charts.sweeps(swept)
+    sweep_charts.figures(sweep, members)
+    assert sorted(np.floor(members.source.data["place_instance_norm"])) == [0, 0, 1, 1]
 
 
 def test_data_sets_that_have_other_metrics_have_a_page() -> None:
