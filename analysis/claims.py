@@ -17,6 +17,7 @@ import tyro
 
 from larvae.errors import InvalidInputError
 from sweeps.analysis import script
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri
 
 
@@ -28,7 +29,7 @@ class Arguments:
     """Names of claims, such as tau-improves. Left out: all."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that figures (PNG, PDF) and numbers (CSV) are written to. Left out: figures/STUDY."""

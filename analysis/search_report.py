@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.analysis import script
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri
 
 
@@ -20,7 +21,7 @@ from sweeps.tracking.addresses import default_uri
 class Arguments:
     """Report on a search over τ, the dimension of z and more: on held-out labels, over seeds, against budget."""
 
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that figures (PNG, PDF), numbers (CSV, Parquet), page (HTML) and journal are written to. Left out:

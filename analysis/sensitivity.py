@@ -18,6 +18,7 @@ import tyro
 
 from larvae.errors import require_known
 from sweeps.analysis import script
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.grid import SWEPT
 from sweeps.tracking.addresses import default_uri
 
@@ -32,7 +33,7 @@ class Arguments:
     """Field that the sweep varies, such as tau, z_dim or alpha."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Draw only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that the figure (PNG, PDF) and its numbers (CSV) are written to. Left out: figures/STUDY."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from larvae.errors import InvalidInputError
 from larvae.traversal import STEPS
 from sweeps.analysis import script
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri
 
 MOST_STEPS = 1000
@@ -25,7 +26,7 @@ MOST_STEPS = 1000
 class Arguments:
     """Vary one label of a reference image after another and show what each model decodes."""
 
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that the figure (PNG, PDF) is written to. Left out: figures/STUDY."""

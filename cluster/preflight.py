@@ -15,6 +15,7 @@ from pathlib import Path
 import tyro
 
 from larvae import command_line, datasets
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.options import require_cpus, require_folder, require_gpus
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
@@ -27,7 +28,7 @@ class PreflightOptions:
     """Ray cluster to join: auto, on one of its nodes, or HOST:PORT."""
     storage_path: Path = Path("results")
     """Folder of checkpoints and results, which all nodes must share."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow: a database on this machine, or http://HOST:PORT of a server."""
     datasets: tuple[str, ...] = ("dsprites",)
     """Data sets that trials will need."""

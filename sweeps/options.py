@@ -20,6 +20,7 @@ from larvae.metrics import DEFAULT_METRICS, METRICS
 from larvae.regularisers import REGULARISERS
 from sweeps.console.flags import flags_of, flags_of_model, given
 from sweeps.console.terminal import working
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.study import StudyDirectory, require_name
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
@@ -43,7 +44,7 @@ class WhereOptions:
 
     address: str | None = None
     """Ray cluster to join: auto, or HOST:PORT. Left out, Ray is started on this machine."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow: a database on this machine, or http://HOST:PORT of a server. Set MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD for one that asks for a login; a password in the address others could read."""
     storage_path: Path = Path("results")
@@ -125,7 +126,7 @@ class StudyOptions:
             if not equals and len(self.datasets) == 1:
                 name = self.datasets[0]
             require_known("data_file", name, self.datasets)
-            files[name] = Path(path)
+            files[name] = Path(path).absolute()  # trials have folders of their own
         return files
 
     def flags(self, arguments: Sequence[str]) -> dict[str, Any]:

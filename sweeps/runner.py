@@ -38,7 +38,8 @@ def run_study(study: Study, options: StudyOptions) -> int:
         if todo:
             labels = {member.content_hash: study.label(member) for member in todo}
             slots = resources.concurrency() * resources.members
-            with StudyProgress(labels, study.schedule.iterations, slots, console) as progress:
+            reached = {member.content_hash: directory.reached(member) for member in todo}
+            with StudyProgress(labels, study.schedule.iterations, slots, console, reached) as progress:
                 reporter = MemberReporter(session.tracker, progress, directory)
                 with session.reporting(reporter):
                     interrupted = tuner.train_all(todo, settings, resources, directory, reporter, console)

@@ -16,6 +16,7 @@ import tyro
 
 from larvae import command_line
 from larvae.errors import InvalidInputError
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 
@@ -25,7 +26,7 @@ class StudiesOptions:
 
     storage_path: Path = Path("results")
     """Folder of checkpoints and results."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     remove: str | None = None
     """Name of a study to remove: its folder, and its runs in MLflow, which keeps them until `mlflow gc`."""

@@ -19,6 +19,7 @@ from larvae import files
 from larvae.datasets import damage
 from larvae.datasets.specification import Specification
 from larvae.datasets.written_file import WrittenFile
+from larvae.errors import InvalidInputError
 
 IMAGE_SIZE = 64
 BYTES_PER_IMAGE = IMAGE_SIZE * IMAGE_SIZE // 8
@@ -27,8 +28,14 @@ FORMAT = 2
 
 
 def cache_directory() -> Path:
-    """The folder of prepared data sets: `$LARVAE_CACHE_DIR`, or the user's cache directory."""
-    return Path(os.environ.get("LARVAE_CACHE_DIR") or platformdirs.user_cache_dir("larvae"))
+    """The folder of prepared data sets: `$LARVAE_CACHE_DIR`, or the user's cache directory.
+
+    Raises InvalidInputError for a relative one: each process would have its own, as trials have folders of their own.
+    """
+    folder = Path(os.environ.get("LARVAE_CACHE_DIR") or platformdirs.user_cache_dir("larvae"))
+    if not folder.is_absolute():
+        raise InvalidInputError(f"`LARVAE_CACHE_DIR` must be an absolute path, got `{folder}`")
+    return folder
 
 
 def pack(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -40,7 +40,8 @@ class SearchReporter:
 
     def expect(self, members: Sequence[MemberConfig]) -> None:
         """Members wait to be trained."""
-        self.progress.add({member.content_hash: self.study.label(member) for member in members})
+        labels = {member.content_hash: self.study.label(member) for member in members}
+        self.progress.add(labels, {member.content_hash: self.directory.reached(member) for member in members})
 
     def follow(self, search: Search) -> None:
         """Something has changed: the best so far, and what is likely to come."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from sweeps.analysis import script
+from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class OneStudy:
 
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Take only members with this value of a field, NAME=VALUE. Give it again for another field."""
-    tracking_uri: str = field(default_factory=default_uri)
+    tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
     """Folder that figures (PNG, PDF) and numbers (CSV) are written to. Left out: figures/STUDY."""

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -38,7 +39,15 @@ class StudyProgress:
     labels: names of the members by hash. iterations: what each trains to.
     """
 
-    def __init__(self, labels: Mapping[str, str], iterations: int, slots: int, console: Console) -> None:
+    def __init__(
+        self,
+        labels: Mapping[str, str],
+        iterations: int,
+        slots: int,
+        console: Console,
+        reached: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """labels: of members by hash. reached: iterations that earlier commands have trained of some of them."""
         self.labels = dict(labels)
         self.iterations = iterations
         self.slots = slots
@@ -46,6 +55,7 @@ class StudyProgress:
         self.done: dict[str, int] = {}
         self.status: dict[str, str] = {}
         self.latest: dict[str, Row] = {}
+        self._told: dict[str, int] = {}
         self.expected = 0
         """Iterations that are likely to be trained beside those of the members that are known."""
         self.best = ""
@@ -66,7 +76,7 @@ class StudyProgress:
         self._screen = Live(Group(self._bars, self._best_line), console=console)
         self._overall = self._bars.add_task("", total=iterations * len(labels), note="")
         self._tasks: dict[str, TaskID] = {}
-        self.add(labels)
+        self.add(labels, reached)
 
     def __enter__(self) -> StudyProgress:
         if self.console.is_terminal:
@@ -79,11 +89,11 @@ class StudyProgress:
             self._refresh()
             self._screen.stop()
 
-    def add(self, labels: Mapping[str, str]) -> None:
+    def add(self, labels: Mapping[str, str], reached: Mapping[str, int] = MappingProxyType({})) -> None:
         """More members, by hash, are to be trained."""
         self.labels |= labels
         for member in labels:
-            self._change(member, 0, "waiting")
+            self._change(member, reached.get(member, 0), "waiting")
 
     def start(self, member: str) -> None:
         """A member has begun."""
@@ -108,18 +118,19 @@ class StudyProgress:
     def update(self, member: str, rows: list[Row]) -> None:
         """A member has reported rows."""
         latest = self.latest.setdefault(member, {})
-        rows = [row for row in rows if row["iteration"] >= self.done[member]]  # a restarted trial repeats others
+        before = self._told.get(member, 0)  # rows of earlier commands come, too, and tell their rate
+        rows = [row for row in rows if row["iteration"] >= before]  # a restarted trial repeats others
         for row in rows:
             latest.update(row)
-        rows = [row for row in rows if row["iteration"] > self.done[member]]  # the last one comes again, with metrics
+        rows = [row for row in rows if row["iteration"] > before]  # the last one comes again, with metrics
         if not rows:
             return
-        before, reached = self.done[member], int(rows[-1]["iteration"])
+        reached = self._told[member] = int(rows[-1]["iteration"])
         warm = rows if before else rows[1:]  # a member's first row may include compilation
         if warm:
             self._warm_seconds += sum(row["seconds"] for row in warm)
             self._warm_iterations += reached - (before or int(rows[0]["iteration"]))
-        self._change(member, reached, self.status[member])
+        self._change(member, max(reached, self.done[member]), self.status[member])
         self._show(member)
         self._now_and_then()
 

@@ -20,7 +20,7 @@ _READ_PGPASSWORD = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 def default_uri() -> str:
     """The address where none is given: the environment's MLFLOW_TRACKING_URI, else a file in the working directory.
 
-    A password that it holds goes into the variables that MLflow reads, as help shows the address.
+    A password that it holds goes into the variables that MLflow reads, where its driver reads some.
     """
     uri, variables = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
     for name, value in variables.items():

@@ -303,6 +303,9 @@ def test_data_sets_are_known_by_name_and_file(tmp_path: Path, monkeypatch: pytes
     assert tmp_path / "cache/dsprites-rendered-2.h5" not in paths
     monkeypatch.delenv("LARVAE_CACHE_DIR")
     assert store.cache_directory().name == "larvae"
+    monkeypatch.setenv("LARVAE_CACHE_DIR", "cache")
+    with pytest.raises(InvalidInputError, match="`LARVAE_CACHE_DIR` must be an absolute path, got `cache`"):
+        store.cache_directory()
 
 
 def test_prepared_file_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,15 @@ def test_time_left_counts_running_and_waiting_members_and_repeated_rows_once() -
         progress.update("c", [row(100, 100)])
         progress.end("c", "finished")
         assert progress.seconds_left() == 0
+    console = Console(file=io.StringIO(), width=200)
+    progress = StudyProgress({"a": "tau=a", "b": "tau=b"}, 100, 1, console, {"a": 90, "b": 50})  # of earlier commands
+    assert progress.summary().startswith("70%: 2 waiting")
+    progress.start("a")
+    progress.update("a", [row(10, 500), row(20, 10), row(80, 60)])  # of the checkpoint, which lies before its last row
+    assert (progress.done["a"], progress.latest["a"]["iteration"]) == (90, 80)
+    assert progress.seconds_left() == pytest.approx(10 + 50)
+    progress.update("a", [row(100, 20)])
+    assert progress.done["a"] == 100
     progress, _ = progress_of("a", slots=1)  # members that come later, and those expected
     progress.expected = 300
     progress.add({"b": "tau=b"})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from analysis import sensitivity
+from sweeps import studies
 from sweeps.tracking.addresses import default_uri, is_server, kind_fault, masked, shown, sqlite_path, without_password
 
 
@@ -78,3 +81,25 @@ def test_the_environments_address_is_meant_where_none_is_given(monkeypatch: pyte
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@host:5000")
     assert default_uri() == "http://host:5000"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "secret"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mysql+pymysql://ada:s3cret@host/db",
+        "postgresql+pg8000://ada:s3cret@host/db",
+        "postgresql+psycopg2://ada@host/db?password=s3cret",
+        "http://ada:s3/cret@host:5000",
+    ],
+)
+@pytest.mark.parametrize("command", [studies.run, sensitivity.main])
+def test_help_shows_the_environments_address_without_its_password(
+    uri: str, command: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD"):
+        monkeypatch.setenv(name, uri if name == "MLFLOW_TRACKING_URI" else "")
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    shown_help = "".join(capsys.readouterr().out.split())
+    assert "host" in shown_help
+    assert "s3" not in shown_help
