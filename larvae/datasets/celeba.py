@@ -190,13 +190,14 @@ def _opened(specification: Specification, path: Path) -> Iterator[Copy]:
     path = path.absolute()
     files: Files = listing.of_folder(path) if path.is_dir() else {str(path): listing.read_file}
     with contextlib.ExitStack() as stack:
-        tables, images = _tables(files), _photographs(path, files)
+        tables, images = _tables(files), _aligned(path, files)
         if not (tables and images):
             packed: Files = {}
             for archive in [file for file in files if file.lower().endswith(".zip")]:
                 packed |= stack.enter_context(listing.of_archive(Path(archive)))
-            tables, images = tables or _tables(packed), images or _photographs(path, packed)
+            tables, images = tables or _tables(packed), images or _aligned(path, packed)
             files |= packed
+        images = images or _photographs(files)
         if not tables:  # the source may be the photographs alone, the table beside or above them
             around = [folder / place for folder in path.parents[:2] for place in (".", "Anno")]
             tables = [str(folder / name) for folder in around for name in _TABLES if (folder / name).is_file()]
@@ -213,12 +214,15 @@ def _tables(files: Files) -> list[str]:
     return [file for name in _TABLES for file in files if file.lower().endswith(f"/{name}")]
 
 
-def _photographs(source: Path, files: Files) -> list[str]:
-    """Paths of photographs: of the aligned ones where they are in a folder or an archive of the published name, since
-    the publisher has others, of the same names and uncropped, beside it."""
-    found = [file for file in files if file.lower().endswith(".jpg")]
+def _photographs(files: Files) -> list[str]:
+    return [file for file in files if file.lower().endswith(".jpg")]
+
+
+def _aligned(source: Path, files: Files) -> list[str]:
+    """Paths of the aligned photographs, which are in a folder or an archive of the published name: the publisher has
+    others, of the same names and uncropped, beside it."""
     places = {_IMAGES, f"{_IMAGES}.zip"}
-    return [file for file in found if places & {*file.removeprefix(f"{source}/").lower().split("/")}] or found
+    return [file for file in _photographs(files) if places & {*file.removeprefix(f"{source}/").lower().split("/")}]
 
 
 def _in_order(specification: Specification, images: list[str]) -> list[str]:

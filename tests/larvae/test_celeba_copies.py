@@ -261,6 +261,14 @@ def photographs_packed(source: Path, folder: str = "", separator: str = "/") -> 
     return source
 
 
+def packed_beside_uncropped(source: Path) -> Path:
+    """The publisher's other photographs are unpacked, the aligned ones are not."""
+    shutil.copytree(source / IMAGES, uncropped := source / "img_celeba")
+    for image in uncropped.iterdir():
+        image.write_bytes(b"of another size")
+    return photographs_packed(source)
+
+
 def each_packed(source: Path) -> Path:
     """Kaggle packs tables too when they are downloaded alone."""
     table = (source / TABLE).read_bytes()
@@ -287,6 +295,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "an archive from Windows": lambda source: photographs_packed(source, f"data/{IMAGES}", "\\"),
     "an archive, the table beside it": lambda source: photographs_packed(source) / f"{IMAGES}.zip",
     "archives of photographs and table": each_packed,
+    "an archive beside uncropped photographs": packed_beside_uncropped,
 }
 
 
