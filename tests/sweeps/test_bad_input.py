@@ -123,7 +123,7 @@ def test_storage_and_data_files_that_are_none(folder: Path, refusal: Refusal) ->
     for name in ("dsprites.npz", "dsprites.hdf5"):
         (folder / name).write_bytes(b"PK\x03\x04" + 1000 * b"\0")
         message = refusal("--data-file", name)
-        assert re.fullmatch(rf"`{name}` must have \w+ \w+, got \w+: truncated or not the published file", message)
+        assert re.fullmatch(rf"`{folder}/{name}` must have \w+ \w+, got \w+: truncated or not the published file", message)
 
 
 # Ray
