@@ -20,6 +20,7 @@ Discussed in https://github.com/pytorch/pytorch/issues/128601.
 """
 
 
+_TEXTS_OF_CUDA = ("CUDA error:", "CUDA driver error:", "[CUDA]:")  # the last one is Triton's
 _CUDAS = getattr(torch, "AcceleratorError", ())  # PyTorch has it from 2.8 on
 
 
@@ -37,7 +38,7 @@ def is_no_members_own(error: BaseException) -> bool:
 
 def is_broken_process(error: BaseException) -> bool:
     """Tell whether an error of CUDA, memory apart, has ended what its process can do: all later calls meet it, too."""
-    is_cudas = isinstance(error, _CUDAS) or "CUDA error:" in str(error)
+    is_cudas = isinstance(error, _CUDAS) or any(text in str(error) for text in _TEXTS_OF_CUDA)
     return isinstance(error, RuntimeError) and is_cudas and not is_out_of_memory(error)
 
 

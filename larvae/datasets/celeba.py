@@ -190,14 +190,15 @@ def _opened(specification: Specification, path: Path) -> Iterator[Copy]:
     path = path.absolute()
     files: Files = listing.of_folder(path) if path.is_dir() else {str(path): listing.read_file}
     with contextlib.ExitStack() as stack:
-        tables, images = _tables(files), _aligned(path, files)
+        tables, images, unpacked = _tables(files), _aligned(path, files), _photographs(files)
         if not (tables and images):
             packed: Files = {}
-            for archive in [file for file in files if file.lower().endswith(".zip")]:
+            published = f"/{_IMAGES}.zip" if tables and unpacked else ".zip"  # others are not needed then
+            for archive in [file for file in files if file.lower().endswith(published)]:
                 packed |= stack.enter_context(listing.of_archive(Path(archive)))
-            tables, images = tables or _tables(packed), images or _aligned(path, packed)
+            tables = tables or _tables(packed)
+            images = images or _aligned(path, packed) or unpacked or _photographs(packed)
             files |= packed
-        images = images or _photographs(files)
         if not tables:  # the source may be the photographs alone, the table beside or above them
             around = [folder / place for folder in path.parents[:2] for place in (".", "Anno")]
             tables = [str(folder / name) for folder in around for name in _TABLES if (folder / name).is_file()]

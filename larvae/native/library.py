@@ -61,7 +61,8 @@ def compiler() -> str:
 def compiled(command: str) -> Path:
     """The library in the cache, compiled now if it is not there for this source, compiler and processor.
 
-    Raises CalledProcessError when the compiler finds fault, OSError when the cache cannot be written.
+    Raises CalledProcessError when the compiler finds fault, OSError when the cache cannot be written, InvalidInputError
+    where it is none.
     """
     version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]

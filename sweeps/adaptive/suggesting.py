@@ -70,8 +70,8 @@ class Suggester(UnsavedSearcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; members that it has not told the end of have failed with their process.
 
-        Those that it had not come to wait again: it had been handed them, or with neither a result nor an error it is
-        to move.
+        Those that it had not come to, without an error, wait again: it had been handed them, or with neither a result
+        nor an error it is to move.
         """
         self.places.give_back(trial_id)
         self.members.evaluations.on_trial_complete(trial_id)
@@ -82,7 +82,7 @@ class Suggester(UnsavedSearcher):
             self._end(member.content_hash, "failed")
         if waiting := [member for member in left if member not in failed]:
             self._waiting.extendleft(reversed(waiting))
-            self._trials[trial_id] = []
+            self._trials[trial_id] = failed
 
     def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the search what a trial reports; whether to stop it, as none of its members is left.

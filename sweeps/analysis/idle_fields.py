@@ -17,12 +17,19 @@ class _Rule(NamedTuple):
     """Fields that are 0, all of them."""
     idle: tuple[str, ...]
     """Settings that have no effect then."""
+    of_joint_alone: bool = False
+    """True if they have one in the conditional model all the same."""
+
+    def applies(self, member: Mapping[Any, Any]) -> bool:
+        """Tell whether these settings have no effect on a member."""
+        is_conditional = member.get("graphical_model") == "conditional"
+        return all(member.get(field) == 0 for field in self.fields) and not (self.of_joint_alone and is_conditional)
 
 
 _RULES = (
     _Rule(("tau",), ("replacement_likelihood", "replacement", "detach_nuisance")),
     _Rule(("alpha",), ("label_loss",)),
-    _Rule(("alpha", "tau"), ("label_scaling",)),
+    _Rule(("alpha", "tau"), ("label_scaling",), of_joint_alone=True),
     _Rule(("z_dim",), ("nuisance_variance", "detach_nuisance")),
 )
 
@@ -32,9 +39,9 @@ def idle_at_zero(field: str) -> tuple[str, ...]:
     return tuple(name for rule in _RULES if rule.fields == (field,) for name in rule.idle)
 
 
-def idle_of(member: Mapping[str, Any]) -> set[str]:
+def idle_of(member: Mapping[Any, Any]) -> set[str]:
     """Settings that have no effect on a member, by all of its fields."""
-    return {name for rule in _RULES if all(member[field] == 0 for field in rule.fields) for name in rule.idle}
+    return {name for rule in _RULES if rule.applies(member) for name in rule.idle}
 
 
 def filled(members: pd.DataFrame) -> pd.DataFrame:
@@ -69,6 +76,9 @@ def shared(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
 
 def _is_zero(members: pd.DataFrame, rule: _Rule) -> pd.Series[bool]:
     """Mark the members on which a rule's settings have no effect."""
-    if not set(rule.fields) <= set(members):
-        return pd.Series(False, members.index)
-    return (members[list(rule.fields)] == 0).all(axis="columns")
+    is_zero = pd.Series(set(rule.fields) <= set(members), members.index, bool)
+    for field in set(rule.fields) & set(members):
+        is_zero &= members[field] == 0
+    if rule.of_joint_alone and "graphical_model" in members:
+        is_zero &= members["graphical_model"] != "conditional"
+    return is_zero

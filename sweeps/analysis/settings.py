@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from larvae.errors import InvalidInputError, require_known
+from sweeps.analysis.idle_fields import idle_of
 from sweeps.analysis.load import apart, other_parameters, parameters_of
 from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
@@ -35,17 +37,22 @@ class Setting(NamedTuple):
 
 
 def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
-    """Members with given values of fields, each NAME=VALUE. Raises InvalidInputError where there are none."""
+    """Members with given values of fields, each NAME=VALUE, and those on which such a field has no effect.
+
+    Raises InvalidInputError where there are none.
+    """
     for condition in conditions:
         name, _, wanted = condition.partition("=")
         name = name.strip().replace("-", "_")
         require_known("where", name, parameters_of(members))
-        chosen = members[[wanted.strip() in (value_text(value), str(value)) for value in members[name]]]
-        if chosen.empty:
+        has_value = np.array([wanted.strip() in (value_text(v), str(v)) for v in members[name]])
+        is_idle = np.array([name in idle_of(fields) for fields in members.to_dict("records")])
+        if not has_value.any():
             ordered = sorted(members[name], key=lambda value: (isinstance(value, str), value))
             known = ", ".join(dict.fromkeys(map(value_text, ordered)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
-        members = chosen
+        value = members.loc[has_value, name].iloc[0]
+        members = members.assign(**{name: members[name].where(has_value, value)})[has_value | is_idle]
     return members
 
 

@@ -164,8 +164,8 @@ def titles(configs: Sequence[MemberConfig], facts: Sequence[Sequence[str]]) -> l
     found = []
     for config, fields, own in zip(configs, of_models, facts, strict=True):
         own_names = [name for name in names if name in fields and name not in idle_of(fields)]
-        settings = [described({name: fields[name]}, pd.Series(fields)) for name in own_names]
-        found.append(_title(config, [*own, *settings]))
+        values = {name: ", ".join(v) if isinstance(v := fields[name], list) else v for name in own_names}
+        found.append(_title(config, [*own, *filter(None, [described(values, pd.Series(fields))])]))
     return found
 
 

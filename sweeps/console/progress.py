@@ -93,7 +93,8 @@ class StudyProgress:
         """More members, by hash, are to be trained."""
         self.labels |= labels
         for member in labels:
-            self._change(member, reached.get(member, 0), "waiting")
+            known = reached.get(member, 0)  # of a later end, perhaps
+            self._change(member, min(self.iterations, known), "waiting")
 
     def start(self, member: str) -> None:
         """A member has begun."""

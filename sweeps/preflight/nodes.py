@@ -176,6 +176,8 @@ def _nearest(folder: Path) -> Path:
 
 def _cache_fault(folder: Path) -> str:
     """The fault that keeps a file from being made in a folder; empty where there is none."""
+    if not folder.is_absolute():
+        return f"`{folder}` must be an absolute path"
     place = _nearest(folder)
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return ""

@@ -21,7 +21,7 @@ from larvae.hardware import device_name
 from larvae.member import Member
 from larvae.member_directory import MemberDirectory
 from larvae.metrics import HELD_OUT_METRICS, held_out
-from larvae.out_of_memory import is_broken_process, is_machines, is_no_members_own, is_out_of_memory
+from larvae.out_of_memory import is_broken_process, is_machines, is_out_of_memory
 from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
 from sweeps.resources.gpu_memory import cap_gpu_memory
@@ -232,8 +232,8 @@ class Worker:
         for config in configs:
             try:
                 members.append(self._open(config, on_gpu))
-            except Exception as error:  # its checkpoint, or its data
-                if is_no_members_own(error):
+            except Exception as error:  # its checkpoint, or its data; a GPU that cannot hold any is told of each
+                if is_machines(error) or is_out_of_memory(error):
                     raise
                 reason = self._directory(config.content_hash).write_failure(config, error)
                 failed.append(Report(config.content_hash, [], "failed", reason))

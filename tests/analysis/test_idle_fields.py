@@ -10,7 +10,7 @@ from sweeps.analysis.estimates import estimate_sensitivity
 from sweeps.analysis.figures.sensitivity_figures import figure_notes
 from sweeps.analysis.idle_fields import filled, shared
 from sweeps.analysis.parameters import parameter, varies
-from sweeps.analysis.settings import by_setting
+from sweeps.analysis.settings import by_setting, where
 from sweeps.analysis.traversal_models import choose_pair
 from tests.analysis.invented import frame, grid
 
@@ -61,6 +61,22 @@ def test_a_baseline_is_of_each_form_and_keeps_its_place() -> None:
     names = [setting.name for setting in by_setting(found, parameter("tau"))]
     assert len(names) == len(set(names)) == 6
     assert more.duplicated(["hash", "replacement", "detach_nuisance"]).sum() == 0
+
+
+def test_a_chosen_form_keeps_its_baseline() -> None:
+    found = where(of_controls(), ["replacement=inferred", "z_dim=5", "detach_nuisance=False"])
+    assert sorted(set(found["tau"])) == [0, 1]
+    assert set(found["replacement"]) == {"inferred"}
+    assert len(found) == 4
+
+
+def test_the_conditional_model_sees_scaled_labels_whatever_the_weight_of_its_loss() -> None:
+    fields = {"graphical_model": "conditional", "regulariser": "beta_vae", "gamma_tc": 0.0, "alpha": 0.0}
+    chosen = [
+        m for scaling in ("standardised", "index") for m in grid((0,), (0.01,), (0,), label_scaling=scaling, **fields)
+    ]
+    more = grid((0,), (0.01,), (0,), **{**fields, "alpha": 1.0})
+    assert list(filled(frame([*chosen, *more]))["label_scaling"]) == ["standardised", "index", "standardised"]
 
 
 def test_a_baseline_that_is_missing_is_missed_once() -> None:

@@ -330,5 +330,7 @@ def test_models_are_told_apart_by_what_they_differ_in() -> None:
     for regulariser in REGULARISERS:  # each with settings of its own
         first, second = titles([MemberConfig(regulariser=regulariser, tau=0.0), MemberConfig(tau=0.0)], [[], []])
         assert (first == second) == (regulariser == "beta_tcvae")
+    likelihoods = [MemberConfig(tau=0.0), MemberConfig(tau=0.0, likelihood="bernoulli", observed_factors=("shape",))]
+    assert titles(likelihoods, [[], []])[1] == "SS-β-TCVAE (Bernoulli, observed_factors = shape)"
     pair = [MemberConfig(tau=tau) for tau in (0.0, 1.0)]
     assert titles(pair, [[], []]) == ["SS-β-TCVAE", "LaRVAE (β-TCVAE, τ = 1)"]

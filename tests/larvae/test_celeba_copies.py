@@ -269,6 +269,13 @@ def packed_beside_uncropped(source: Path) -> Path:
     return photographs_packed(source)
 
 
+def renamed_beside_archives(source: Path) -> Path:
+    """Of the same photographs, in a folder of another name, and one that is none."""
+    shutil.make_archive(str(source / "photographs"), "zip", source / IMAGES)
+    (source / "half.zip").write_bytes(b"half of one")
+    return renamed(source)
+
+
 def each_packed(source: Path) -> Path:
     """Kaggle packs tables too when they are downloaded alone."""
     table = (source / TABLE).read_bytes()
@@ -295,6 +302,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "an archive from Windows": lambda source: photographs_packed(source, f"data/{IMAGES}", "\\"),
     "an archive, the table beside it": lambda source: photographs_packed(source) / f"{IMAGES}.zip",
     "archives of photographs and table": each_packed,
+    "another folder, and what it was unpacked from": renamed_beside_archives,
     "an archive beside uncropped photographs": packed_beside_uncropped,
 }
 

@@ -39,7 +39,8 @@ def test_other_errors_are_the_members_own(error: Exception) -> None:
 
 def test_a_broken_process_is_no_members_own() -> None:
     """After an error of CUDA's, all calls of the process meet it; one of memory is another matter."""
-    for error in (AcceleratorError("CUDA error: an illegal memory access"), RuntimeError("CUDA error: ECC")):
+    texts = ("CUDA error: ECC", "CUDA driver error: unknown error", "Triton Error [CUDA]: an illegal memory access")
+    for error in (AcceleratorError("CUDA error: an illegal memory access"), *map(RuntimeError, texts)):
         assert is_broken_process(error)
         assert is_no_members_own(error)
     for error in (RuntimeError("CUDA error: out of memory"), RuntimeError("loss is NaN"), ValueError("CUDA error: no")):

@@ -123,7 +123,8 @@ def test_storage_and_data_files_that_are_none(folder: Path, refusal: Refusal) ->
     for name in ("dsprites.npz", "dsprites.hdf5"):
         (folder / name).write_bytes(b"PK\x03\x04" + 1000 * b"\0")
         message = refusal("--data-file", name)
-        assert re.fullmatch(rf"`{folder}/{name}` must have \w+ \w+, got \w+: truncated or not the published file", message)
+        rule = rf"`{folder}/{name}` must have \w+ \w+, got \w+: truncated or not the published file"
+        assert re.fullmatch(rule, message)
 
 
 # Ray

@@ -60,6 +60,8 @@ def test_time_left_counts_running_and_waiting_members_and_repeated_rows_once() -
     assert progress.seconds_left() == pytest.approx(10 + 50)
     progress.update("a", [row(100, 20)])
     assert progress.done["a"] == 100
+    progress = StudyProgress({"a": "tau=a"}, 100, 1, console, {"a": 300})  # of a longer schedule
+    assert progress.summary().startswith("100%: 1 waiting")
     progress, _ = progress_of("a", slots=1)  # members that come later, and those expected
     progress.expected = 300
     progress.add({"b": "tau=b"})

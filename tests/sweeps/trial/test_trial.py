@@ -261,7 +261,7 @@ def test_a_broken_process_ends_and_no_member_has_failed_until_it_breaks_each_one
 ) -> None:
     """An error of CUDA's leaves nothing that its process could do; its members go on in another one."""
 
-    def break_down(*_: object) -> None:
+    def break_down(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patch:
@@ -276,6 +276,10 @@ def test_a_broken_process_ends_and_no_member_has_failed_until_it_breaks_each_one
         ends = trial.finish()
     assert {news["status"] for news in ends.values()} == {"failed"}
     assert all(f"its process died {MOST_STARTS} times" in news["reason"] for news in ends.values())
+    with monkeypatch.context() as patch:  # a GPU that PyTorch cannot use opens none, wherever it goes on
+        patch.setattr(worker, "Member", break_down)
+        trial.start(*MEMBERS)
+        assert all("illegal memory access" in news["reason"] for news in trial.finish().values())
 
 
 def test_gpus_need_not_exist_where_that_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
