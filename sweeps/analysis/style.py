@@ -24,6 +24,8 @@ from sweeps.tracking.mlflow_names import FAILED
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
+FEWEST_SEEDS = 3
+"""Seeds of an interval that an axis makes room for, where there are points of so many."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#595959"
 PALE = "#A6A6A6"
@@ -104,7 +106,8 @@ def means_note(nums_seeds: Iterable[int]) -> str:
     if most == 1:
         return "one seed"
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds"
+    beyond = "; an interval of two seeds may leave the axis" if 2 in numbers and most >= FEWEST_SEEDS else ""
+    return f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds{beyond}"
 
 
 def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:
@@ -124,18 +127,27 @@ def draw_curve(
     index: int,
     dots: float,
     joined: bool = True,
+    fewest: int = 0,
 ) -> None:
     """Draw a line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
 
     positions: where on the x axis the estimates lie, (len(curve),). dots: how far from there the seeds lie.
-    joined: False leaves out the line.
+    joined: False leaves out the line. fewest: seeds whose interval the axis makes room for: one of two seeds, thirteen
+    standard errors wide on either side, would leave all others flat.
     """
     colour = PALETTE[index % len(PALETTE)]
     means = np.array([estimate.interval.mean for estimate in curve])
     if any(estimate.num_seeds > 1 for estimate in curve):
         half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
         width = 1.1 if joined else 0
-        ax.errorbar(positions, means, half_widths, color=colour, linewidth=width, elinewidth=0.9, capsize=2)
+        bars: dict[str, Any] = {"color": colour, "elinewidth": 0.9, "capsize": 2}
+        is_rough = np.array([e.num_seeds < fewest for e in curve], bool)
+        ax.errorbar(positions, means, np.where(is_rough, np.nan, half_widths), linewidth=width, **bars)
+        limits = ax.dataLim.frozen()
+        if is_rough.any():
+            rough = (values[is_rough] for values in (positions, means, half_widths))
+            ax.errorbar(*rough, linestyle="none", **bars)
+        ax.dataLim.set(limits)
         seeds = np.array(
             [(x + dots, result) for x, e in zip(positions, curve, strict=True) for result in e.seed_results]
         )

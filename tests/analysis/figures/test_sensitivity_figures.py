@@ -164,6 +164,18 @@ def test_data_sets_side_by_side_have_no_reference_of_one_of_them() -> None:
     assert texts(drawn(sensitivity)) == []
 
 
+def test_the_interval_of_two_seeds_does_not_flatten_those_of_three() -> None:
+    members = [*grid((0, 1), (0.01,), range(3)), *grid((1,), (0.02,), range(2))]
+    migs = [0.30, 0.31, 0.32, 0.33, 0.34, 0.35, 0.2, 0.4]
+    sensitivity = sensitivity_of(members, mig=migs)
+    low, high = drawn(sensitivity).get_ylim()
+    assert 0.15 < low < 0.2
+    assert 0.4 < high < 0.45
+    assert "an interval of two seeds may leave the axis" in figure_notes([sensitivity])[0]
+    alone = drawn(sensitivity_of(grid((0, 1), (0.01,), range(2)), mig=[0.2, 0.4, 0.25, 0.45]))
+    assert alone.get_ylim() == (0, 1)
+
+
 def test_equal_figures_are_equal_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STYLE, "savefig.dpi", 40)
     sensitivity = sensitivity_of(grid((0, 1), (0.01,), (0,)))
