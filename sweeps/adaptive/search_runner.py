@@ -91,16 +91,13 @@ def _train(
                 if ran_out and not interrupted:
                     interrupted = tuner.train_fewer_together(settings, resources, directory, reporter, console)
                 # The search took them for failed: it is told anew, unless they have failed on a whole GPU, too.
-                has_to_go_on = not interrupted and any(_has_finished(member, directory) for member in ran_out)
+                has_to_go_on = not interrupted and any(
+                    directory.member(m).last_evaluation(rules.iterations) for m in ran_out
+                )
                 together = math.ceil(together / 2)
             for member in suggester.stop_finished():
                 tracker.end(member.content_hash)
     return search, interrupted
-
-
-def _has_finished(member: MemberConfig, directory: StudyDirectory) -> bool:
-    result = directory.member(member).read_result()
-    return result is not None and result["status"] == "finished"
 
 
 def _train_suggested(

@@ -6,6 +6,8 @@ baseline of all members that differ in nothing else.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +22,12 @@ class _Rule(NamedTuple):
     of_joint_alone: bool = False
     """True if they have one in the conditional model all the same."""
 
-    def applies(self, member: Mapping[Any, Any]) -> bool:
-        """Tell whether these settings have no effect on a member."""
-        is_conditional = member.get("graphical_model") == "conditional"
-        return all(member.get(field) == 0 for field in self.fields) and not (self.of_joint_alone and is_conditional)
+    def applies(self, members: Mapping[str, Any] | pd.DataFrame) -> Any:
+        """Tell whether these settings have no effect on a member; of a frame, on each."""
+        facts = [members.get(field) == 0 for field in self.fields]
+        if self.of_joint_alone:
+            facts.append(members.get("graphical_model") != "conditional")
+        return functools.reduce(operator.and_, facts)
 
 
 _RULES = (
@@ -39,21 +43,24 @@ def idle_at_zero(field: str) -> tuple[str, ...]:
     return tuple(name for rule in _RULES if rule.fields == (field,) for name in rule.idle)
 
 
-def idle_of(member: Mapping[Any, Any]) -> set[str]:
+def idle_of(member: Mapping[str, Any]) -> set[str]:
     """Settings that have no effect on a member, by all of its fields."""
     return {name for rule in _RULES if rule.applies(member) for name in rule.idle}
+
+
+def is_idle(members: pd.DataFrame, name: str) -> pd.Series[bool]:
+    """Mark the members on which a setting has no effect."""
+    applying = [rule.applies(members) for rule in _RULES if name in rule.idle]
+    return pd.Series(functools.reduce(operator.or_, applying, False), members.index, bool)
 
 
 def filled(members: pd.DataFrame) -> pd.DataFrame:
     """Members, each setting where it has no effect being what it is elsewhere, if it is one value there."""
     members = members.copy()
     for name in dict.fromkeys(name for rule in _RULES for name in rule.idle if name in members):
-        is_idle = pd.Series(False, members.index)
-        for rule in _RULES:
-            if name in rule.idle:
-                is_idle |= _is_zero(members, rule)
-        if len(values := members.loc[~is_idle, name].dropna().unique()) == 1:
-            members.loc[is_idle, name] = values[0]
+        idle = is_idle(members, name)
+        if len(values := members.loc[~idle, name].dropna().unique()) == 1:
+            members.loc[idle, name] = values[0]
     return members
 
 
@@ -66,19 +73,9 @@ def shared(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
         names = [name for name in rule.idle if name in members and members[name].nunique() > 1]
         if not names or not set(rule.fields) & set(varied):
             continue
-        is_zero = _is_zero(members, rule)
+        is_zero = pd.Series(rule.applies(members), members.index, bool)
         settings = members.loc[~is_zero, names].drop_duplicates().to_dict("records")
         if is_zero.any() and settings:
             alike = [members[is_zero].assign(**{str(name): value for name, value in one.items()}) for one in settings]
             members = pd.concat([members[~is_zero], *alike])
     return members
-
-
-def _is_zero(members: pd.DataFrame, rule: _Rule) -> pd.Series[bool]:
-    """Mark the members on which a rule's settings have no effect."""
-    is_zero = pd.Series(set(rule.fields) <= set(members), members.index, bool)
-    for field in set(rule.fields) & set(members):
-        is_zero &= members[field] == 0
-    if rule.of_joint_alone and "graphical_model" in members:
-        is_zero &= members["graphical_model"] != "conditional"
-    return is_zero

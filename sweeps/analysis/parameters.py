@@ -24,7 +24,7 @@ SYMBOLS = {
 """Names of fields for people; others are written as they are."""
 
 
-_NONE = ("", "()", "[]")
+EMPTY = ("", "()", "[]")
 """Empty values as MLflow and kept results have them: all factors observed, say, or the ELBO's own likelihood."""
 
 
@@ -42,7 +42,7 @@ def parameter(name: str) -> Parameter:
 
 def value_text(value: object) -> str:
     """A value of a field as people write it: numbers short, names by their names, none as the default that it means."""
-    if str(value) in _NONE:
+    if str(value) in EMPTY:
         return "default"
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return f"{value:g}" if is_number else written(str(value))

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sweeps.analysis.parameters import EMPTY
+
 
 class Reference(NamedTuple):
     """A value to compare a metric with."""
@@ -22,7 +24,6 @@ class Reference(NamedTuple):
 _CEILING = {"dsprites": 0.896, "shapes3d": 0.997, "isaac3d": 0.999}
 """MIG of perfect codes in 20 bins, for want of which it stays below 1 (dSprites: .802 to .998 a factor)."""
 _PREDICTING_THE_MEAN = {"dsprites": 0.725, "shapes3d": 0.790, "isaac3d": 1.089}
-_ALL_OBSERVED = ("()", "[]", "")
 
 
 def reference(members: pd.DataFrame, metric: str) -> Reference | None:
@@ -41,4 +42,4 @@ def _observe_all(members: pd.DataFrame) -> bool:
     """Tell whether y stands for all factors: ℓ2 is over those that it stands for, MIG is over all in any case."""
     if "observed_factors" not in members:
         return True
-    return bool(members["observed_factors"].dropna().isin(_ALL_OBSERVED).all())
+    return bool(members["observed_factors"].dropna().isin(EMPTY).all())

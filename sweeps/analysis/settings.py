@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from larvae.errors import InvalidInputError, require_known
-from sweeps.analysis.idle_fields import idle_of
+from sweeps.analysis.idle_fields import is_idle
 from sweeps.analysis.load import apart, other_parameters, parameters_of
 from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
@@ -46,13 +46,12 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         name = name.strip().replace("-", "_")
         require_known("where", name, parameters_of(members))
         has_value = np.array([wanted.strip() in (value_text(v), str(v)) for v in members[name]])
-        is_idle = np.array([name in idle_of(fields) for fields in members.to_dict("records")])
         if not has_value.any():
             ordered = sorted(members[name], key=lambda value: (isinstance(value, str), value))
             known = ", ".join(dict.fromkeys(map(value_text, ordered)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
         value = members.loc[has_value, name].iloc[0]
-        members = members.assign(**{name: members[name].where(has_value, value)})[has_value | is_idle]
+        members = members.assign(**{name: members[name].where(has_value, value)})[has_value | is_idle(members, name)]
     return members
 
 

@@ -127,13 +127,13 @@ def draw_curve(
     index: int,
     dots: float,
     joined: bool = True,
-    fewest: int = 0,
+    most_seeds: int = 0,
 ) -> None:
     """Draw a line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
 
     positions: where on the x axis the estimates lie, (len(curve),). dots: how far from there the seeds lie.
-    joined: False leaves out the line. fewest: seeds whose interval the axis makes room for: one of two seeds, thirteen
-    standard errors wide on either side, would leave all others flat.
+    joined: False leaves out the line. most_seeds: of all points in the axes. Beside intervals of three seeds or
+    more the axis makes no room for those of two: thirteen standard errors to either side, they would leave all flat.
     """
     colour = PALETTE[index % len(PALETTE)]
     means = np.array([estimate.interval.mean for estimate in curve])
@@ -141,7 +141,7 @@ def draw_curve(
         half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
         width = 1.1 if joined else 0
         bars: dict[str, Any] = {"color": colour, "elinewidth": 0.9, "capsize": 2}
-        is_rough = np.array([e.num_seeds < fewest for e in curve], bool)
+        is_rough = np.array([e.num_seeds < FEWEST_SEEDS <= most_seeds for e in curve], bool)
         ax.errorbar(positions, means, np.where(is_rough, np.nan, half_widths), linewidth=width, **bars)
         limits = ax.dataLim.frozen()
         if is_rough.any():

@@ -16,7 +16,6 @@ from sweeps.analysis.comparisons import ALPHA, Comparison, LabelRates
 from sweeps.analysis.estimates import caution
 from sweeps.analysis.names import written
 from sweeps.analysis.style import (
-    FEWEST_SEEDS,
     GREY,
     PANELS,
     STYLE,
@@ -79,8 +78,7 @@ def draw_comparisons(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparis
     """Draw the curves of one data set and regulariser, the baseline's and LaRVAE's; words where there is nothing."""
     for index, curve in enumerate(([c.baseline for c in comparisons], [c.larvae for c in comparisons])):
         positions = np.array([_position(rates, estimate.label_rate, index) for estimate in curve])
-        fewest = FEWEST_SEEDS if rates.num_seeds >= FEWEST_SEEDS else 0
-        draw_curve(ax, curve, positions, index, 0.4 * _dodge(rates), fewest=fewest)
+        draw_curve(ax, curve, positions, index, 0.4 * _dodge(rates), most_seeds=rates.num_seeds)
     if not any(c.baseline.num_seeds or c.larvae.num_seeds for c in comparisons):
         absence = "no results yet" if comparisons else "not in the study"
         ax.text(0.5, 0.5, absence, transform=ax.transAxes, ha="center", va="center", color=GREY)

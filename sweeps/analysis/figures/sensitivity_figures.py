@@ -13,7 +13,6 @@ from sweeps.analysis.estimates import DRAWN_METRICS, Sensitivity, all_missing, c
 from sweeps.analysis.names import in_order
 from sweeps.analysis.parameters import value_text
 from sweeps.analysis.style import (
-    FEWEST_SEEDS,
     PANELS,
     STYLE,
     Panel,
@@ -79,8 +78,7 @@ def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel, label_rates: S
         curve.sort(key=lambda e: positions[e.value])
         places = np.array([positions[e.value] + shift for e in curve])
         joined = not any(isinstance(e.value, str) for e in curve)
-        fewest = FEWEST_SEEDS if sensitivity.num_seeds >= FEWEST_SEEDS else 0
-        draw_curve(ax, curve, places, index, 0.4 * dodge, joined, fewest)
+        draw_curve(ax, curve, places, index, 0.4 * dodge, joined, sensitivity.num_seeds)
     ax.set_xticks(list(positions.values()), list(map(value_text, positions)))
     ax.set_xlim(-0.4, len(positions) - 0.6)
     ax.set_xlabel(sensitivity.parameter.symbol)
