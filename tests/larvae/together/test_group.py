@@ -212,8 +212,9 @@ def test_a_newcomer_in_a_used_slot_starts_as_if_nobody_had_been_there(dataset: D
         alone.step()
     for optimiser, expected in zip(coming.optimisers.values(), alone.optimisers.values(), strict=True):
         assert {float(state["step"]) for state in optimiser.state.values()} == {4.0}
-        pairs = zip(optimiser.state.values(), expected.state.values(), strict=True)
-        assert all(torch.allclose(ours["exp_avg"], its["exp_avg"], rtol=0.01, atol=1e-3) for ours, its in pairs)
+        for ours, its in zip(optimiser.state.values(), expected.state.values(), strict=True):
+            difference = (ours["exp_avg"] - its["exp_avg"]).norm() / its["exp_avg"].norm()
+            assert difference < 1e-3  # of the tensor: processors round elements that nearly cancel out differently
     assert coming.take_means() == pytest.approx(alone.take_means(), rel=1e-3, abs=1e-3)
 
 
