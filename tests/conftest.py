@@ -16,6 +16,7 @@ WITHOUT_CUDA = {"CUDA_VISIBLE_DEVICES": "", "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE
 """Trials find no GPU behind the share of one that they hold, whatever machine the tests run on."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread files over processes: what a file's tests share is made once, and so is the Ray that many files share."""
     for item in items:

@@ -16,7 +16,6 @@ import pytest
 from larvae.datasets import Dataset
 from tests.commands import ROOT
 
-pytestmark = pytest.mark.xdist_group("contributing")  # one copy of the project, and one process that uses it
 EXAMPLE = re.compile(
     r"^```(?:python|sh) (?P<file>\S+)(?: (?P<registry>\w+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
