@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import tomllib
 from collections import defaultdict
@@ -24,8 +25,13 @@ def imported(text: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide where they lead"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
             yield from (str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
 
 def module_name(path: Path) -> str:
@@ -33,7 +39,12 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
-IMPORTS = {name: set(imported(path.read_text())) for name, path in MODULES.items()}
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """All modules' imports, where a test asks for them: every process of the tests loads this file."""
+    return {name: set(imported(path.read_text())) for name, path in MODULES.items()}
 
 
 def own(name: str) -> str | None:
@@ -49,7 +60,7 @@ def is_in(module: str, package: str) -> bool:
 
 def importers(package: str) -> set[str]:
     """Modules that import a package or something of it."""
-    return {name for name, modules in IMPORTS.items() if any(is_in(module, package) for module in modules)}
+    return {name for name, modules in imports().items() if any(is_in(module, package) for module in modules)}
 
 
 def needed(module: str) -> set[str]:
@@ -57,7 +68,7 @@ def needed(module: str) -> set[str]:
     found, left = set(), [module]
     while left:
         name = left.pop()
-        for other in IMPORTS[name] - found:
+        for other in imports()[name] - found:
             found.add(other)
             if (leads_to := own(other)) and leads_to not in found:
                 found.add(leads_to)
@@ -113,7 +124,7 @@ def test_shared_folders_are_locked_in_one_place() -> None:
 def test_rooms_have_no_circles() -> None:
     """Rooms of sweeps/ need each other in one direction; the files beside them stand at both ends."""
     rooms: dict[str, set[str]] = defaultdict(set)
-    for name, modules in IMPORTS.items():
+    for name, modules in imports().items():
         for module in filter(None, map(own, modules)):
             room, other = (".".join(m.split(".")[:2]) for m in (name, module))
             if room != other and all(
