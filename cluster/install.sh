@@ -11,6 +11,12 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 environment=${1:-$HOME/larvae-env}
 torch_index=${TORCH_INDEX:-https://download.pytorch.org/whl/cu126}
 uv=$HOME/.local/bin/uv
+# Beside the environment, which needs it: other nodes may share its disk, but not this home.
+export UV_PYTHON_INSTALL_DIR=${UV_PYTHON_INSTALL_DIR:-$environment.python}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
 
 packages=()
 command -v g++ >/dev/null || packages+=(g++)
@@ -18,9 +24,11 @@ if grep -qs '^0x10de' /sys/bus/pci/devices/*/vendor && ! command -v nvidia-smi >
     packages+=("linux-headers-$(uname -r)" nvidia-headless-580-server nvidia-utils-580-server)
 fi
 if ((${#packages[@]})) && command -v apt-get >/dev/null; then
-    sudo apt-get update -q
-    sudo DEBIAN_FRONTEND=noninteractive apt-get install -qy "${packages[@]}"
-    [[ ${packages[*]} != *nvidia* ]] || sudo modprobe nvidia
+    if ! { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy "${packages[@]}"; }; then
+        [[ ${packages[*]} != *nvidia* ]] || exit 1
+        echo "warning: no C++ compiler could be installed, so that steps are not compiled and take longer" >&2
+    fi
+    [[ ${packages[*]} != *nvidia* ]] || as_root modprobe nvidia
 fi
 
 [[ -x $uv ]] || curl -LsSf https://astral.sh/uv/0.13.9/install.sh | UV_INSTALL_DIR=$(dirname "$uv") sh

@@ -1,4 +1,4 @@
-"""Asks every node of a running Ray cluster, within 20 s, whether a sweep can run there.
+"""Asks every node of a running Ray cluster whether a sweep can run there.
 
 A row a node, and a line of advice for whatever is wrong. Every sweep with --address begins with it.
 
@@ -34,15 +34,15 @@ class PreflightOptions:
     """Data sets that trials will need."""
     cpus_per_trial: int = 1
     """CPUs of each trial."""
-    gpus_per_trial: float = 0.0
-    """GPUs of each trial, e.g. 0.25."""
+    gpus_per_trial: float | None = None
+    """GPUs of each trial, e.g. 0.25; 0 where trials shall use none. Left out, a sweep measures it."""
 
     def require_valid(self) -> None:
         """Raise InvalidInputError for what no cluster could do."""
         for name in self.datasets:
             datasets.specification(name)
         require_cpus(self.cpus_per_trial)
-        require_gpus(self.gpus_per_trial)
+        require_gpus(self.gpus_per_trial or 0.0)
         require_folder("storage_path", self.storage_path)
 
 
@@ -54,17 +54,20 @@ def run(arguments: Sequence[str]) -> int:
     from sweeps.driver import connection  # late: it loads Ray, which `--help` and errors above need not
     from sweeps.preflight.checks import Demand
     from sweeps.preflight.inspection import inspect, prepared_names
+    from sweeps.resources.missing_gpus import may_be_missing
 
     demand = Demand(
         storage=options.storage_path,
         tracking_uri=options.tracking_uri,
         prepared=prepared_names(options.datasets),
         cpus=options.cpus_per_trial,
-        gpus=options.gpus_per_trial,
+        gpus=options.gpus_per_trial or 0.0,
+        gpus_may_be_missing=may_be_missing() or options.gpus_per_trial == 0,
     )
     connection.connect(options.address)
-    inspection = inspect(demand, asks_mlflow=True)
-    inspection.show(new_console())
+    console = new_console()
+    inspection = inspect(demand, console, asks_mlflow=True)
+    inspection.show(console)
     return 0 if inspection.is_ready else 1
 
 

@@ -2,6 +2,7 @@
 # What each node of a Slurm job runs, started by sweep.sbatch: Ray, and on the first node the command given.
 set -euo pipefail
 
+unset RAY_ADDRESS # of the shell that submitted: `ray symmetric-run` would look there for this job's nodes
 port=${LARVAE_HEAD##*:}
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID-$SLURM_NODEID # short, for the paths of sockets
 watcher=

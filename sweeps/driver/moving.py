@@ -1,4 +1,4 @@
-"""Moves trials that wait for a kind of GPU of which no node is left to the kinds that are there."""
+"""Follows the nodes of each kind of GPU: trials of a kind that is lost move to others, and new nodes are filled."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from sweeps.driver.waiting import LOOK_SECONDS, LOST_SECONDS
 from sweeps.driver.workarounds.starting_in_order import InOrder
 from sweeps.driver.workarounds.unsaved import Unsaved
 from sweeps.resources.places import BINDING, Places, fits, living_nodes
+from sweeps.resources.shares import TrialResources
 
 
 class Moving(Unsaved, InOrder):
-    """Ends trials whose kind of GPU is lost, so that their searcher hands out their members anew.
+    """Ends trials whose kind of GPU is lost, so that their searcher hands out their members anew; gives it places on
+    nodes that have come.
 
     Ray Tune lets none but a scheduler end a trial that is pending.
     """
 
-    def __init__(self, places: Places, tell: Callable[[str], None]) -> None:
-        """places: those of the searcher. tell: says a line to the user."""
+    def __init__(self, places: Places, cpus: int, tell: Callable[[str], None]) -> None:
+        """places: those of the searcher. cpus: of a trial. tell: says a line to the user."""
         super().__init__()
         self._places = places
+        self._cpus = cpus
         self._tell = tell
         self._lost_since: dict[str, float] = {}
         self._looked_at = 0.0
@@ -37,14 +40,18 @@ class Moving(Unsaved, InOrder):
             self._move(tune_controller)
 
     def _look(self, now: float) -> None:
-        """See which kinds have been without a node for long; none count as lost where no other is left."""
+        """See which kinds have more nodes, or none for long; none count as lost where no other is left."""
         nodes = living_nodes()
         for place in self._places.kinds:
+            fitting = TrialResources(self._cpus, place.gpus).fitting_on
+            self._places.widen(place, sum(fitting(node) for node in nodes if node.get(place.resource, 0) >= BINDING))
             if any(fits({"GPU": place.gpus, place.resource: BINDING}, node) for node in nodes):
                 self._lost_since.pop(place.resource, None)
             else:
                 self._lost_since.setdefault(place.resource, now)
-        is_left = any(place.number for place in self._places.kinds if place.resource not in self._lost_since)
+        is_left = any(
+            self._places.number[place] for place in self._places.kinds if place.resource not in self._lost_since
+        )
         lost = {kind for kind, since in self._lost_since.items() if now - since >= LOST_SECONDS}
         self._places.lost = lost if is_left else set()
 

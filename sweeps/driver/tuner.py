@@ -124,7 +124,7 @@ def fit(
             reuse_actors=settings.reuses_processes,
             search_alg=searcher,
             num_samples=-1,
-            scheduler=Moving(searcher.places, reporter.progress.note),
+            scheduler=Moving(searcher.places, resources.cpus, reporter.progress.note),
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
         ),

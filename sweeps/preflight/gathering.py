@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,11 @@ from sweeps.preflight.nodes import DRIVERS_FILE, Clock, Facts, Question
 from sweeps.resources.gpu_kinds import GpuNode
 from sweeps.tracking.addresses import shown
 
-ANSWER_SECONDS = 13.0
-"""Seconds for the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong."""
+ANSWER_SECONDS = 90.0
+"""Seconds for the first question, which starts a process on each node; it takes 2 to 5 s where nothing is wrong, but on
+a node that loads PyTorch from a cold network file system, or has many GPUs to wake, up to a minute."""
+PATIENCE_SECONDS = 13.0
+"""Seconds after which the user is told what is waited for."""
 LOOK_SECONDS = 5.0
 NEIGHBOURS = 8
 """Number of other nodes whose files each node looks for: in a ring, so that all are looked for."""
@@ -54,12 +57,16 @@ def gpu_nodes(nodes: Sequence[Node]) -> list[GpuNode]:
     return [GpuNode(resources, gpu.memory, gpu.name) for resources, gpu in smallest]
 
 
-def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tuple[list[Node], Facts]:
-    """Ask all nodes of the cluster that this process has joined, within 20 s; and what this process would answer.
+def ask_nodes(
+    storage: Path, tracking_uri: str, prepared: tuple[str, ...], tell: Callable[[str], object]
+) -> tuple[list[Node], Facts]:
+    """Ask all nodes of the cluster that this process has joined; and what this process would answer.
 
-    prepared: names of the prepared files that a sweep needs. Raises InvalidInputError.
+    prepared: names of the prepared files that a sweep needs. tell: shows a line to the user.
+    Raises InvalidInputError.
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
+    addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in alive}
     with _rendezvous(storage) as (folder, token):
         remote = ray.remote(num_cpus=0, max_retries=0)(nodes.tell)
         question = Question(folder, token, shown(tracking_uri), prepared, wants_gpus=False)
@@ -70,10 +77,11 @@ def ask_nodes(storage: Path, tracking_uri: str, prepared: tuple[str, ...]) -> tu
             )
             for node in alive
         }
-        answers = _answers(asked, ANSWER_SECONDS)
+        answers = _answers(asked, _arrived(asked, addresses, tell))
         present = [name for name, answer in answers.items() if isinstance(answer, Facts) and not answer.storage]
         looks = _look(folder, [node for node in alive if node["NodeID"] in present])
-    addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in alive}
+    for name in set(present) - looks.keys():
+        answers[name] = f"a first answer, but no second one within {LOOK_SECONDS:g} s"
     return [_node(node, answers[node["NodeID"]], looks.get(node["NodeID"]), addresses) for node in alive], driver
 
 
@@ -85,16 +93,25 @@ def _on(remote: Any, node: Mapping[str, Any]) -> Any:
     )
 
 
-def _answers(asked: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _arrived(asked: Mapping[str, Any], addresses: Mapping[str, str], tell: Callable[[str], object]) -> set[Any]:
+    """Answers that have arrived in time; after a while, what is waited for is told."""
+    ready, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PATIENCE_SECONDS)
+    if late:
+        one = next(addresses[name] for name, reference in asked.items() if reference in late)
+        tell(f"{len(late)} of {len(asked)} nodes have not answered yet, such as {one}: they have {ANSWER_SECONDS:g} s")
+        more, late = ray.wait(late, num_returns=len(late), timeout=ANSWER_SECONDS - PATIENCE_SECONDS)
+        for reference in late:
+            ray.cancel(reference, force=True)
+        ready += more
+    return set(ready)
+
+
+def _answers(asked: Mapping[str, Any], arrived: set[Any]) -> dict[str, Any]:
     """The answer of each node, or the reason why there is none."""
-    ready, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
-    for reference in late:
-        ray.cancel(reference, force=True)
-    arrived = set(ready)
     answers: dict[str, Any] = {}
     for name, reference in asked.items():
         if reference not in arrived:
-            answers[name] = f"no answer within {seconds:.0f} s"
+            answers[name] = f"no answer within {ANSWER_SECONDS:g} s"
             continue
         try:
             answers[name] = ray.get(reference)

@@ -53,13 +53,14 @@ class Inspection(NamedTuple):
         return f"Preflight: {count} {verdict} ({self.seconds:.0f} s)"
 
 
-def inspect(demand: Demand, *, asks_mlflow: bool = False) -> Inspection:
-    """Ask every node of the cluster that this process has joined, within 20 s. Raises InvalidInputError.
+def inspect(demand: Demand, console: Console, *, asks_mlflow: bool = False) -> Inspection:
+    """Ask every node of the cluster that this process has joined. Raises InvalidInputError.
 
-    asks_mlflow: whether to find out if this process can write to MLflow, which a sweep has done before.
+    console: where nodes are told that take long. asks_mlflow: whether to find out if this process can write to MLflow,
+    which a sweep has done before.
     """
     started = time.monotonic()
-    nodes, driver = gathering.ask_nodes(demand.storage, demand.tracking_uri, demand.prepared)
+    nodes, driver = gathering.ask_nodes(demand.storage, demand.tracking_uri, demand.prepared, console.print)
     findings = _of_mlflow(demand.tracking_uri) if asks_mlflow else []
     findings += examine(nodes, driver, demand)
     return Inspection(demand, nodes, findings, time.monotonic() - started)
@@ -67,7 +68,7 @@ def inspect(demand: Demand, *, asks_mlflow: bool = False) -> Inspection:
 
 def require_ready(demand: Demand, console: Console) -> Inspection:
     """Inspect the cluster, tell what is wrong, and raise InvalidInputError where a sweep could not run on it."""
-    inspection = inspect(demand)
+    inspection = inspect(demand, console)
     if inspection.is_ready and not inspection.findings:
         console.print(inspection.summary())
     else:

@@ -110,8 +110,8 @@ def tell(question: Question, name: str, cache: Path | None = None) -> Facts:
 
 def look(rendezvous: Path, names: Sequence[str]) -> Clock:
     """Look for files that others have left."""
-    began = time.time()
-    unseen = [name for name in names if not _appears(rendezvous / name, name)]
+    began, deadline = time.time(), time.monotonic() + SEEN_SECONDS
+    unseen = [name for name in names if not _appears(rendezvous / name, name, deadline)]
     return Clock(began, time.time(), tuple(unseen))
 
 
@@ -139,7 +139,8 @@ def _version(package: str) -> str | None:
 
 def _leave_file(question: Question, name: str) -> str:
     """Read the driver's file and write one's own; what went wrong."""
-    if not _appears(question.rendezvous / DRIVERS_FILE, question.token):
+    deadline = time.monotonic() + SEEN_SECONDS
+    if not _appears(question.rendezvous / DRIVERS_FILE, question.token, deadline):
         return "does not show the file that the driver wrote there"
     try:
         (question.rendezvous / name).write_text(name)
@@ -148,9 +149,8 @@ def _leave_file(question: Question, name: str) -> str:
     return ""
 
 
-def _appears(file: Path, content: str) -> bool:
-    """Tell whether a file of some content is there, or appears in a while."""
-    deadline = time.monotonic() + SEEN_SECONDS
+def _appears(file: Path, content: str, deadline: float) -> bool:
+    """Tell whether a file of some content is there, or appears until a deadline."""
     while True:
         with contextlib.suppress(OSError):
             if file.read_text() == content:
@@ -207,7 +207,10 @@ def _gpus() -> Iterable[Gpu]:
         for index in range(torch.cuda.device_count()):
             found = torch.cuda.get_device_properties(index)
             capability = 10 * found.major + found.minor
-            yield Gpu(found.name, found.total_memory, f"sm_{capability}", has_code_for(capability, built_for))
+            is_supported = torch.version.hip is not None or has_code_for(
+                capability, built_for
+            )  # AMD's have other names
+            yield Gpu(found.name, found.total_memory, f"sm_{capability}", is_supported)
 
 
 def has_code_for(capability: int, built_for: Iterable[str]) -> bool:

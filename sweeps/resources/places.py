@@ -52,14 +52,16 @@ class Place(NamedTuple):
     gpus: float
     """Share of a GPU that a trial takes there."""
     number: int
-    """Trials that fit there at once."""
+    """Trials that fit there at once, on the nodes that were there when it was found."""
 
 
 class Places:
     """Gives each trial a place of some kind while it runs; without kinds, Ray alone decides."""
 
     def __init__(self, places: Sequence[Place]) -> None:
-        self._free = {place: place.number for place in places}
+        self.number = {place: place.number for place in places}
+        """Trials that fit there at once on the nodes that have come."""
+        self._free = dict(self.number)
         self._taken: dict[str, Place] = {}
         self.lost: set[str] = set()
         """Resources of the kinds that no node has now, which are never all."""
@@ -74,12 +76,18 @@ class Places:
         if not self._free:
             return {}
         there = [place for place in self._free if place.resource not in self.lost]
-        place = max(there, key=lambda place: self._free[place] / max(1, place.number))
+        place = max(there, key=lambda place: self._free[place] / max(1, self.number[place]))
         if self._free[place] <= 0:
             return None
         self._free[place] -= 1
         self._taken[trial] = place
         return {"place": {"resource": place.resource, "gpus": place.gpus}}
+
+    def widen(self, place: Place, number: int) -> None:
+        """So many trials fit there now; where nodes have gone there stay as many, whose trials wait for others."""
+        more = max(0, number - self.number[place])
+        self.number[place] += more
+        self._free[place] += more
 
     def give_back(self, trial: str) -> None:
         """A trial has ended."""

@@ -86,7 +86,7 @@ def test_a_gpus_kind_is_its_memory_and_without_gpu_there_is_none(programs: Path)
 
 
 def test_the_head_starts_with_a_token_and_with_ports_that_differ_and_are_in_the_table(programs: Path) -> None:
-    ended = run("on-prem/head.sh", "--num-cpus", "0", programs=programs)
+    ended = run("on-prem/head.sh", "--num-cpus", "0", programs=programs, MEMORY="16160")
     assert ended.returncode == 0, ended.stderr
     token = programs.parent / ".ray" / "auth_token"
     assert f"Ray's token: {token}, for you alone" in ended.stdout
@@ -96,6 +96,7 @@ def test_the_head_starts_with_a_token_and_with_ports_that_differ_and_are_in_the_
     parsed = start.make_context("start", options).params  # a wrong option ends in an error
     assert (parsed["head"], parsed["port"], parsed["num_cpus"]) == (True, 6379, 0)
     assert parsed["dashboard_host"] == "127.0.0.1"
+    assert json.loads(parsed["resources"]) == {"gpu_16GB": 1000}  # it trains, too
     assert set((programs.parent / "calls.environment").read_text().splitlines()) == {"token 0"}
     single = {name: port for name, port in parsed.items() if name.endswith("port") and port}
     first, last = single.pop("min_worker_port"), single.pop("max_worker_port")

@@ -29,7 +29,7 @@ from tests.sweeps.commands import (
 from tests.sweeps.processes import TrainingWatch, ray_head, ray_node, running, wait_until
 from tests.sweeps.test_interruptions import leave_checkpoint
 
-LARGE, SMALL = {"GPU": 1.0, "gpu_32GB": 1000.0}, {"GPU": 1.0, "gpu_16GB": 1000.0}
+LARGE, SMALL = {"CPU": 2.0, "GPU": 1.0, "gpu_32GB": 1000.0}, {"CPU": 1.0, "GPU": 1.0, "gpu_16GB": 1000.0}
 PLACES = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
 LONG = replace(SCHEDULE, iterations=100, evaluate_every=50)
 QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
@@ -64,7 +64,7 @@ class Cluster:
         self.said: list[str] = []
         members = [[MemberConfig(seed=seed)] for seed in range(trials)]
         self.queue = MemberQueue(members, Places(PLACES), Evaluations())
-        self.scheduler = Moving(self.queue.places, self.said.append)
+        self.scheduler = Moving(self.queue.places, 1, self.said.append)
         self.trials: list[Any] = []
         monkeypatch.setattr(moving.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(moving, "living_nodes", lambda: self.nodes)
@@ -139,6 +139,22 @@ def test_a_kind_that_comes_back_is_used_again_and_keeps_its_trials_where_it_is_b
     cluster.nodes.append(LARGE)
     cluster.pass_time(LOOK_SECONDS)
     assert sorted(kind for _, kind in cluster.start()) == ["gpu_32GB"] * 2
+
+
+def test_nodes_that_come_later_are_filled_and_those_that_go_leave_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(monkeypatch, trials=20)
+    assert len(cluster.start()) == 3
+    cluster.nodes += [SMALL, LARGE, {"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0, "gpu_8GB": 1000.0}]
+    cluster.pass_time(LOOK_SECONDS)
+    assert sorted(kind for _, kind in cluster.start()) == ["gpu_16GB", "gpu_32GB", "gpu_32GB"]
+    cluster.nodes = [LARGE, SMALL]
+    cluster.pass_time(LOOK_SECONDS)
+    cluster.nodes += [SMALL]
+    cluster.pass_time(LOOK_SECONDS)
+    assert cluster.start() == []
+    for number in range(6):
+        cluster.end(number)
+    assert len(cluster.start()) == 6
 
 
 def test_nothing_moves_where_no_kind_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

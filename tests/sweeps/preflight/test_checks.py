@@ -112,12 +112,14 @@ def test_a_ready_cluster_may_have_warnings_and_an_unready_one_is_refused_in_one_
     warning = Finding("clock", ("a",), "rule", "advice", is_fatal=False)
     for findings in ([], [warning]):
         console = Console(record=True, width=200)
-        monkeypatch.setattr(inspection, "inspect", lambda demand, f=findings: Inspection(demand, [node("a")], f, 1.0))
+        monkeypatch.setattr(
+            inspection, "inspect", lambda demand, _, f=findings: Inspection(demand, [node("a")], f, 1.0)
+        )
         assert inspection.require_ready(DEMAND, console).is_ready
         text = console.export_text()
         assert "Preflight: 1 node ready (1 s)" in text
         assert ("! on a: rule: advice" in text) == bool(findings)
     fatal = [Finding("host", ("a",), "rule", "advice"), warning]
-    monkeypatch.setattr(inspection, "inspect", lambda demand: Inspection(demand, [node("a")], fatal, 1.0))
+    monkeypatch.setattr(inspection, "inspect", lambda demand, _: Inspection(demand, [node("a")], fatal, 1.0))
     with pytest.raises(InvalidInputError, match=r"^the cluster must pass its preflight: on a: rule: advice$"):
         inspection.require_ready(DEMAND, Console(record=True))

@@ -10,8 +10,10 @@ import threading
 import time
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import sweeps.trial.trainable  # all that a trial imports
 from sweeps.preflight import nodes
@@ -72,6 +74,17 @@ def test_files_that_come_late_are_seen_and_those_that_do_not_are_named(
     assert clock.began <= clock.ended <= time.time()
 
 
+def test_files_are_waited_for_together(rendezvous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked waits for no one much longer than for one file."""
+    (rendezvous / "last").write_text("last")
+    slept: list[float] = []
+    monkeypatch.setattr(nodes.time, "sleep", slept.append)
+    monkeypatch.setattr(nodes.time, "monotonic", lambda: sum(slept))
+    missing = [str(number) for number in range(20)]
+    assert look(rendezvous, [*missing, "last"]).unseen == tuple(missing)
+    assert nodes.SEEN_SECONDS <= sum(slept) < 2 * nodes.SEEN_SECONDS
+
+
 def test_only_the_standard_library_is_needed_and_the_digest_is_of_the_code(tmp_path: Path) -> None:
     """Of Python and of what is compiled."""
     for name in ("larvae", "sweeps"):
@@ -115,6 +128,19 @@ def test_builds_of_torch_and_generations_of_gpus() -> None:
     runs_not = [(70, ["sm_75", "sm_80"]), (70, ["compute_75"]), (70, [])]  # the first: CUDA 13 on a V100
     assert all(has_code_for(*case) for case in runs)
     assert not any(has_code_for(*case) for case in runs_not)
+
+
+def test_gpus_of_amd_are_what_its_build_runs_on(rendezvous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(name="AMD Instinct MI250X", total_memory=64 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    for name, value in (
+        ("get_arch_list", ["gfx906", "gfx90a"]),
+        ("device_count", 2),
+        ("get_device_properties", found),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *given, value=value: value)
+    gpus = tell(question(rendezvous), "n1", cache=rendezvous).gpus
+    assert [(gpu.name, gpu.memory, gpu.is_supported) for gpu in gpus] == [(found.name, found.total_memory, True)] * 2
 
 
 def test_clocks_are_compared_without_counting_the_way() -> None:
