@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from larvae.advice import advise
@@ -21,7 +22,7 @@ from larvae.resuming import resume
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
-ARITHMETIC = ("torch", "device", "compiled", "native", "precision")
+ARITHMETIC = ("torch", "numpy", "device", "threads", "compiled", "native", "precision")
 """Entries of an environment that decide about the last bits of results."""
 
 
@@ -29,7 +30,7 @@ class Member:
     """A member in training: its trainer, its history, and when it is saved and looked at.
 
     Whatever kills the process, the next one of the same directory goes on from the last checkpoint and makes the
-    same rows.
+    same rows; a fused group's first one also tells how far its step deviates.
     """
 
     def __init__(
@@ -186,13 +187,20 @@ class Member:
         }
         save_checkpoint(self.directory.checkpoint, state)
 
-    def _enter(self, ours: dict[str, Any]) -> None:
+    def become_plain(self) -> None:
+        """Take the steps that follow as `networks` has them, in float32; the caller says why."""
+        self.trainer.become_plain()
+        if self.environment["iteration"] == self.trainer.iteration:  # in which no step was taken
+            self.environments.pop()
+        self._enter(environment(self.trainer), tells=False)
+
+    def _enter(self, ours: dict[str, Any], *, tells: bool = True) -> None:
         """Go on in an environment; a warning where results can differ from those of the one before."""
-        last = self.environments[-1] if self.environments else ours
+        last = ours | (self.environments[-1] if self.environments else {})  # an older one tells less
         changes = [f"{name} {ours[name]} after {last[name]}" for name in ARITHMETIC if ours[name] != last[name]]
         if changes or not self.environments:
             self.environments.append({"iteration": self.trainer.iteration} | ours)
-        if changes:
+        if changes and tells:
             place = f"member {self.name} goes on from iteration {self.trainer.iteration}"
             advise(f"{place} with {', '.join(changes)}: not bit for bit as before")
 
@@ -226,8 +234,10 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     """The software and hardware that a member runs on, and how."""
     return {
         "torch": str(torch.__version__),  # else a class of PyTorch's, which checkpoints may not hold
+        "numpy": np.__version__,
         "python": platform.python_version(),
         "device": device_name(trainer.device),
+        "threads": torch.get_num_threads(),
         "compiled": trainer.compiled_in is not None,
         "native": trainer.is_native,
         "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),

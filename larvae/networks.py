@@ -99,7 +99,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Latents (B, D) to logits of pixels (B, C, 64, 64)."""
+    """Latents (B, D) to means of pixels, or the logits of them that a likelihood wants, (B, C, 64, 64)."""
 
     def __init__(self, architecture: Architecture) -> None:
         bias = not architecture.instance_norm
@@ -162,7 +162,7 @@ class VariationalAutoencoder(nn.Module):
         return Gaussian(*self.encoder(images).chunk(2, dim=1))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, D) to logits (B, C, 64, 64)."""
+        """Latents (B, D) to what `Decoder` gives, (B, C, 64, 64)."""
         return self.decoder(latents)
 
     def condition(self, labels: Tensor) -> Tensor:

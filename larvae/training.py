@@ -37,6 +37,8 @@ class Trainer:
         self.config = config
         self.dataset = dataset
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # in the whole process: what is called float32 is in float32
         self.iteration = 0
         self.totals: dict[str, Tensor] = {}
         """Sums of the terms since means were last taken, 0-d each."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Score(NamedTuple):
-    """A number that a metric gives; the lowest is 0."""
+    """A number that a metric gives; 0 is what knows nothing, and few go below."""
 
     name: str
     """Name of the rows' column."""

@@ -106,7 +106,7 @@ REGULARISERS = {
         ),
     )
 }
-"""All regularisers by name, the paper's first; weights and settings that disentanglement_lib has studied."""
+"""All regularisers by name, the paper's first; weights and settings within what disentanglement_lib has studied."""
 SETTINGS = tuple(dict.fromkeys(setting.name for known in REGULARISERS.values() for setting in known.settings))
 """Names of all settings of regularisers' own."""
 

@@ -66,11 +66,9 @@ def _plain_step(trainer: Trainer) -> _Stepped:
     states = trainer.state_dict()["optimisers"]
     for name, optimiser in optimisers.items():
         optimiser.load_state_dict(states[name])
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        terms = functions(trainer.structure, None, trainer.device.type).objective(
-            parameters, *trainer.inputs(trainer.iteration)
-        )
-        (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
+    objective = functions(trainer.structure, None, trainer.device.type).objective
+    terms = objective(parameters, *trainer.inputs(trainer.iteration))
+    (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
     for optimiser in optimisers.values():
         optimiser.step()
     return _Stepped({name: term.item() for name, term in terms.items()}, parameters)

@@ -54,7 +54,7 @@ class Together:
         new = [member for member in members if not member.is_trained]
         self.members += new
         for member in new if self._is_plain else []:
-            member.trainer.become_plain()
+            member.become_plain()
         if self._group is not None:
             if len(self._group.active) + len(new) <= len(self._group.trainers):
                 for member in new:
@@ -133,8 +133,8 @@ class Together:
             return group
         group.close()
         self._is_plain = True
-        for trainer in trainers:
-            trainer.become_plain()
+        for member in self.members:
+            member.become_plain()
         most = f"{tolerance.loss:g} in losses and {tolerance.update:g} in updates at most"
         got = f"got {found.loss:.2g} and {found.update:.2g}: the plain one runs, which is far slower"
         advise(f"the fused step must deviate from the plain one by {most}, {got}")

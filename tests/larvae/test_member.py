@@ -240,6 +240,21 @@ def test_going_on_with_other_arithmetic_is_told_and_kept(
     assert second == result["environment"] == first | {"device": "another processor", "iteration": 1}
 
 
+def test_another_number_of_threads_is_other_arithmetic_and_what_an_older_checkpoint_does_not_tell_is_none(
+    dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(interrupted, directory)
+    state = load_checkpoint(directory.checkpoint)
+    for known in state["environments"]:
+        del known["threads"], known["numpy"]
+    save_checkpoint(directory.checkpoint, state)
+    assert len(Member(CONFIG, SCHEDULE, dataset, directory).environments) == 1
+    shutil.copy(interrupted.checkpoint, directory.checkpoint)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    with pytest.warns(UserWarning, match=r"with threads 7 after 1: not bit for bit as before"):
+        assert len(Member(CONFIG, SCHEDULE, dataset, directory).environments) == 2
+
+
 # Budgets
 
 

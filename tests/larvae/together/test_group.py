@@ -272,6 +272,8 @@ def test_a_step_that_is_wrong_is_found_and_members_go_on_with_the_plain_one(
         assert [row["loss"] for row in result["history"]] == expected  # bit for bit
         assert result["history"][0]["fused_update_deviation"] == pytest.approx(2, rel=0.01)
         assert result["history"][0]["fused_loss_deviation"] < 1e-4
+        assert result["environments"] == [result["environment"]]
+        assert result["environment"].items() >= {"compiled": False, "precision": "float32", "iteration": 0}.items()
 
 
 def test_a_group_with_room_is_checked_as_a_full_one_is(dataset: Dataset, tmp_path: Path) -> None:
