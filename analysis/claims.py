@@ -1,7 +1,7 @@
 """The paper's claims, by rules that were written down before any number: docs/claims.md.
 
 python analysis/claims.py
-python analysis/claims.py --study tau-sweep-laptop z-sweep-laptop
+python analysis/claims.py --study tau-sweep-laptop z-dim-sweep-laptop
 python analysis/claims.py --kept docs/results/study docs/results/curve docs/results/control
 python analysis/claims.py --claims tau-improves outperforms
 """

@@ -135,10 +135,14 @@ class StudyOptions:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--regulariser", dest="chosen", nargs="*", default=self.varied.get("regulariser", usual))
         first.add_argument("--regularisers", dest="chosen", nargs="*")
-        regularisers = first.parse_known_args(list(arguments))[0].chosen
+        first.add_argument("--graphical-model", default="")
+        known = first.parse_known_args(list(arguments))[0]
+        models = {known.graphical_model, *self.varied.get("graphical_model", ())}
         return {
             "schedule": flags_of(Schedule, dataclasses.asdict(self.schedule)),
-            "model": flags_of_model(self.model, self.hidden | self.varied.keys(), regularisers),
+            "model": flags_of_model(
+                self.model, self.hidden | self.varied.keys(), known.chosen, are_weighted="conditional" not in models
+            ),
         }
 
     def require_valid(self) -> None:

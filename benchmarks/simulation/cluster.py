@@ -134,6 +134,7 @@ class SimulatedCluster:
             ("sweeps.console.progress", "time", simulated_time),
             ("sweeps.driver.gauges", "time", simulated_time),
             ("sweeps.driver.waiting", "time", simulated_time),
+            ("sweeps.driver.watchdog", "time", simulated_time),
             ("sweeps.driver.workarounds.events_in_one_go", "ray", fake),
             ("sweeps.driver.workarounds.events_in_one_go", "time", simulated_time),
         ]

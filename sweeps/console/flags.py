@@ -31,10 +31,15 @@ def flags_of(config: type, defaults: Mapping[str, Any], without: Collection[str]
     return _instance(flags)
 
 
-def flags_of_model(defaults: Mapping[str, Any], without: Collection[str], regularisers: Iterable[str]) -> Any:
-    """Flags of a member's configuration, and of the settings that some regularisers alone have."""
+def flags_of_model(
+    defaults: Mapping[str, Any], without: Collection[str], regularisers: Iterable[str], *, are_weighted: bool = True
+) -> Any:
+    """Flags of a member's configuration, and of the settings that some regularisers alone have.
+
+    are_weighted: whether a regulariser's usual weight is the default; else each configuration has its own.
+    """
     known = [REGULARISERS[name] for name in dict.fromkeys(regularisers) if name in REGULARISERS]
-    if len(known) == 1:
+    if len(known) == 1 and are_weighted:
         defaults = {"gamma_tc": known[0].default_weight, **defaults}
     model = flags_of(MemberConfig, defaults, {*without, "regulariser_settings"})
     settings: dict[str, Setting] = {setting.name: setting for each in known for setting in each.settings}

@@ -133,7 +133,12 @@ def fit(
             storage_path=str(directory.scheduler_files),
             failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[reporter, StudyGauges(directory.path.name, reporter.progress), watch, Watchdog(reporter)],
+            callbacks=[
+                reporter,
+                StudyGauges(directory.path.name, reporter.progress),
+                watch,
+                Watchdog(reporter, settings.report_seconds),
+            ],
             verbose=0,
             stop=stopper,
         ),

@@ -17,7 +17,9 @@ from sweeps.trial.member_log import MemberLog
 
 LOOK_SECONDS = 5.0
 SILENT_SECONDS = 120.0
-"""Seconds without a sign of life after which a trial is started again, at least; they come every few seconds."""
+"""Seconds without a sign of life after which a trial is started again, at least; of few trials they come every few."""
+MOST_REPORTS = 4.0
+"""Silence may last so many times as long as a trial gathers rows before it reports them, which of many is minutes."""
 MOST_GAPS = 10.0
 """Silence may last so many times as long as the longest time between two signs of any trial."""
 PHASE_SECONDS = 3600.0
@@ -41,8 +43,10 @@ class Watchdog(Unsaved, tune.Callback):
     A member whose process is ended so again and again is given up by the trial that opens it (`Worker`).
     """
 
-    def __init__(self, reporter: MemberReporter) -> None:
+    def __init__(self, reporter: MemberReporter, report_seconds: float) -> None:
+        """report_seconds: how long each trial gathers rows before it reports them."""
         self._reporter = reporter
+        self._least = max(SILENT_SECONDS, MOST_REPORTS * report_seconds)
         self._signs: dict[str, _Signs] = {}
         self._longest_gap = 0.0
         self._looked_at = time.monotonic()
@@ -50,7 +54,7 @@ class Watchdog(Unsaved, tune.Callback):
     @property
     def limit(self) -> float:
         """Seconds of silence after which a trial is started again."""
-        return max(SILENT_SECONDS, MOST_GAPS * self._longest_gap)
+        return max(self._least, MOST_GAPS * self._longest_gap)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._signs[trial.trial_id] = _Signs(trial, time.monotonic())

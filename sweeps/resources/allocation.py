@@ -111,7 +111,9 @@ def _rates_of(kind: GpuKind, request: Request, kept: Sequence[GpuRates], tell: C
 
 
 def _measured(probe: GpuProbe, conditions: Conditions, minutes: float, tell: Callable[[Any], None]) -> GpuRates:
-    tell(f"Measuring how a GPU ({conditions.gpu}) is filled best, for {minutes:g} min at most; the study keeps it")
+    tell(
+        f"Measuring how a GPU ({conditions.gpu}) is filled best, for {minutes:g} min at most; a trained study keeps it"
+    )
     measured = conditions.members, conditions.most_processes, conditions.gpu_bytes
     search = RateSearch(*measured, probe.measure, seconds=60 * minutes)
     return GpuRates(conditions, search.run())

@@ -14,7 +14,8 @@ import pytest
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
 from sweeps.driver import watchdog
-from sweeps.driver.watchdog import MOST_GAPS, SILENT_SECONDS, Watchdog
+from sweeps.driver.many_trials import report_seconds
+from sweeps.driver.watchdog import MOST_GAPS, MOST_REPORTS, SILENT_SECONDS, Watchdog
 from sweeps.study import StudyDirectory
 from sweeps.trial.member_log import MOST_STARTS, MemberLog
 from tests.sweeps.commands import (
@@ -32,7 +33,7 @@ MEMBER = MemberConfig(batch_size=4)
 class Sweep:
     """A sweep's reporter and clock, and a trial that is told about."""
 
-    def __init__(self, directory: StudyDirectory, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: StudyDirectory, patch: pytest.MonkeyPatch, seconds: float = 5.0) -> None:
         self.now = 0.0
         self.notes: list[str] = []
         self.killed: list[Any] = []
@@ -43,7 +44,7 @@ class Sweep:
         self.progress = SimpleNamespace(note=self.notes.append)
         self.named = lambda members: "tau=1"
         self.members_of = lambda trial: [MEMBER]
-        self.dog = Watchdog(self)  # type: ignore[arg-type]
+        self.dog = Watchdog(self, seconds)  # type: ignore[arg-type]
         state = SimpleNamespace(ray_actor="its actor")
         self.trial = SimpleNamespace(trial_id="1", temporary_state=state, last_result={"pid": 7, "hostname": "there"})
         self.dog.on_trial_start(0, [], self.trial)
@@ -99,6 +100,18 @@ def test_the_limit_grows_with_what_is_usual_here(running: Sweep) -> None:
     assert (running.notes, running.killed) == ([], [])
 
 
+def test_trials_of_many_that_seldom_report_are_no_silent_ones(
+    study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even before their first report, whose gap tells what is usual."""
+    seconds = report_seconds(48_000)
+    running = Sweep(study_directory, monkeypatch, seconds)
+    running.wait(seconds + 30)
+    assert (running.notes, running.killed) == ([], [])
+    running.wait(MOST_REPORTS * seconds)
+    assert running.killed == ["its actor"]
+
+
 def test_a_driver_that_was_stopped_itself_ends_nobody(running: Sweep) -> None:
     running.now += 1000
     running.wait(20)
@@ -110,6 +123,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial is started again after 15 s without a sign of life."""
     monkeypatch.setattr(watchdog, "SILENT_SECONDS", 15.0)
     monkeypatch.setattr(watchdog, "MOST_GAPS", 0.0)
+    monkeypatch.setattr(watchdog, "MOST_REPORTS", 0.0)
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 1.0)
 
 
