@@ -14,6 +14,7 @@ from rich.console import Console
 
 from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError
+from larvae.files import listed
 from sweeps.console.hints import program, script
 from sweeps.console.progress import duration
 from sweeps.console.terminal import working
@@ -116,7 +117,8 @@ def held(
     directory, fingerprints, uri = prepared.directory, prepared.fingerprints, options.where.tracking_uri
     with directory.locked():
         with _answering(uri):
-            require_own_experiment(uri, study.name)
+            is_new = directory.read_record() is None and not listed(directory.path, "members/*")
+            require_own_experiment(uri, study.name, is_new=is_new)
         directory.write_record(study, fingerprints, options.preset)
         if prepared.rates:
             save_rates(directory.gpu_rates, prepared.rates)

@@ -6,6 +6,7 @@ python -m sweeps.studies --remove tau-sweep-quick
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -63,19 +64,23 @@ def _remove(options: StudiesOptions, name: str) -> int:
 
     require_name(name)
     known = {study.name: study for study in found_studies(options.storage_path)}
-    if name not in known:
-        names = ", ".join(known) or "none"
-        raise InvalidInputError(f"`remove` must name a study in `{options.storage_path}`, {names}, got {name}")
-    study, directory = known[name], StudyDirectory(options.storage_path / name)
-    what = f"`{directory.path}` ({study.members} members, {study.size / 1e6:,.1f} MB) and its runs in MLflow"
-    with directory.locked():
+    directory = StudyDirectory(options.storage_path / name)
+    if study := known.get(name):
+        what = f"`{directory.path}` ({study.members} members, {study.size / 1e6:,.1f} MB) and its runs in MLflow"
+    else:
+        what = f"{name}'s runs in MLflow, of which nothing is in `{options.storage_path}`"
+    with directory.locked() if study else contextlib.nullcontext():
         if not options.yes and not (sys.stdin.isatty() and Confirm.ask(f"Remove {what}?", default=False)):
             print("Nothing was removed: answer y, or give --yes", file=sys.stderr)
             return 1
         from sweeps.tracking.tracker import delete_runs  # late: it loads MLflow
 
         runs = delete_runs(options.tracking_uri, name)
-        directory.delete()
+        if study:
+            directory.delete()
+        elif not runs:
+            names = ", ".join(known) or "none"
+            raise InvalidInputError(f"`remove` must name a study in `{options.storage_path}`, {names}, got {name}")
     print(f"Removed {what}: {runs} runs, which MLflow keeps as deleted until `mlflow gc`")
     return 0
 

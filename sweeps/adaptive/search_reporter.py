@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from larvae.config import MemberConfig
 from sweeps.adaptive.adaptive_study import member_tags
 from sweeps.adaptive.configurations import Configuration, Run
-from sweeps.adaptive.objectives import scores
+from sweeps.adaptive.objectives import scores, signs
 from sweeps.adaptive.sampling import Observation
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import Space
@@ -46,7 +46,11 @@ class SearchReporter:
     def follow(self, search: Search) -> None:
         """Something has changed: the best so far, and what is likely to come."""
         self.progress.expected = iterations_to_come(search)
-        self.progress.best = "; ".join(f"best {self._described(search, best)}" for best in search.best()[:1])
+        front = search.best()
+        if len(search.rules.objectives) == 1:
+            self.progress.best = "; ".join(f"best {self._described(search, best)}" for best in front[:1])
+        elif front:
+            self.progress.best = f"{len(front)} on the front: {_best_of_each(search, front)}"
 
     def _described(self, search: Search, best: Observation) -> str:
         values = ", ".join(
@@ -55,6 +59,16 @@ class SearchReporter:
         seeds = search.num_seeds(best.number)
         where = " ".join(f"{name}={value:g}" for name, value in self.space.fields(best.point).items())
         return f"{values} with {where} ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
+def _best_of_each(search: Search, front: Sequence[Observation]) -> str:
+    """The best value of each objective on a front, in words."""
+    columns = zip(*(one.values for one in front), strict=True)
+    signed = zip(search.rules.objectives, signs(search.rules.objectives), columns, strict=True)
+    return ", ".join(
+        f"best held-out {name} {sign * max(sign * value for value in all_values):.3f}"
+        for name, sign, all_values in signed
+    )
 
 
 def iterations_to_come(search: Search) -> int:
@@ -68,17 +82,23 @@ def iterations_to_come(search: Search) -> int:
 
 
 def search_table(search: Search, space: Space, directory: StudyDirectory) -> ResultsTable:
-    """The best configurations, means over seeds: the objectives on held-out labels, then metrics of whole data."""
+    """The best configurations, means over seeds: the objectives on held-out labels, then metrics of whole data.
+
+    Of several objectives the whole front, first and marked by a star.
+    """
     headings = ("configuration", "seeds", *(f"held-out {name}" for name in search.rules.objectives), "MIG", "l2")
     rows = []
     finished = [o for o in search.results() if o.status == "finished"]
-    for best in sorted(finished, key=lambda o: scores(o.values, search.rules.objectives), reverse=True)[:MOST_LISTED]:
+    front = {best.number for best in search.best()} if len(search.rules.objectives) > 1 else set()
+    order = sorted(finished, key=lambda o: (o.number in front, scores(o.values, search.rules.objectives)), reverse=True)
+    for best in order[: max(MOST_LISTED, len(front))]:
         runs = [run for run in search.configurations[best.number].runs if run.status == "finished"]
         where = " ".join(f"{name}={value:g}" for name, value in space.fields(best.point).items())
         values = [f"{value:.3f}" for value in best.values]
         whole = [_whole_data_mean(runs, directory, metric) for metric in ("mig", "l2")]
-        rows.append((where, str(len(runs)), *values, *whole))
-    return ResultsTable(headings, rows, f"{len(search.configurations)} configurations: {counts(search)}")
+        rows.append(("* " * (best.number in front) + where, str(len(runs)), *values, *whole))
+    starred = "; * on the front" if front else ""
+    return ResultsTable(headings, rows, f"{len(search.configurations)} configurations: {counts(search)}{starred}")
 
 
 def counts(search: Search) -> str:

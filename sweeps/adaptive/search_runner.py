@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from larvae.files import listed
 from larvae.member_directory import MemberDirectory
 from larvae.together.group import likeness
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
-from sweeps.adaptive.configurations import Rules
+from sweeps.adaptive.configurations import Configuration, Rules, Run
+from sweeps.adaptive.halving import judge
+from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.search_reporter import SearchReporter, search_table
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.suggesting import Suggester
@@ -31,6 +34,9 @@ from sweeps.runner import at_once
 from sweeps.session import Session, held
 from sweeps.study import StudyDirectory
 from sweeps.trial.trial_settings import TrialSettings
+
+RANDOM_SEARCHES = 21
+"""Searches of random qualities of which a plan takes the median."""
 
 
 def run_search(adaptive: AdaptiveStudy) -> int:
@@ -162,20 +168,29 @@ def _work(rules: Rules, example: MemberConfig, members_per_trial: int, done: _Pr
         finished=done.ended.total(),
         members=most,
         expected=_trials(rules, likely * rules.first_seeds, members_per_trial, done, _added_seeds(rules, likely)),
-        assumption=f"if each rung stops {1 - 1 / rules.reduction:.0%}" if rules.rungs else "",
+        assumption="if configurations come in random order" if rules.rungs else "",
         parallel=math.ceil(rules.parallel * rules.first_seeds / members_per_trial),
     )
 
 
 def likely_ends(rules: Rules) -> list[int]:
-    """Iterations of each configuration, where each rung lets the best 1/reduction go on."""
-    ends: list[int] = []
-    left = rules.configurations
-    for rung in rules.rungs:
-        going_on = max(1, round(left / rules.reduction))
-        ends += [rung] * (left - going_on)
-        left = going_on
-    return ends + [rules.iterations] * left
+    """Iterations of each configuration by the search's own verdicts, the median of searches of random qualities.
+
+    More than 1/reduction pass a rung: each is compared with those before it, and the first ones pass.
+    """
+    searches = sorted((_random_ends(rules, random.Random(seed)) for seed in range(RANDOM_SEARCHES)), key=sum)
+    return sorted(searches[RANDOM_SEARCHES // 2])
+
+
+def _random_ends(rules: Rules, generator: random.Random) -> list[int]:
+    """Iterations of each configuration where each has one random quality, in each objective, at all rungs."""
+    configurations = []
+    for number in range(rules.configurations):
+        values = dict.fromkeys(rules.rungs, tuple(generator.random() for _ in rules.objectives))
+        run = Run(MemberConfig(), rules.iterations, values, "finished")
+        configurations.append(Configuration(number, Suggestion({}, {}), [run] * rules.first_seeds))
+    judge(configurations, dataclasses.replace(rules, reproducible=True))
+    return [configuration.stopped_at or rules.iterations for configuration in configurations]
 
 
 def _trials(

@@ -92,10 +92,12 @@ class Suggester(UnsavedSearcher):
         """
         if trial_id not in self._trials:
             return False
+        ended = []
         for name, news in result.get("members", {}).items():
             self._open.add(name)
             self.search.observe(name, news["rows"])
             if news["status"] != "running":
+                ended.append(name)
                 self._end(name, "finished" if news["status"] in ("trained", "finished") else "failed")
                 self.reporter.follow(self.search)
         members = self._trials.get(trial_id, [])
@@ -104,7 +106,8 @@ class Suggester(UnsavedSearcher):
         if self.members_per_trial == 1 or not members or result.get("done"):
             return bool(stopped)
         taken = self._next_alike(members[0], self.members_per_trial - len(left))
-        self._mailbox(trial_id).send(taken, [member.content_hash for member in stopped])
+        # Those that have ended, too: another process in its place, which reads all lines, shall not open them again.
+        self._mailbox(trial_id).send(taken, [*ended, *(member.content_hash for member in stopped)])
         self.members.end_stopped(stopped)
         self.members.start(taken)
         members[:] = left + taken
@@ -164,7 +167,10 @@ class Suggester(UnsavedSearcher):
 
     def _found_on_disk(self, member: MemberConfig) -> bool:
         """Tell whether a member has ended in an earlier command, which is then told to the search."""
-        result, name = self.directory.member(member).read_result(), member.content_hash
+        files, name = self.directory.member(member), member.content_hash
+        # Also of one that trains on: where another seed stopped the configuration, their mean at the rung is known.
+        self.search.observe(name, files.read_rows()[0])
+        result = files.read_result()
         if result is None or result["status"] == "failed":
             return False
         if result["status"] == "finished" and result["history"][-1]["iteration"] < self.search.rules.iterations:

@@ -178,7 +178,8 @@ class StudyProgress:
         return self.iterations - self.done[member] if self.status[member] in _OPEN else 0
 
     def _show(self, member: str) -> None:
-        if self.console.is_terminal and member not in self._tasks and len(self._tasks) < MOST_BARS:
+        has_room = member not in self._tasks and len(self._tasks) < MOST_BARS
+        if self.console.is_terminal and has_room and self.status[member] in _OPEN:
             self._tasks[member] = self._bars.add_task(self.labels[member], total=self.iterations, note="")
         if member in self._tasks:
             phase = self._phases.get(member, "")

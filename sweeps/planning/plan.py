@@ -114,7 +114,8 @@ def plan_study(
     trials = min(len(work.trials), work.parallel or len(work.trials))
     measured = measure(work.examples(), together, trials, settings, resources)
     room = roomiest_node(resources)[1]
-    plan = plan_of(work, settings.schedule, resources, measured, resources.concurrency(), room, price)
+    slots = resources.concurrency()
+    plan = plan_of(work, settings.schedule, resources, measured, slots, room, price, reuses=settings.reuses_processes)
     images = sum(_prepared_file(name, settings).stat().st_size for name in {c.dataset for c in work.examples()})
     for name, text in _lines(work, resources, measured, plan, images, price):
         say(f"{name:<13}{text}")
@@ -128,8 +129,13 @@ def plan_of(
     slots: int,
     room: int,
     price: float | None = None,
+    *,
+    reuses: bool = True,
 ) -> Plan:
-    """The numbers. slots: trials that the cluster holds at once. room: those that its roomiest node holds."""
+    """The numbers. slots: trials that the cluster holds at once. room: those that its roomiest node holds.
+
+    reuses: whether trials follow each other in one process; else each waits for its own.
+    """
     at_once = min(slots, len(work.trials), work.parallel or slots)
     if not measured.costs:
         return Plan(at_once, min(room, at_once), None, None, None)
@@ -138,7 +144,11 @@ def plan_of(
     jobs = [list(zip(work.trials, kinds, strict=True))]
     if work.expected is not None:
         jobs.append([(trial, work.example) for trial in work.expected])
-    each = [_seconds_of_trials(trials, ends, schedule, measured, at_once) for trials in jobs]
+    launch = 0.0 if reuses else measured.launch
+    each = [
+        [launch + seconds for seconds in _seconds_of_trials(trials, ends, schedule, measured, at_once)]
+        for trials in jobs
+    ]
     seconds = Amount(*(makespan(job, at_once) for job in each)).plus(COMMAND_SECONDS + measured.launch)
     hours = Amount(*map(sum, each)).times((resources.gpus or resources.cpus) / 3600)
     return Plan(at_once, min(room, at_once), seconds, hours, None if price is None else hours.times(price))

@@ -71,6 +71,12 @@ def find_or_make_experiment(client: Any, name: str, uri: str) -> str:
     return client.create_experiment(name, artifact_location=location, tags=tags)
 
 
+def delete_experiment(client: Any, experiment: Any) -> None:
+    """Delete an experiment, and free its name: a later study of it begins anew, without these runs."""
+    client.rename_experiment(experiment.experiment_id, f"{experiment.name} (removed, {experiment.experiment_id})")
+    client.delete_experiment(experiment.experiment_id)
+
+
 def is_deleted(experiment: Any) -> bool:
     """Tell whether somebody has deleted an experiment of MLflow's."""
     return experiment.lifecycle_stage == "deleted"

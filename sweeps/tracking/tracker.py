@@ -30,7 +30,13 @@ from sweeps.study import Study, StudyDirectory
 from sweeps.tracking import mlflow_names
 from sweeps.tracking.addresses import is_server, sqlite_path
 from sweeps.tracking.backlog import Backlog, say
-from sweeps.tracking.experiments import find_experiment, find_or_make_experiment, is_deleted, keep_to_group
+from sweeps.tracking.experiments import (
+    delete_experiment,
+    find_experiment,
+    find_or_make_experiment,
+    is_deleted,
+    keep_to_group,
+)
 from sweeps.tracking.member_runs import known_runs
 from sweeps.tracking.pages import all_pages
 from sweeps.tracking.reachability import refusal, require_answer
@@ -58,10 +64,25 @@ def require_reachable(uri: str) -> None:
             raise InvalidInputError(refusal(uri, error)) from None
 
 
-def require_own_experiment(uri: str, study: str) -> None:
-    """Raise InvalidInputError where MLflow's experiment of a study's name is of an earlier format."""
+def require_own_experiment(uri: str, study: str, *, is_new: bool) -> None:
+    """Raise InvalidInputError where MLflow's experiment of a study's name is of an earlier format, or another study's.
+
+    is_new: nothing of the study is on disk, so that runs there are another one's; those that somebody has deleted make
+    room.
+    """
     keep_to_group(uri)
-    find_experiment(MlflowClient(tracking_uri=uri), study)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = find_experiment(client, study)
+    if experiment is None or not is_new:
+        return
+    if is_deleted(experiment):
+        client.restore_experiment(experiment.experiment_id)  # for its name: MLflow renames no deleted one
+        delete_experiment(client, experiment)
+    elif client.search_runs([experiment.experiment_id], max_results=1):
+        raise InvalidInputError(
+            f"`study` must be a name that MLflow has no runs of, as nothing of it is on disk, got {study}: give its "
+            f"--storage-path, or another --study, or delete them (python -m sweeps.studies --remove {study})"
+        )
 
 
 def delete_runs(uri: str, study: str) -> int:
@@ -79,9 +100,7 @@ def delete_runs(uri: str, study: str) -> int:
     runs = list(all_pages(client.search_runs, [experiment.experiment_id], max_results=1000))
     for run in runs:
         client.delete_run(run.info.run_id)
-    # The name is free then: a later study of it begins anew, where to restore this one would bring its runs back.
-    client.rename_experiment(experiment.experiment_id, f"{study} (removed, {experiment.experiment_id})")
-    client.delete_experiment(experiment.experiment_id)
+    delete_experiment(client, experiment)
     return len(runs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sweeps import studies
 from sweeps.analysis.load import load_members
 from sweeps.found_studies import found_studies
 from sweeps.study import Study, StudyDirectory
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.tracker import Tracker, require_own_experiment
 from tests.sweeps.commands import places, tracking_uri
 
 
@@ -71,6 +72,23 @@ def test_a_later_study_of_a_removed_ones_name_begins_anew(two: Path, small_study
         directory.member(study.members[0]).path.mkdir(parents=True)
         Tracker(tracking_uri(two), study, directory, {"dsprites": "fingerprint"}, {}).close("stopped")
         assert list(load_members(tracking_uri(two), "one")["tau"]) == list(taus)
+
+
+def test_runs_of_a_study_whose_folder_is_gone_are_not_taken_for_a_new_ones(two: Path) -> None:
+    """Their rows would stand in the way of others of the same iterations."""
+    uri, remove_one = tracking_uri(two), [*places(two), "--remove", "one", "--yes"]
+    require_own_experiment(uri, "one", is_new=False)
+    with pytest.raises(InvalidInputError, match="no runs of, as nothing of it is on disk, got one: give its --storage"):
+        require_own_experiment(uri, "one", is_new=True)
+    shutil.rmtree(two / "results" / "one")
+    assert studies.run(remove_one) == 0
+    require_own_experiment(uri, "one", is_new=True)
+    with pytest.raises(InvalidInputError, match="`remove` must name a study in"):
+        studies.run(remove_one)
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name("two").experiment_id)  # type: ignore[union-attr]
+    require_own_experiment(uri, "two", is_new=True)
+    assert client.get_experiment_by_name("two") is None
 
 
 def test_files_that_go_while_they_are_counted_are_left_out(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,12 +190,13 @@ def _draw_upright(ax: Axes, place: int, ticks: dict[float, str], title: str, is_
 def in_view(search: SearchResult) -> list[ConfigurationResult]:
     """Finished configurations without the few that are so much worse than most that they would crowd the others.
 
-    Worse by more than three times the distance of the quartiles, in an objective.
+    Worse by more than three times the distance of the quartiles, in an objective, and not on the front.
     """
     scores = np.array([c.values for c in search.finished]).reshape(-1, len(search.signs)) * search.signs
     low, high = np.quantile(scores, [0.25, 0.75], axis=0) if len(scores) else (0, 0)
     is_near = np.all(scores >= low - _FAR * (high - low), axis=1)
-    return [search.finished[place] for place in np.flatnonzero(is_near)]
+    front = pareto_front(search)
+    return [one for one, near in zip(search.finished, is_near, strict=True) if near or one in front]
 
 
 def pareto_figure(search: SearchResult) -> Figure:

@@ -154,6 +154,13 @@ def test_the_pareto_front_is_drawn_as_the_stairs_of_what_was_reached(search: Sea
     assert [text.get_text() for text in ax.texts] == [f"#{c.number}" for c in pareto_front(search)]
 
 
+def test_what_is_far_worse_is_left_out_unless_it_is_on_the_front() -> None:
+    values = [(0.20 + 0.01 * n, 0.020 + 0.001 * n) for n in range(9)] + [(0.5, 0.08), (0.2, 0.09)]
+    runs = [run_of(n, {"tau": 1 + n / 10}, 0, pair, parts=("tau=0.1:10:log",)) for n, pair in enumerate(values)]
+    found = summarise(record(InventedSearch(describe(("tau=0.1:10:log",), ("mig", "l2")), runs)))
+    assert {c.number for c in charts.in_view(found)} == set(range(10)) >= {c.number for c in pareto_front(found)}
+
+
 def bars(search: SearchResult, *objectives: str) -> list[Importance]:
     """Importances that nobody asked for."""
     return [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
+import statistics
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +43,32 @@ def test_no_search_trains_more_than_the_most_of_its_plan(
     assert likely <= most == rules.configurations * rules.seeds * rules.iterations
     search = simulate(rules, random.Random(0), kind="random")
     assert sum(run.reached for one in search.configurations for run in one.runs) <= most
+
+
+def iterations_of(qualities: list[float], rules: Rules) -> int:
+    """Iterations of configurations that come in an order, by halving's rule as its paper's stopping form has it."""
+    at: dict[int, list[float]] = {rung: [] for rung in rules.rungs}
+    total = 0
+    for quality in qualities:
+        for rung in rules.rungs:
+            better = sum(other > quality for other in at[rung])
+            at[rung].append(quality)
+            if better >= math.ceil(len(at[rung]) / rules.reduction):
+                total += rung
+                break
+        else:
+            total += rules.iterations
+    return total
+
+
+def test_a_plan_tells_what_a_search_of_points_in_random_order_is_likely_to_train() -> None:
+    """More than a third pass each rung, as they are compared with those before them alone."""
+    rules, generator = with_(configurations=30, seeds=1, rungs=(10, 30)), random.Random(0)
+    drawn = [iterations_of([generator.random() for _ in range(30)], rules) for _ in range(200)]
+    likely = sum(search_runner.likely_ends(rules))
+    assert likely == pytest.approx(statistics.median(drawn), rel=0.1)
+    assert likely > 1.2 * (20 * 10 + 7 * 30 + 3 * 90)
+    assert sum(search_runner.likely_ends(with_(rungs=()))) == rules.iterations * with_().configurations
 
 
 def test_a_plan_counts_what_is_left_of_members_that_have_begun(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from larvae.config import MemberConfig, Schedule
 from larvae.together.group import likeness
+from sweeps.adaptive.configurations import means
 from sweeps.adaptive.search_reporter import SearchReporter
 from sweeps.adaptive.space import parse_space
 from sweeps.adaptive.suggesting import Suggester
@@ -91,6 +92,8 @@ def run(
             path = directory.scheduler_files / "mailboxes" / f"{trial}.jsonl"
             taken, dropped, read[trial] = Mailbox(path).news(read.get(trial, 0))
             running[trial] = [m for m in running[trial] + taken if m.content_hash not in dropped]
+            of_another_process = {m.content_hash for m in Mailbox(path).news(0).taken}
+            assert of_another_process <= {m.content_hash for m in running[trial]}  # which opens no ended ones
             assert 0 < len(running[trial]) <= members_per_trial
             assert len({likeness(member) for member in running[trial]}) == 1
     raise AssertionError("it does not end")
@@ -103,6 +106,25 @@ def story(directory: StudyDirectory) -> dict[str, tuple[Any, ...]]:
         for path in (directory.path / "members").iterdir()
     }  # type: ignore[arg-type]
     return {name: (r["status"], r.get("stopped_at")) for name, r in results.items() if r}
+
+
+def test_a_seed_counts_at_the_rung_where_an_earlier_command_stopped_another_of_its_configuration(
+    study_directory: StudyDirectory,
+) -> None:
+    """Though it has no end of its own there: what the search knows of the configuration is the mean of both."""
+    rules = with_(configurations=4, parallel=2, seeds=2, first_seeds=2)
+    rung = rules.rungs[0]
+    members = new_search(rules, Disk()).next()
+    assert members is not None
+    histories = [[row_of(member, iteration) for iteration in range(10, rung + 10, 10)] for member in members]
+    for member, rows in zip(members, histories, strict=True):
+        study_directory.member(member).append_rows(rows)
+    study_directory.member(members[0]).write_result(members[0], "stopped", histories[0], "lost", stopped_at=rung)
+    search = new_search(rules, Disk())
+    Suggester(search, study_directory, 1, QUIET, no_reporter()).suggest("1")
+    found = search.results()[0]
+    values = [rules.objective_values(rows[-1]) for rows in histories]
+    assert (found.status, found.values) == ("stopped", means(value for value in values if value is not None))
 
 
 def test_killed_in_the_middle_it_comes_to_the_same_end_and_then_trains_nothing(tmp_path: Path) -> None:

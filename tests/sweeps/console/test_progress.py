@@ -102,6 +102,17 @@ def test_phases_are_told_once_and_counted_while_they_last() -> None:
     assert [line.partition("] ")[2] for line in output.getvalue().splitlines()] == ["compiling"]
 
 
+def test_a_row_that_comes_after_a_members_end_shows_no_bar_again() -> None:
+    progress, _ = progress_of("ab")
+    progress.console = Console(file=io.StringIO(), force_terminal=True)
+    for member in "ab":
+        progress.start(member)
+        progress.update(member, [row(1, 1.0)])
+    progress.end("a", "stopped")
+    progress.update("a", [row(2, 1.0)])
+    assert list(progress._tasks) == ["b"]
+
+
 def test_the_best_is_the_finished_member_of_the_best_mig_unless_something_else_is_told() -> None:
     progress, _ = progress_of("abcd")
     for member, mig, status in (("a", 0.2, "finished"), ("b", 0.4, "finished"), ("c", 0.9, "failed")):
