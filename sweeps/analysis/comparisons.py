@@ -148,7 +148,7 @@ def choose_members(study: str, members: pd.DataFrame, tau: float | None) -> tupl
     if varied != ["tau"]:
         rule = "members of `study` with one data set and regulariser must vary tau, label rate and seed only"
         got = f"{study} that varies {', '.join(varied) or 'none of its parameters'}"
-        raise InvalidInputError(f"{rule}: choose others with --where, got {got}")
+        raise InvalidInputError(f"{rule}, got {got}: choose members with --where")
     replacing = [value for value in sorted(set(members["tau"])) if value > BASELINE_TAU]
     if BASELINE_TAU not in set(members["tau"]):
         raise InvalidInputError(f"`study` must have members of tau = 0, the baseline, got {study} without")

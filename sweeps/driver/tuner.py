@@ -116,7 +116,7 @@ def fit(
     settings = dataclasses.replace(settings, report_seconds=report_seconds(at_once))
     trainable = tune.with_parameters(MemberTrainable, settings=settings)
     trainable = tune.with_resources(trainable, lambda config: request(config, resources.cpus, resources.gpus))
-    watch = NodeWatch(reporter.progress.note)
+    watch, gauges = NodeWatch(reporter.progress.note), StudyGauges(directory.path.name, reporter.progress)
     trainable.__qualname__ = trainable.__name__ = MemberTrainable.__name__  # as the Ray dashboard shows it
     tuner = tune.Tuner(
         trainable,
@@ -133,12 +133,7 @@ def fit(
             storage_path=str(directory.scheduler_files),
             failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[
-                reporter,
-                StudyGauges(directory.path.name, reporter.progress),
-                watch,
-                Watchdog(reporter, settings.report_seconds),
-            ],
+            callbacks=[reporter, gauges, watch, Watchdog(reporter, settings.report_seconds)],
             verbose=0,
             stop=stopper,
         ),
