@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ from sweeps.analysis.docs.findings_tables import cases_table, claims_table, stud
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.kept_tables import pages_with_tables
 from sweeps.analysis.docs.written_pages import require_written, with_table
-from sweeps.analysis.drawn import Drawn, require_up_to_date
+from sweeps.analysis.drawn import Drawn, csv_files, require_up_to_date
 from sweeps.kept.kept_studies import STUDIES
 from tests.analysis.outcome import Script
 
@@ -28,6 +29,14 @@ OF_BENCHMARKS = {"docs/scaling.png", "docs/search_pays.png"}
 
 def drawn(number: float) -> Drawn:
     return Drawn({"picture": lambda: Figure(figsize=(1, 1))}, {"numbers.csv": f"x\n{number}\n".encode()})
+
+
+def test_the_last_bits_of_another_processor_are_no_other_numbers() -> None:
+    def content(*values: float) -> dict[str, bytes]:
+        return csv_files({"numbers.csv": pd.DataFrame({"name": "a", "seeds": 3, "value": values})})
+
+    assert content(0.1 + 0.2, 1e-17, 1 / 3) == content(0.3, -0.0, 1 / 3 + 1e-16)
+    assert content(0.3, 0.0, 1 / 3) != content(0.3, 1e-9, 1 / 3) != content(0.3, 1e-9, 0.333333333)
 
 
 def test_a_picture_is_of_its_numbers_and_no_others(tmp_path: Path) -> None:
