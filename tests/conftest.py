@@ -67,6 +67,16 @@ def dataset(cache_directory: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a run: making them takes seconds."""
+    from mlflow import MlflowClient  # late: most tests need no MLflow
+
+    path = tmp_path_factory.mktemp("empty-database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
 def ray_session(dataset: Dataset, ray_token: str) -> Iterator[None]:
     """Two CPUs and two GPUs that do not exist. One for all tests of a process; the data set is
     made before: trials find it in the tests' cache."""

@@ -13,9 +13,6 @@ from sweeps.analysis import style
 from tests.analysis.invented import STUDIES, grid, log_study
 from tests.analysis.outcome import Script
 from tests.analysis.search.invented_search import SEARCHES, log_search
-from tests.sweeps.conftest import empty_database
-
-__all__ = ["empty_database"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,4 +1,4 @@
-"""Shared by the tests of sweeps: tiny studies, and an MLflow database that is made once."""
+"""Shared by the tests of sweeps: tiny studies, and folders in which commands run."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from larvae.config import Schedule
 from sweeps.study import Study, StudyDirectory, grid
 
 FIXED = {"batch_size": 4}
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a run: making them takes seconds."""
-    path = tmp_path_factory.mktemp("empty-database") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture(scope="session")
