@@ -207,9 +207,8 @@ def _gpus() -> Iterable[Gpu]:
         for index in range(torch.cuda.device_count()):
             found = torch.cuda.get_device_properties(index)
             capability = 10 * found.major + found.minor
-            is_supported = torch.version.hip is not None or has_code_for(
-                capability, built_for
-            )  # AMD's have other names
+            is_amds = torch.version.hip is not None  # whose kinds have other names
+            is_supported = is_amds or has_code_for(capability, built_for)
             yield Gpu(found.name, found.total_memory, f"sm_{capability}", is_supported)
 
 

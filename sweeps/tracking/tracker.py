@@ -85,18 +85,27 @@ def require_own_experiment(uri: str, study: str, *, is_new: bool) -> None:
         )
 
 
-def delete_runs(uri: str, study: str) -> int:
-    """Delete a study's runs, and its experiment; the number of runs. MLflow keeps them, as deleted, until `mlflow gc`.
+def has_experiment(uri: str, study: str) -> bool:
+    """Tell whether MLflow has an experiment of a study's name that nobody has deleted.
 
     Raises InvalidInputError where MLflow does not answer, or its experiment is of an earlier format.
     """
     if (database := sqlite_path(uri)) and not database.exists():
-        return 0
+        return False
     require_reachable(uri)
+    experiment = find_experiment(MlflowClient(tracking_uri=uri), study)
+    return experiment is not None and not is_deleted(experiment)
+
+
+def delete_runs(uri: str, study: str) -> int:
+    """Delete a study's runs, and its experiment; the number of runs. MLflow keeps them, as deleted, until `mlflow gc`.
+
+    Raises InvalidInputError as `has_experiment` does.
+    """
+    if not has_experiment(uri, study):
+        return 0
     client = MlflowClient(tracking_uri=uri)
     experiment = find_experiment(client, study)
-    if experiment is None or is_deleted(experiment):
-        return 0
     runs = list(all_pages(client.search_runs, [experiment.experiment_id], max_results=1000))
     for run in runs:
         client.delete_run(run.info.run_id)
