@@ -67,11 +67,13 @@ def _remove(options: StudiesOptions, name: str) -> int:
     directory = StudyDirectory(options.storage_path / name)
     if study := known.get(name):
         what = f"`{directory.path}` ({study.members} members, {study.size / 1e6:,.1f} MB) and its runs in MLflow"
-    elif _has_experiment(options.tracking_uri, name):
-        what = f"{name}'s runs in MLflow, of which nothing is in `{options.storage_path}`"
     else:
-        names = ", ".join(known) or "none"
-        raise InvalidInputError(f"`remove` must name a study in `{options.storage_path}`, {names}, got {name}")
+        from sweeps.tracking.tracker import living_experiment  # late: it loads MLflow
+
+        if living_experiment(options.tracking_uri, name) is None:
+            names = ", ".join(known) or "none"
+            raise InvalidInputError(f"`remove` must name a study in `{options.storage_path}`, {names}, got {name}")
+        what = f"{name}'s runs in MLflow, of which nothing is in `{options.storage_path}`"
     with directory.locked() if study else contextlib.nullcontext():
         if not options.yes and not (sys.stdin.isatty() and Confirm.ask(f"Remove {what}?", default=False)):
             print("Nothing was removed: answer y, or give --yes", file=sys.stderr)
@@ -83,12 +85,6 @@ def _remove(options: StudiesOptions, name: str) -> int:
             directory.delete()
     print(f"Removed {what}: {runs} runs, which MLflow keeps as deleted until `mlflow gc`")
     return 0
-
-
-def _has_experiment(tracking_uri: str, name: str) -> bool:
-    from sweeps.tracking.tracker import has_experiment  # late: it loads MLflow
-
-    return has_experiment(tracking_uri, name)
 
 
 if __name__ == "__main__":

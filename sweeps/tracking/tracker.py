@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import quote, urlencode
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run made again by a retry would be there twice
@@ -85,27 +86,27 @@ def require_own_experiment(uri: str, study: str, *, is_new: bool) -> None:
         )
 
 
-def has_experiment(uri: str, study: str) -> bool:
-    """Tell whether MLflow has an experiment of a study's name that nobody has deleted.
+def living_experiment(uri: str, study: str) -> Any:
+    """MLflow's experiment of a study's name; None where there is none, or somebody has deleted it.
 
     Raises InvalidInputError where MLflow does not answer, or its experiment is of an earlier format.
     """
     if (database := sqlite_path(uri)) and not database.exists():
-        return False
+        return None
     require_reachable(uri)
     experiment = find_experiment(MlflowClient(tracking_uri=uri), study)
-    return experiment is not None and not is_deleted(experiment)
+    return None if experiment is None or is_deleted(experiment) else experiment
 
 
 def delete_runs(uri: str, study: str) -> int:
     """Delete a study's runs, and its experiment; the number of runs. MLflow keeps them, as deleted, until `mlflow gc`.
 
-    Raises InvalidInputError as `has_experiment` does.
+    Raises InvalidInputError as `living_experiment` does.
     """
-    if not has_experiment(uri, study):
+    experiment = living_experiment(uri, study)
+    if experiment is None:
         return 0
     client = MlflowClient(tracking_uri=uri)
-    experiment = find_experiment(client, study)
     runs = list(all_pages(client.search_runs, [experiment.experiment_id], max_results=1000))
     for run in runs:
         client.delete_run(run.info.run_id)
