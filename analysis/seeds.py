@@ -29,10 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def split(arguments: Arguments) -> None:
     """Load, split, write, and print. Raises InvalidInputError before anything is written."""
     from sweeps.analysis import seeds  # late: `--help` needs no pandas
+    from sweeps.analysis.drawn import csv_files
 
     members, place = arguments.read(seeds.find_study)
     found = seeds.components(place.study, members)
-    contents = {"seeds.csv": seeds.components_frame(found).to_csv(index=False).encode()}
+    contents = csv_files({"seeds.csv": seeds.components_frame(found)})
     place.write(contents)
     print(seeds.components_table(place.study, found))
     place.tell(contents)

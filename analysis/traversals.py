@@ -45,7 +45,8 @@ class Arguments:
     reference: int | None = None
     """Index of the image whose label is varied. Left out: one drawn from the model's seed."""
     steps: int = STEPS
-    """Values of each factor, evenly spaced from its first class to its last, also between classes, as in the paper."""
+    """Values of each factor, evenly spaced from its first class to its last, also between classes, as in the paper;
+    once around where it goes round, as orientation does."""
     classes: bool = False
     """Show a factor's real classes only, at most --steps of them."""
     data_file: Path | None = None

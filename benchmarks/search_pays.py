@@ -81,13 +81,16 @@ def run_method(method: str, repetition: int, arguments: argparse.Namespace) -> P
     name = f"pays-{('tpe', 'random', 'grid')[METHODS.index(method)]}-{repetition}"
     offset = 100 * repetition
     words = f"""--preset quick --study {name} --seeds 1 --iterations {arguments.iterations} --search-seed {repetition}
+        --likelihood bernoulli
         --space tau=0.1:10:log:zero gamma_tc=1:20:log alpha=8:512:log --configurations {arguments.configurations}"""
     places = ["--storage-path", str(arguments.folder)]
     places += ["--tracking-uri", f"sqlite:///{(arguments.folder / 'mlflow.db').absolute()}"]
     chosen = options.parse([*words.split(), *places], search.PRESETS, options.default_preset, "")
     if method == "grid of τ":
         swept = {"seed": range(offset, offset + SEEDS_OF_THE_GRID), "tau": TAUS}
-        code = runner.run_study(grid(name, {**chosen.model, "gamma_tc": 4.0}, swept, chosen.schedule), chosen)
+        code = runner.run_study(
+            grid(name, {**chosen.model, "gamma_tc": 4.0, "alpha": 64.0}, swept, chosen.schedule), chosen
+        )
     else:
         if method == "random search":
             number = len(TAUS) * SEEDS_OF_THE_GRID  # trains as long as the grid

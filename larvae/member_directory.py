@@ -46,6 +46,11 @@ def last_evaluation(result: Mapping[str, Any] | None, iterations: int) -> Row | 
     return None
 
 
+def last_iteration(rows: Sequence[Row]) -> int:
+    """The iteration of the last of some rows; 0 without any."""
+    return int(rows[-1]["iteration"]) if rows else 0
+
+
 @dataclass(frozen=True, slots=True)
 class MemberDirectory:
     """The files of one member."""
@@ -76,10 +81,10 @@ class MemberDirectory:
         return list(filter(_is_row, lines)), end
 
     def reached(self) -> int:
-        """Iterations so far: those to its end, if it has finished, or to its last row."""
+        """Iterations so far: those to its end, if it has finished, or to its last row where it has gone on."""
         result = self.read_result()
-        rows = result["history"] if result and result["status"] == "finished" else self.read_rows()[0]
-        return int(rows[-1]["iteration"]) if rows else 0
+        history = result["history"] if result and result["status"] == "finished" else []
+        return max(last_iteration(history), last_iteration(self.read_rows()[0]))
 
     def append_rows(self, rows: Sequence[Row]) -> None:
         """Append rows of one process; those that the file has before them are of the same one, or of earlier ones."""

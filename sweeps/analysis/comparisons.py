@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     def is_beyond_std(self) -> bool:
         """The paper's criterion (Section 5.1): means further apart than the larger standard deviation over seeds."""
         baseline, larvae = self.baseline.interval, self.larvae.interval
-        return abs(larvae.mean - baseline.mean) > max(baseline.std, larvae.std)
+        return bool(abs(larvae.mean - baseline.mean) > np.max([baseline.std, larvae.std]))  # NaN, of one seed: False
 
     @property
     def lower_is_better(self) -> bool:

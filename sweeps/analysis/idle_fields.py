@@ -19,28 +19,33 @@ class _Rule(NamedTuple):
     """Fields that are 0, all of them."""
     idle: tuple[str, ...]
     """Settings that have no effect then."""
-    of_joint_alone: bool = False
-    """True if they have one in the conditional model all the same."""
+    among: tuple[str, str] | None = None
+    """A field and its value: the rule is one of members that have it alone, if any is named."""
 
     def applies(self, members: Mapping[str, Any] | pd.DataFrame) -> Any:
         """Tell whether these settings have no effect on a member; of a frame, on each."""
-        facts = [members.get(field) == 0 for field in self.fields]
-        if self.of_joint_alone:
-            facts.append(members.get("graphical_model") != "conditional")
-        return functools.reduce(operator.and_, facts)
+        return functools.reduce(operator.and_, [members.get(f) == 0 for f in self.fields]) & self.concerns(members)
+
+    def concerns(self, members: Mapping[str, Any] | pd.DataFrame) -> Any:
+        """Tell whether the rule is one of a member, be the fields 0 or not; of a frame, of each."""
+        if self.among is None:
+            return True
+        name, value = self.among
+        return members.get(name, value) == value
 
 
 _RULES = (
     _Rule(("tau",), ("replacement_likelihood", "replacement", "detach_nuisance")),
     _Rule(("alpha",), ("label_loss",)),
-    _Rule(("alpha", "tau"), ("label_scaling",), of_joint_alone=True),
+    _Rule(("tau",), ("pixel_variance",), among=("likelihood", "bernoulli")),
+    _Rule(("alpha", "tau"), ("label_scaling", "label_seed"), among=("graphical_model", "joint")),
     _Rule(("z_dim",), ("nuisance_variance", "detach_nuisance")),
 )
 
 
 def idle_at_zero(field: str) -> tuple[str, ...]:
     """Settings that have no effect where this field is 0, whatever others are."""
-    return tuple(name for rule in _RULES if rule.fields == (field,) for name in rule.idle)
+    return tuple(name for rule in _RULES if rule.fields == (field,) and not rule.among for name in rule.idle)
 
 
 def idle_of(member: Mapping[str, Any]) -> set[str]:
@@ -74,7 +79,7 @@ def shared(members: pd.DataFrame, varied: Sequence[str]) -> pd.DataFrame:
         if not names or not set(rule.fields) & set(varied):
             continue
         is_zero = pd.Series(rule.applies(members), members.index, bool)
-        settings = members.loc[~is_zero, names].drop_duplicates().to_dict("records")
+        settings = members.loc[~is_zero & rule.concerns(members), names].drop_duplicates().to_dict("records")
         if is_zero.any() and settings:
             alike = [members[is_zero].assign(**{str(name): value for name, value in one.items()}) for one in settings]
             members = pd.concat([members[~is_zero], *alike])

@@ -59,9 +59,9 @@ def components(study: str, members: pd.DataFrame) -> list[Components]:
     """Split the variance of each metric at each setting of the other fields. Raises InvalidInputError."""
     if not varies(members, "label_seed"):
         raise InvalidInputError(f"members of `study` must vary label_seed, got {study}: --grid label_seed=0,1,2 does")
-    varied = [name for name in load.varied_parameters(members) if name != "label_seed"]
+    varied = load.other_parameters(members, "label_seed")
     varied += ["label_rate"] if members["label_rate"].nunique() > 1 else []
-    settings = [some for _, some in members.groupby(varied)] if varied else [members]
+    settings = [some for _, some in members.groupby(varied, dropna=False)] if varied else [members]
     return [
         _components(setting_name({name: some[name].iloc[0] for name in varied}), metric, some[has_result(some, metric)])
         for metric in measured(study, members, METRICS)

@@ -20,7 +20,7 @@ from larvae.training import Trainer
 from larvae.traversal import STEPS, reference_image, reference_index, traverse, traverse_data
 from sweeps.analysis import load
 from sweeps.analysis.figures.traversal_figures import Model, TraversalComparison
-from sweeps.analysis.idle_fields import idle_at_zero, idle_of
+from sweeps.analysis.idle_fields import idle_at_zero, idle_of, shared
 from sweeps.analysis.names import REGULARISER_NAMES
 from sweeps.analysis.settings import described
 from sweeps.study import StudyDirectory, differing
@@ -54,7 +54,7 @@ def choose_pair(members: pd.DataFrame, study: str, dataset: str | None) -> pd.Da
         require_known("dataset", dataset, names)
     elif len(names) > 1:
         raise InvalidInputError(f"`dataset` must be given: {study} has {', '.join(names)}")
-    finished = members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))]
+    finished = shared(members[(members["status"] == FINISHED) & (members["dataset"] == (dataset or names[0]))], ["tau"])
     idle = [name for name in idle_at_zero("tau") if name in members]
     others = [name for name in FIELDS if name in members and name not in ("tau", *idle)]
     preferred = finished.assign(

@@ -104,6 +104,14 @@ def test_one_seed_has_a_difference_and_no_test() -> None:
     assert alone.difference.mean == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize("few_first", [False, True])
+def test_a_mean_beside_one_seed_is_not_beyond_a_standard_deviation(few_first: bool) -> None:
+    """One seed has no standard deviation, on whichever side it is."""
+    few, many = [0.9, math.nan, math.nan], [0.1, 0.11, 0.12]
+    [one] = compared(paired(few, many) if few_first else paired(many, few)).comparisons
+    assert not one.is_beyond_std
+
+
 def test_data_sets_and_regularisers_come_in_the_papers_order() -> None:
     names = ["zoo", "isaac3d", "shapes3d-rendered", "dsprites"]
     rates = compared(

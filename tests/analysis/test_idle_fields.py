@@ -12,7 +12,7 @@ from sweeps.analysis.idle_fields import filled, shared
 from sweeps.analysis.parameters import parameter, varies
 from sweeps.analysis.settings import by_setting, where
 from sweeps.analysis.traversal_models import choose_pair
-from tests.analysis.invented import frame, grid
+from tests.analysis.invented import Member, frame, grid
 
 
 def members(field: str, values: tuple[float, ...], **fields: object) -> pd.DataFrame:
@@ -68,6 +68,25 @@ def test_a_chosen_form_keeps_its_baseline() -> None:
     assert sorted(set(found["tau"])) == [0, 1]
     assert set(found["replacement"]) == {"inferred"}
     assert len(found) == 4
+
+
+def of_two_likelihoods(*more: Member) -> pd.DataFrame:
+    """A Bernoulli ELBO with a Gaussian label replacement, which the baseline's σ² cannot be of."""
+    fields = {"likelihood": "bernoulli", "replacement_likelihood": "gaussian", "pixel_mean": "sigmoid"}
+    return frame([*grid((0, 1, 5), (0.01,), (0, 1), pixel_variance=0.1, **fields), *more]).assign(directory="")
+
+
+def test_a_bernoulli_baseline_is_one_of_label_replacement_with_a_variance() -> None:
+    found = of_two_likelihoods()
+    [setting] = by_setting(found, parameter("tau"))
+    assert sorted(set(setting.members["tau"])) == [0, 1, 5]
+    assert sorted(choose_pair(found, "study", None)["tau"]) == [0, 1]
+    more = of_two_likelihoods(*grid((0, 1), (0.01,), (0, 1), pixel_variance=0.125))
+    names = {setting.name: sorted(set(setting.members["tau"])) for setting in by_setting(more, parameter("tau"))}
+    assert names == {
+        "Bernoulli, σ² = 0.1, replacement_likelihood = gaussian": [0, 1, 5],
+        "Gaussian, σ² = 0.125, replacement_likelihood = default": [0, 1],
+    }
 
 
 def test_the_conditional_model_sees_scaled_labels_whatever_the_weight_of_its_loss() -> None:

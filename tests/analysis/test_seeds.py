@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from tests.analysis.invented import Member, frame
 from tests.analysis.outcome import Script
 
 
-def crossed(label_sets: int, models: int, **fields: float) -> list[Member]:
+def crossed(label_sets: int, models: int, **fields: Any) -> list[Member]:
     return [
         Member(MemberConfig(label_seed=label_seed, seed=seed, **fields))
         for label_seed, seed in itertools.product(range(label_sets), range(models))
@@ -71,6 +72,19 @@ def test_gaps_leave_the_largest_whole_part_and_too_few_seeds_no_split() -> None:
     assert "-" in components_table("study", [alone])
     with pytest.raises(InvalidInputError, match="must vary label_seed"):
         components("study", members[members["label_seed"] == 0])
+
+
+def test_a_setting_that_only_some_regularisers_have_leaves_none_out() -> None:
+    """The others have no value of it, and differ among themselves in nothing else."""
+    names = ("beta_tcvae", "dip_vae_i", "dip_vae_ii")
+    members = [member for name in names for member in crossed(2, 3, regulariser=name)]
+    found = components("study", distinct_members(frame(members).to_dict("records")))
+    assert [one.setting for one in found if one.metric == "mig"] == [
+        "regulariser = β-TCVAE",
+        "regulariser = DIP-VAE-I",
+        "regulariser = DIP-VAE-II",
+    ]
+    assert {(one.num_label_seeds, one.num_seeds) for one in found} == {(2, 3)}
 
 
 def test_the_script_splits_each_setting(script: Script, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

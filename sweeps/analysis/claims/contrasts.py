@@ -155,10 +155,10 @@ def weak_over_strong(tables: Tables) -> list[Evidence]:
     """The gain of label replacement at the weakest label loss less that at the strongest."""
     found = []
     for metric, table in tables.items():
-        weights = [weight for weight in _values(table, "alpha") if weight > 0]
-        if len(weights) < 2 or _lacks_pair(table):
+        table = _among(table, alpha=[weight for weight in _values(table, "alpha") if weight > 0])
+        if len(_values(table, "alpha")) < 2 or _lacks_pair(table):
             continue
-        table = _whole(_among(table, alpha=weights), fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
+        table = _whole(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
         (weakest, *_, strongest), (_, *above) = _values(table, "alpha"), _values(table, "tau")
         weak, strong = (_difference(_at(table, alpha=end), "tau", above, [0.0]) for end in (weakest, strongest))
         found += _mean(f"{written(metric)}: gain at α = {weakest:g} less that at α = {strongest:g}", weak - strong)

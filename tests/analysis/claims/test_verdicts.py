@@ -20,6 +20,7 @@ from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, judge
 from sweeps.analysis.course import Course
 from sweeps.analysis.figures.claim_figures import claims_figure
+from sweeps.analysis.load import distinct_members
 from tests.analysis.invented import frame, grid
 from tests.analysis.outcome import Script
 
@@ -264,6 +265,24 @@ def test_a_baseline_without_labels_is_not_averaged_over_what_its_own_posterior_h
     )
     gains = [one.evidence[0].effect for one in judge({"study": found}, ["supervision-helps"])]
     assert gains == pytest.approx([0.3, 0.1], abs=0.01)
+
+
+def test_members_without_labels_are_baselines_of_every_labelled_set() -> None:
+    """Labels have no effect on them, so none is theirs."""
+    found = members(
+        lambda found: 0.3 * (found["alpha"] > 0), tau=(0.0,), alpha=(0.0, 1.0), label_rate=(0.01,), label_seed=(0, 1, 2)
+    )
+    one = verdict("supervision-helps", distinct_members(found.to_dict("records")))
+    assert (one.verdict, one.evidence[0].num_seeds) == (HOLDS, 6)
+
+
+def test_a_gain_needs_a_baseline_with_labels() -> None:
+    """While those are still training, the only τ = 0 is that without labels; a gap elsewhere is no reason to fail."""
+    found = members(of_tau(0, 0.1, 0.1), seeds=4, alpha=(0.0, 1.0, 64.0))
+    gone = (found["tau"] == 0) & (found["alpha"] > 0) | (found["tau"] == 10) & (found["seed"] == 3)
+    for without in (gone, gone & (found["tau"] == 0)):
+        some = found.assign(status=np.where(without, "RUNNING", "FINISHED"))
+        assert verdict("weak-label-loss", some).reason.startswith("no members")
 
 
 def test_a_control_that_replaces_by_the_inferred_label_says_nothing_about_larvae() -> None:

@@ -72,7 +72,7 @@ def test_a_plan_tells_what_a_search_of_points_in_random_order_is_likely_to_train
 
 
 def test_a_plan_counts_what_is_left_of_members_that_have_begun(tmp_path: Path) -> None:
-    """One has finished, one was stopped, one ended at fewer iterations than there are now, one was interrupted."""
+    """One has finished, one was stopped, one goes on from an end at fewer iterations, one was interrupted."""
     rules = with_(configurations=4, seeds=1, rungs=(30,))
     whole, _ = iterations_left(rules, tmp_path)
     for seed, (status, reached) in enumerate([("finished", 90), ("stopped", 30), ("finished", 60), ("", 50)]):
@@ -82,9 +82,11 @@ def test_a_plan_counts_what_is_left_of_members_that_have_begun(tmp_path: Path) -
         if status:
             files.write_result(member, status, rows, stopped_at=30 if status == "stopped" else None)
         assert files.reached() == reached
+        files.append_rows([row_of(member, 70)] * (reached == 60))  # it goes on from its earlier end
+        assert files.reached() == max(reached, 70 * (reached == 60))
     done = search_runner._progress(tmp_path, 90)
-    assert (done.ended, sorted(done.begun)) == (Counter({90: 1, 30: 1}), [50, 60])
-    assert iterations_left(rules, tmp_path)[0] == whole - 90 - 90 - 60 - 50
+    assert (done.ended, sorted(done.begun)) == (Counter({90: 1, 30: 1}), [50, 70])
+    assert iterations_left(rules, tmp_path)[0] == whole - 90 - 90 - 70 - 50
 
 
 class Adaptive:
