@@ -138,6 +138,7 @@ class MemberConfig:
         for name in ("tau", "gamma_tc", "alpha", "label_variance", "nuisance_variance"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
+            object.__setattr__(self, name, abs(value))  # -0 is 0
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
         _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
         _require(0 <= self.z_dim <= MOST_LATENTS, f"`z_dim` must be in [0, {MOST_LATENTS}]", self.z_dim)

@@ -122,9 +122,9 @@ class StudyOptions:
         """Published files to use, by data set. Raises InvalidInputError for what names none."""
         files: dict[str, Path] = {}
         for text in self.where.data_file:
-            name, equals, path = text.rpartition("=")
-            if not equals and len(self.datasets) == 1:
-                name = self.datasets[0]
+            name, equals, path = text.partition("=")
+            if not equals or "/" in name:
+                name, path = self.datasets[0] if len(self.datasets) == 1 else "", text
             require_known("data_file", name, self.datasets)
             files[name] = Path(path).absolute()  # trials have folders of their own
         return files
@@ -135,7 +135,7 @@ class StudyOptions:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--regulariser", dest="chosen", nargs="*", default=self.varied.get("regulariser", usual))
         first.add_argument("--regularisers", dest="chosen", nargs="*")
-        first.add_argument("--graphical-model", default="")
+        first.add_argument("--graphical-model", "--graphical_model", nargs="?", default="")
         known = first.parse_known_args(list(arguments))[0]
         models = {known.graphical_model, *self.varied.get("graphical_model", ())}
         return {
@@ -198,11 +198,10 @@ def parse(
         known, _ = first.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise InvalidInputError(str(error)) from None
-    name = known.preset or "quick"
-    require_known("preset", name, presets)
-    chosen = _parse_over(presets[name], arguments, description)
     if known.preset:
-        return chosen
+        require_known("preset", known.preset, presets)
+        return _parse_over(presets[known.preset], arguments, description)
+    name, chosen = _parse_over_any(presets, arguments, description)
     # Asked last: it takes Ray, or PyTorch, seconds to tell.
     meant = _resumed_preset(default_preset(known.address), presets, known.study, known.storage_path)
     return chosen if meant == name else _parse_over(presets[meant], arguments, description)
@@ -252,6 +251,17 @@ def _parse_over(preset: Options, arguments: Sequence[str], description: str) -> 
     chosen = type(preset)(**values | {"schedule": Schedule(**values["schedule"])})
     chosen.require_valid()
     return chosen
+
+
+def _parse_over_any(presets: Mapping[str, Options], arguments: Sequence[str], description: str) -> tuple[str, Options]:
+    """Parse a command line over `quick`, or another preset where only that allows it; its name, and the options."""
+    errors = []
+    for name in sorted(presets, key=lambda name: name != "quick"):
+        try:
+            return name, _parse_over(presets[name], arguments, description)
+        except InvalidInputError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _resumed_preset(default: str, presets: Mapping[str, StudyOptions], study: str | None, storage: Path) -> str:

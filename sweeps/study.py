@@ -213,8 +213,9 @@ class StudyDirectory:
             return False
 
     def delete(self) -> None:
-        """Delete the folder with everything in it."""
-        shutil.rmtree(self.path)
+        """Delete the folder with everything in it, and the link to it, if it is one."""
+        shutil.rmtree(self.path.resolve())
+        self.path.unlink(missing_ok=True)
 
     def write_finished(self) -> None:
         """Remember that a command has brought the study to a good end."""

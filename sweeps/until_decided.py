@@ -7,24 +7,30 @@ they had nothing in common (the union bound), which holds for any test and any n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from larvae.command_line import INTERRUPTED
 from larvae.errors import InvalidInputError, require_known
 from larvae.metrics import METRICS
-from sweeps.console.terminal import new_console
+from sweeps.console.terminal import new_console, say
+from sweeps.driver.stopping import is_asked
 from sweeps.options import StudyOptions
 from sweeps.study import Study, StudyDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from sweeps.analysis.claims.verdicts import Verdict
 
 FIRST_SEEDS = 3
 """Seeds of the first round: fewer decide nothing."""
 ALPHA = 0.05
+PATIENCE_SECONDS = 3600.0
+"""Seconds for which a later round waits for what the first one had: a server or node that starts anew."""
+AGAIN_SECONDS = 30.0
 
 
 class Look(NamedTuple):
@@ -62,8 +68,6 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
 
     study_of: the study of so many seeds. Rounds that have ended are looked at again and not run.
     """
-    from sweeps import runner  # late: `--help` and errors above need not
-
     console = new_console()
     directory = StudyDirectory((options.where.storage_path / options.study).absolute())
     whole = study_of(options.seeds)
@@ -73,8 +77,9 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
         study = study_of(look.seeds)
         is_last = look.seeds == options.seeds
         if directory.unfinished(study) or is_last:
-            code = runner.run_study(study, options)  # members that fail are gaps: their seeds do not count
-        if code == INTERRUPTED:
+            patience = 0.0 if code is None else PATIENCE_SECONDS
+            code = _run_round(study, options, patience, console)  # members that fail are gaps: their seeds do not count
+        if code == INTERRUPTED or is_asked():
             return INTERRUPTED
         verdicts = _verdicts(claim, study, directory, look.level)
         for text in verdicts.texts:
@@ -83,12 +88,27 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
             spared = 1 - len(study.members) / len(whole.members)
             console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
             if code is None and directory.is_unfinished:  # all have ended, but MLflow may lack some
-                code = runner.run_study(study, options)
+                code = _run_round(study, options, 0.0, console)
             return code or 0
     console.print(
         f"Not decided with {options.seeds} seeds: more --seeds would be looked at by other levels, give another --study"
     )
     return code or 0
+
+
+def _run_round(study: Study, options: StudyOptions, patience: float, console: Console) -> int:
+    """Run a study; its exit code. patience: seconds for which it is tried again where it cannot begin."""
+    from sweeps import runner  # late: `--help` and errors of the command line need not
+
+    last = time.monotonic() + patience
+    while True:
+        try:
+            return runner.run_study(study, options)
+        except InvalidInputError as error:
+            if time.monotonic() > last:
+                raise
+            say(f"{error}; the next seeds begin as soon as that is so", console)
+            time.sleep(AGAIN_SECONDS)
 
 
 class _Verdicts(NamedTuple):

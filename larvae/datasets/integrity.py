@@ -27,7 +27,10 @@ def made_once(path: Path, specification: Specification, make: Callable[[], objec
     """
     if is_unchanged(path):
         return path
-    with _held(path):
+    with contextlib.ExitStack() as stack:
+        with phase(f"waiting for {path.name}"):
+            stack.enter_context(_held(path))
+        stack.enter_context(phase(f"making {path.name}"))
         if path.exists():
             if not (fault := _fault(path, specification)):
                 return path

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from larvae import datasets
 from larvae.config import MemberConfig
 from sweeps.adaptive.configurations import Configuration, Rules
-from sweeps.adaptive.sampling import Observation, Suggestion
+from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
 from sweeps.adaptive.search_options import SearchOptions
 from sweeps.adaptive.searching import Search
+from sweeps.adaptive.space import Space
 from sweeps.adaptive.suggestion_log import SuggestionLog
 from sweeps.study import Study
 from sweeps.tracking import mlflow_names
@@ -25,22 +26,28 @@ class AdaptiveStudy:
     options: SearchOptions
     fixed: Mapping[str, Any]
     """The fields of a configuration that do not vary, seed apart."""
+    sampler: Sampler = field(init=False)
+    """Made once: what is written into --space-file meanwhile is for the next command."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError where a corner of the space breaks a rule of MemberConfig or of the data set."""
+        object.__setattr__(self, "sampler", self.options.chosen_sampler)
         for member in self.corners(seed=0):
             num_images = datasets.specification(member.dataset).num_images
             labelled = datasets.labelled_indices(num_images, member.label_rate, seed=0)
             datasets.hold_out(labelled, member.held_out)
 
+    @property
+    def space(self) -> Space:
+        """The parameters that vary."""
+        return self.sampler.space
+
     def member(self, suggestion: Suggestion, seed: int) -> MemberConfig:
-        return MemberConfig.from_dict(
-            {**self.fixed, **self.options.chosen_space.fields(suggestion.point), "seed": seed}
-        )
+        return MemberConfig.from_dict({**self.fixed, **self.space.fields(suggestion.point), "seed": seed})
 
     def corners(self, seed: int) -> list[MemberConfig]:
         """The members of all parameters' lowest and of all parameters' highest values."""
-        fields = self.options.chosen_space.corners()
+        fields = self.space.corners()
         return [MemberConfig.from_dict({**self.fixed, **corner, "seed": seed}) for corner in fields]
 
     @property
@@ -48,7 +55,7 @@ class AdaptiveStudy:
         """The study before any member is known."""
         options = self.options
         rules = {
-            "space": str(options.chosen_space),
+            "space": str(self.space),
             "sampler": options.sampler,
             "objectives": " ".join(options.objectives),
             "stopper": "asha" if options.stops else "none",
@@ -60,7 +67,7 @@ class AdaptiveStudy:
         if options.stops:  # rungs lie where members are evaluated
             rules["evaluate_every"] = options.schedule.evaluate_every
         fixed = {name: list(value) if isinstance(value, tuple) else value for name, value in self.fixed.items()}
-        varied = (*options.chosen_space.parameters, "seed")
+        varied = (*self.space.parameters, "seed")
         return Study(options.study, (), options.schedule, fixed=fixed | rules, varied=varied)
 
     def search(self, rules: Rules, log: SuggestionLog) -> Search:
@@ -68,7 +75,7 @@ class AdaptiveStudy:
 
         Raises InvalidInputError where that is damaged: points that no member of the space can have.
         """
-        sampler, remembered = self.options.chosen_sampler, log.read()
+        remembered = log.read()
         try:
             for suggestion in remembered:
                 self.member(suggestion, seed=0)
@@ -76,7 +83,7 @@ class AdaptiveStudy:
             raise log.damaged() from None
 
         def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
-            return sampler.suggest(number, known, attempt)
+            return self.sampler.suggest(number, known, attempt)
 
         return Search(rules, ask, self.member, remembered, log.append)
 
@@ -85,7 +92,7 @@ class AdaptiveStudy:
         """Tags by which MLflow remembers the search, with the study's run."""
         options = self.options
         described = {
-            "space": options.chosen_space.to_dict(),
+            "space": self.space.to_dict(),
             "sampler": options.sampler,
             "objectives": options.objectives,
             "iterations": options.schedule.iterations,

@@ -61,7 +61,7 @@ def run_search(adaptive: AdaptiveStudy) -> int:
         search, interrupted = _train(adaptive, rules, log, settings, session)
         members = tuple(run.config for configuration in search.configurations for run in configuration.runs)
         whole = dataclasses.replace(study, members=members)
-        table = search_table(search, options.chosen_space, directory)
+        table = search_table(search, adaptive.space, directory)
         return session.close(outcome(whole, directory)._replace(table=table), interrupted=interrupted)
 
 
@@ -85,7 +85,7 @@ def _train(
     directory, resources = prepared.directory, prepared.resources
     with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
-        told = SearchReporter(session.study, directory, adaptive.options.chosen_space, tracker, progress)
+        told = SearchReporter(session.study, directory, adaptive.space, tracker, progress)
         with session.reporting(reporter):
             together, has_to_go_on = resources.members, True
             while has_to_go_on:

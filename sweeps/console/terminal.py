@@ -6,16 +6,27 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 
 LOADING = "loading PyTorch and Ray"
 
 
+class LastingConsole(Console):
+    """A console whose command goes on where nobody reads it any more: Ctrl-C ends the `tee` of a pipe at once."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nowhere from now on; rich would raise SystemExit, in the middle of whatever prints."""
+        self.quiet = True
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+
+
 def new_console() -> Console:
     """Make the console of a command: text as it is, `[x]` of a name too; wide where nobody's window limits tables."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    console = LastingConsole(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if console.width < 1 or (not console.is_terminal and "COLUMNS" not in os.environ):
         console.width = 160
     return console
 

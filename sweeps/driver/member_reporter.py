@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -115,7 +116,8 @@ class MemberReporter(Unsaved, tune.Callback):
             self.progress.wait(member.content_hash)
             if death.is_machines and not death.is_told:
                 log = MemberLog(self.directory.member(member).path)
-                log.write("fault", reason=death.reason, host=death.node, pid="")
+                with contextlib.suppress(OSError):
+                    log.write("fault", reason=death.reason, host=death.node, pid="")
         if going_on or death.is_at_start or death.is_machines:
             then = "its process could not start" if death.is_at_start else "its checkpoint waits for a place"
             self.progress.note(f"{self.named(going_on or members)}: {death.reason}; {then}")

@@ -25,12 +25,14 @@ def stoppable(tell: Callable[[], None]) -> Iterator[None]:
     stays so.
     """
     _asked.clear()
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # an earlier run of Tune would still take it, and do nothing
 
     def stop(number: int, frame: FrameType | None) -> None:
         _let_go_of_terminal(number)
-        if _asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
-            raise KeyboardInterrupt
+        is_second, is_heard = _asked.is_set(), callable(signal.getsignal(signal.SIGUSR1))
         _asked.set()
+        if is_second or not is_heard:
+            raise KeyboardInterrupt
         tell()
         os.kill(os.getpid(), signal.SIGUSR1)
 

@@ -6,19 +6,20 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ray import tune
 from rich.console import Console
 
 from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
 from sweeps.driver.gauges import StudyGauges
 from sweeps.driver.many_trials import report_seconds, tune_for
 from sweeps.driver.member_reporter import MemberReporter, trial_name
 from sweeps.driver.moving import Moving
 from sweeps.driver.queueing import MemberQueue
-from sweeps.driver.stopping import stoppable
+from sweeps.driver.stopping import is_asked, stoppable
 from sweeps.driver.waiting import NodeWatch
 from sweeps.driver.watchdog import Watchdog
 from sweeps.resources.places import Places, request
@@ -70,7 +71,7 @@ def train_fewer_together(
         return False
     console.print(f"Out of GPU memory: {len(alone)} members are tried again, each alone on a whole GPU")
     settings = dataclasses.replace(settings, gpus=max(1.0, settings.gpus))
-    interrupted = _train(alone, settings, TrialResources(settings.cpus, settings.gpus), directory, reporter)
+    interrupted = _train(alone, settings, resources.of_whole_gpus(settings.gpus), directory, reporter)
     reporter.give_up_out_of_memory()
     return interrupted
 
@@ -82,7 +83,9 @@ def _train(
     directory: StudyDirectory,
     reporter: MemberReporter,
 ) -> bool:
-    """Train the members of each trial; True if the user stopped it."""
+    """Train the members of each trial; True if the user stopped it, perhaps when the trials before had just ended."""
+    if is_asked():
+        return True
     fit(MemberQueue(trials, Places(resources.places), reporter.evaluations), settings, resources, directory, reporter)
     names = {member.content_hash for members in trials for member in members}
     waiting = {name for name in names if reporter.progress.status[name] == "waiting"}
@@ -108,7 +111,8 @@ def fit(
 ) -> None:
     """Run Tune to its end, or until the user stops it. stopper: tells which trials to end before theirs.
 
-    Raises NodesLostError when no node has been left for minutes.
+    Raises NodesLostError when no node has been left for minutes, and OSError where the driver's own files cannot be
+    written.
     """
     shutil.rmtree(directory.scheduler_files, ignore_errors=True)  # an earlier command's
     at_once = resources.concurrency()
@@ -138,6 +142,15 @@ def fit(
             stop=stopper,
         ),
     )
-    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), stoppable(reporter.tell_of_stop):
+    with contextlib.suppress(KeyboardInterrupt), tune_for(at_once), stoppable(reporter.tell_of_stop), _own_errors():
         tuner.fit()
     watch.require_nodes()
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
+    """Within this, what a callback raises is raised as it is: Tune makes an error of its traceback's text."""
+    try:
+        yield
+    except tune.TuneError as error:
+        raise (error.__context__ if isinstance(error.__context__, OSError | InvalidInputError) else error) from None

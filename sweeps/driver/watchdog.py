@@ -69,7 +69,8 @@ class Watchdog(Unsaved, tune.Callback):
             signs.phase, signs.phase_since = phase, now
         is_life = not result.get("is_waiting") or (phase and now - signs.phase_since < PHASE_SECONDS)
         if is_life:
-            self._longest_gap = max(self._longest_gap, now - signs.last)
+            if not self._was_away(now):
+                self._longest_gap = max(self._longest_gap, now - signs.last)
             signs.last, signs.is_told = now, False
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -79,13 +80,12 @@ class Watchdog(Unsaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
-        away = now - self._looked_at
-        if away < LOOK_SECONDS:
+        if now - self._looked_at < LOOK_SECONDS:
             return
-        self._looked_at = now
-        if away > 3 * LOOK_SECONDS:  # this process itself was stopped, or busy: what trials have told waits
+        if self._was_away(now):  # what trials have told waits
             for signs in self._signs.values():
                 signs.last = now
+        self._looked_at = now
         for signs in list(self._signs.values()):
             silent = now - signs.last
             if silent > self.limit:
@@ -94,6 +94,10 @@ class Watchdog(Unsaved, tune.Callback):
                 signs.is_told = True
                 then = f"after {duration(self.limit)} it is started again from its checkpoints"
                 self._reporter.progress.note(f"{self._named(signs)}: {_silence(signs, silent)}; {then}")
+
+    def _was_away(self, now: float) -> bool:
+        """Tell whether this process itself was stopped, or busy, since it last looked."""
+        return now - self._looked_at > 3 * LOOK_SECONDS
 
     def _end(self, signs: _Signs, silent: float) -> None:
         """End a trial's process; Tune starts the trial again."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -193,7 +194,8 @@ def tracking_fault(uri: str) -> str:
     except urllib.error.HTTPError as error:
         return "" if error.code in (401, 403, 404) else f"answered {error.code}"  # it is there; the driver logs in
     except (OSError, ValueError) as error:
-        return f"no answer: {getattr(error, 'reason', error)}"
+        reason = getattr(error, "reason", error)
+        return "" if isinstance(reason, ssl.SSLError) else f"no answer: {reason}"  # the driver knows its certificate
     return ""
 
 

@@ -25,6 +25,12 @@ class TrialResources:
     places: tuple[Place, ...] = ()
     """Shares that it takes of each kind of GPU, where they differ; `gpus` is then the largest of them."""
 
+    def of_whole_gpus(self, gpus: float) -> TrialResources:
+        """The resources of a trial that takes so many whole GPUs: of several kinds, the one with the most memory."""
+        roomiest = sorted(self.places, key=lambda place: place.gpus)[:1]
+        places = (Place(place.resource, gpus, max(1, int(place.number * place.gpus / gpus))) for place in roomiest)
+        return TrialResources(self.cpus, gpus, places=tuple(places))
+
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
         if rule := misfit(self.cpus, self.gpus, living_nodes()):

@@ -42,6 +42,7 @@ def keep_to_group(uri: str) -> None:
     if database := sqlite_path(uri):
         if database.exists():
             refresh_artifacts(database)
+        database.parent.mkdir(parents=True, exist_ok=True)
         database.touch(mode=0o640)
         _artifacts(database).mkdir(mode=0o750, exist_ok=True)
 

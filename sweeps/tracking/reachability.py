@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,12 @@ def _is_database(path: Path) -> bool:
 
 
 def health(uri: str) -> requests.Response | None:
-    """A server's answer on its health; None where it gives none within 5 s."""
+    """A server's answer on its health; None where it gives none within 5 s. Certificates are MLflow's client's."""
+    is_any = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+    verify = False if is_any else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+    cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
     try:
-        return requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        return requests.get(f"{uri.rstrip('/')}/health", timeout=5, verify=verify, cert=cert)
     except (requests.RequestException, LocationParseError):
         return None
 

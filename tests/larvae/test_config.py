@@ -219,6 +219,11 @@ def test_content_hash_is_the_same_for_int_and_float() -> None:
     assert FLOATS.keys() == {field.name for field in dataclasses.fields(MemberConfig) if field.type == "float"}
 
 
+def test_zero_has_no_sign() -> None:
+    assert MemberConfig(tau=-0.0).content_hash == MemberConfig(tau=0).content_hash
+    assert f"{MemberConfig(tau=-0.0).tau:g}" == "0"
+
+
 def test_content_hash_is_the_same_for_ever() -> None:
     """It names directories on disk, so this value may change only with a field or a default."""
     assert MemberConfig().content_hash == "bd337faac582"

@@ -14,6 +14,7 @@ from larvae import datasets, files
 from larvae.advice import advice_taken
 from larvae.datasets import checksums, integrity, layouts, store
 from larvae.errors import InvalidInputError
+from larvae.phases import current_phase
 from tests.larvae import tiny_files
 from tests.larvae.tiny_files import Tiny
 
@@ -188,6 +189,19 @@ def test_an_altered_file_that_was_sent_is_fetched_again(tiny: Tiny, tmp_path: Pa
         assert [datasets.install("dsprites", "sent", fetch) for _ in range(2)] == [path] * 2
     assert (len(fetched), len(told)) == (2, 1)
     assert np.array_equal(np.fromfile(path, np.uint8), content)
+
+
+def test_making_a_file_is_a_phase_which_counts_as_life(tiny: Tiny) -> None:
+    phases: list[str] = []
+
+    def fetch() -> NDArray[np.uint8]:
+        phases.append(current_phase())
+        return np.frombuffer(made.read_bytes(), np.uint8)
+
+    made = datasets.prepare(tiny.specification.name)
+    path = datasets.install(tiny.specification.name, datasets.fingerprint(tiny.specification.name, made), fetch)
+    assert phases == [f"making {path.name}"]
+    assert current_phase() == ""
 
 
 def test_a_file_that_another_process_is_checking_is_waited_for(tiny: Tiny, read: list[str]) -> None:

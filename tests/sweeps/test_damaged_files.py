@@ -66,7 +66,7 @@ def study(tmp_path: Path, small_study: Callable[..., Study]) -> tuple[Study, Stu
         log.write("finished", reason="")
     suggestions = SuggestionLog(directory.path / "suggestions.jsonl")
     suggestions.start(2)
-    suggestions.append(0, Suggestion(dict.fromkeys(SEARCH.options.chosen_space.parameters, 1.0), {}))
+    suggestions.append(0, Suggestion(dict.fromkeys(SEARCH.space.parameters, 1.0), {}))
     save_rates(directory.gpu_rates, [h100().search(44), v100().search(44)])
     return study, directory
 

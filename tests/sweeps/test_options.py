@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from larvae import datasets
+from larvae.errors import InvalidInputError
 from larvae.files import save_json
 from larvae.metrics import METRICS
 from larvae.regularisers import REGULARISERS
@@ -176,6 +177,30 @@ def test_without_preset_it_is_looked_for_where_the_study_will_run() -> None:
 def begin(storage: Path, study: str, **record: object) -> None:
     """Leave a study's record as a command does that has begun it."""
     save_json(storage / study / "study.json", {"finished": False} | record)
+
+
+def test_what_only_the_preset_that_is_meant_allows_is_no_error_over_another() -> None:
+    """Every 1,000 iterations a row is too seldom for the quick preset's evaluations alone."""
+    arguments = ["--log-every", "1000"]
+    assert options.parse(arguments, PRESETS, lambda address: "paper", "").schedule.log_every == 1000
+    with pytest.raises(InvalidInputError, match="must be a multiple"):
+        options.parse(arguments, PRESETS, lambda address: "quick", "")
+    with pytest.raises(InvalidInputError, match="`seeds` must be in"):
+        options.parse(["--seeds", "0"], PRESETS, no_preset, "")  # whatever is meant: nothing slow is asked
+
+
+def test_a_data_file_may_have_an_equals_sign_in_its_path() -> None:
+    for given in ("/data/run=3/dsprites.npz", "dsprites=/data/run=3/dsprites.npz"):
+        assert parse("--preset", "quick", "--data-file", given).data_files == {
+            "dsprites": Path("/data/run=3/dsprites.npz")
+        }
+
+
+def test_the_graphical_model_decides_the_usual_weight_however_it_is_typed() -> None:
+    for flag in ("--graphical-model", "--graphical_model"):
+        assert parse("--preset", "quick", flag, "conditional").model.get("gamma_tc") is None
+    with pytest.raises(InvalidInputError, match="graphical-model"):
+        parse("--preset", "quick", "--graphical-model")
 
 
 def chosen_without_preset(default: str, *arguments: str) -> str:

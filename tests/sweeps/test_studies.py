@@ -63,6 +63,15 @@ def test_one_is_removed_with_its_runs_and_the_other_stays(two: Path, capsys: pyt
     assert len(client.search_runs([experiment.experiment_id])) == 3
 
 
+def test_a_folder_that_is_a_link_goes_with_what_it_points_to(two: Path) -> None:
+    folder, elsewhere = two / "results" / "one", two / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere, target_is_directory=True)
+    assert studies.run([*places(two), "--remove", "one", "--yes"]) == 0
+    assert not elsewhere.exists()
+    assert not folder.is_symlink()
+
+
 def test_a_later_study_of_a_removed_ones_name_begins_anew(two: Path, small_study: Callable[..., Study]) -> None:
     """Twice, as MLflow keeps the names of what it keeps as deleted."""
     for taus in ((5.0,), (7.0, 8.0)):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from larvae.command_line import INTERRUPTED
+from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
-from sweeps import grid, runner, tau_sweep
+from sweeps import grid, runner, tau_sweep, until_decided
 from sweeps.options import StudyOptions
 from sweeps.study import Study, StudyDirectory
 from sweeps.until_decided import ALPHA, looks
@@ -76,6 +78,34 @@ def test_rounds_end_with_the_most_seeds_and_a_failed_round_ends_the_command(
     assert "Not decided with 5 seeds" in capsys.readouterr().out
     monkeypatch.setattr(runner, "run_study", lambda study, options: 130)
     assert command(tmp_path / "none", "--seeds", "5") == 130
+
+
+def test_later_rounds_wait_for_what_the_first_one_had_and_a_stop_between_rounds_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[int] = []
+    run_study = ending_with(dict(enumerate((-0.1, 0.1, -0.2, 0.2, 0.0))), ran)
+    away = ["`tracking_uri` must be a running MLflow server, got x: no answer"] * 2
+
+    def sometimes(study: Study, options: StudyOptions) -> int:
+        if ran and away:
+            raise InvalidInputError(away.pop())
+        return run_study(study, options)  # type: ignore[operator,no-any-return]
+
+    slept: list[float] = []
+    monkeypatch.setattr(until_decided.time, "sleep", slept.append)
+    monkeypatch.setattr(runner, "run_study", sometimes)
+    assert command(tmp_path / "all", "--seeds", "4") == 0
+    assert (ran, len(slept)) == ([3, 4], 2)
+    assert "no answer; the next seeds begin as soon as that is so" in capsys.readouterr().out
+    away.append("at first it is refused")
+    ran.append(0)
+    with pytest.raises(InvalidInputError, match="at first"):
+        command(tmp_path / "first", "--seeds", "4")
+    del ran[:]
+    monkeypatch.setattr(until_decided, "is_asked", lambda: True)
+    assert command(tmp_path / "stopped", "--seeds", "4") == INTERRUPTED
+    assert ran == [3]
 
 
 def test_rounds_that_have_ended_are_not_looked_at_as_if_they_were_of_another_budget(

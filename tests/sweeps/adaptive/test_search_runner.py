@@ -92,7 +92,7 @@ def test_a_plan_counts_what_is_left_of_members_that_have_begun(tmp_path: Path) -
 class Adaptive:
     """A search of which members get better, and larger, with z."""
 
-    options = SimpleNamespace(chosen_space=None)
+    space = None
     rules = with_(configurations=6, parallel=1, rungs=(), iterations=100)
 
     def search(self, *_: object) -> Search:

@@ -14,6 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
+from sweeps import options, search
+from sweeps.adaptive.adaptive_study import adaptive_study
+from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.space import SEARCHABLE, Choice, Range, Space, parse_space
 
 TEXTS = {
@@ -213,3 +216,13 @@ def test_zero_has_a_tenth_of_the_axis(text: str) -> None:
 def test_a_field_is_given_once() -> None:
     with pytest.raises(InvalidInputError, match=r"^`space` must have each field once, got tau 2 times$"):
         parse_space(["tau=0:1", "gamma_tc=1:2", "tau=1:2"])
+
+
+def test_a_file_that_is_edited_while_a_search_runs_is_for_the_next_command(tmp_path: Path) -> None:
+    file = toml_file(tmp_path, "tau = {low = 0, high = 10}")
+    given = ["--preset", "quick", "--space-file", str(file)]
+    chosen = options.parse(given, search.PRESETS, options.default_preset, "")
+    study = adaptive_study(chosen, search.PRESETS["quick"])
+    before = [study.member(Suggestion({"tau": 8.0}, {}), seed=0), str(study.space)]
+    toml_file(tmp_path, "alpha = {low = 1, high = 5}")
+    assert [study.member(Suggestion({"tau": 8.0}, {}), seed=0), str(study.space)] == before

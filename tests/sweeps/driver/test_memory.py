@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune import TuneError
 from rich.console import Console
 
 from larvae.config import MemberConfig
+from larvae.errors import InvalidInputError
 from sweeps.driver import tuner
 from sweeps.driver.member_reporter import MemberReporter, members_of, trial_name
 from sweeps.driver.queueing import MemberQueue
+from sweeps.resources.places import Place
 from sweeps.resources.shares import TrialResources
 from sweeps.study import StudyDirectory
 from sweeps.trial.trial_settings import TrialSettings
@@ -104,6 +108,43 @@ def test_trials_out_of_memory_are_halved_and_a_whole_gpu_comes_last(
         result = study_directory.member(MEMBERS[0]).read_result()
         assert result is not None
         assert result["reason"] == "out of memory, alone on a whole GPU"
+
+
+def test_a_command_that_was_told_to_stop_as_trials_ended_tries_none_again(
+    recorder: Any, study_directory: StudyDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reporter = MemberReporter(recorder, recorder, study_directory)
+    reporter.on_trial_start(0, [], trial_of(MEMBERS))
+    news = {member.content_hash: {"rows": [], "status": "out_of_memory"} for member in MEMBERS}
+    reporter.on_trial_result(0, [], trial_of(MEMBERS), {"members": news})
+    monkeypatch.setattr(tuner, "is_asked", lambda: True)
+    settings = TrialSettings(SCHEDULE, tmp_path, {}, {}, cpus=1, gpus=0.25, compile=True)
+    console, together = Console(file=io.StringIO()), TrialResources(1, 0.25, members=5)
+    assert tuner.train_fewer_together(settings, together, study_directory, reporter, console)
+
+
+def test_a_whole_gpu_is_one_of_those_with_the_most_memory() -> None:
+    kinds = (Place("gpu_32GB", 0.125, 16), Place("gpu_8GB", 0.5, 4))
+    found = TrialResources(1, 0.5, members=5, places=kinds).of_whole_gpus(1)
+    assert (found.places, found.members) == ((Place("gpu_32GB", 1, 2),), 1)
+    assert TrialResources(2, 0.5).of_whole_gpus(2) == TrialResources(2, 2)
+
+
+def test_what_the_driver_cannot_write_is_told_as_it_is() -> None:
+    """Tune makes an error of its own of a callback's, whose text is a traceback."""
+    full = OSError(errno.ENOSPC, "No space left on device", "mailbox")
+
+    def fit(error: Exception) -> None:
+        with tuner._own_errors():
+            try:
+                raise error
+            except Exception:
+                raise TuneError("Traceback")  # noqa: B904
+
+    for error, expected in ((full, OSError), (InvalidInputError("a rule"), InvalidInputError), (KeyError(), TuneError)):
+        with pytest.raises(expected) as raised:
+            fit(error)
+        assert (raised.value is error) == (expected is not TuneError)
 
 
 def test_members_that_ended_before_memory_ran_out_are_not_tried_again(

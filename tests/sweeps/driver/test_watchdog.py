@@ -114,8 +114,10 @@ def test_trials_of_many_that_seldom_report_are_no_silent_ones(
 
 def test_a_driver_that_was_stopped_itself_ends_nobody(running: Sweep) -> None:
     running.now += 1000
+    running.tell(phase="", is_waiting=False)  # what has waited: no gap of a trial's
     running.wait(20)
     assert (running.notes, running.killed) == ([], [])
+    assert running.dog.limit == SILENT_SECONDS
 
 
 @pytest.fixture
