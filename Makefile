@@ -1,15 +1,19 @@
 # make sweep: the quick τ sweep and its figure. make test: lint, types and tests. make install: their environment alone.
 PYTHON ?= python3
-TORCH ?= $(or $(shell cat .venv/torch 2>/dev/null),torch==2.13.0)
+PIN := torch==2.13.0
+# Left out: what was chosen for the environment that is there, or else today's pin.
+TORCH ?= $(or $(filter-out pinned=%,$(shell cat .venv/torch 2>/dev/null)),$(PIN))
+CHOSEN := $(if $(filter-out $(PIN),$(TORCH)),$(TORCH),pinned=$(PIN))
 BIN := .venv/bin
 SWEEP_FLAGS ?=
 STUDY_FLAGS ?=
 # The quick sweep's own name, unless flags give it another.
-STUDY := $(if $(findstring --study,$(SWEEP_FLAGS))$(findstring --grid,$(SWEEP_FLAGS)),,--study tau-sweep-quick)
+STUDY := $(if $(strip $(foreach flag,--study --grid --preset,$(findstring $(flag),$(SWEEP_FLAGS)))),,--study tau-sweep-quick)
 TRACKING_URI ?=
 # Left out, commands read MLFLOW_TRACKING_URI themselves: it may have a password, which none of their lines shall show.
 TRACKING := $(if $(TRACKING_URI),--tracking-uri '$(TRACKING_URI)')
 UI_ADDRESS := $(if $(TRACKING_URI),"$(TRACKING_URI)",$(if $(MLFLOW_TRACKING_URI),"$$MLFLOW_TRACKING_URI",sqlite:///mlflow.db))
+HAS_SERVER := $(filter http%,$(firstword $(TRACKING_URI) $(MLFLOW_TRACKING_URI)))
 
 .PHONY: sweep install test test-slow test-cluster test-faults study figures check-figures lint clean force
 .DELETE_ON_ERROR:
@@ -18,8 +22,8 @@ sweep: .venv/installed
 	$(BIN)/python sweeps/tau_sweep.py --preset quick $(TRACKING) $(SWEEP_FLAGS)
 	$(BIN)/python analysis/sensitivity.py $(TRACKING) $(STUDY)
 	@echo
-	@echo "The figure:    figures/tau-sweep-quick/tau_sensitivity.png (.pdf, .csv)"
-	@echo 'MLflow UI:     $(BIN)/mlflow ui --backend-store-uri $(UI_ADDRESS)   then open http://127.0.0.1:5000'
+	@$(if $(STUDY),echo "The figure:    figures/tau-sweep-quick/tau_sensitivity.png (.pdf, .csv)")
+	@echo 'MLflow UI:     $(if $(HAS_SERVER),the address of your server,$(BIN)/mlflow ui --backend-store-uri $(UI_ADDRESS)   then open http://127.0.0.1:5000)'
 	@echo "Ray dashboard: http://127.0.0.1:8265 while a sweep runs, with the token of $(BIN)/ray get-auth-token; to keep it:"
 	@echo "               RAY_AUTH_MODE=token $(BIN)/ray start --head, then $(BIN)/python sweeps/tau_sweep.py --address auto"
 
@@ -60,7 +64,7 @@ lint: .venv/installed
 
 # What PyTorch to install; with another one the environment is made anew, as pip takes builds of one version for the same.
 .venv/torch: force
-	@test "$$(cat $@ 2>/dev/null)" = '$(TORCH)' || { test ! -f $@ || rm -rf .venv; mkdir -p .venv; echo '$(TORCH)' > $@; }
+	@test "$$(cat $@ 2>/dev/null)" = '$(CHOSEN)' || { test ! -f $@ || rm -rf .venv; mkdir -p .venv; echo '$(CHOSEN)' > $@; }
 
 .venv/installed: pyproject.toml .venv/torch
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'

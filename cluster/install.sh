@@ -34,5 +34,6 @@ fi
 [[ -x $uv ]] || curl -LsSf https://astral.sh/uv/0.13.9/install.sh | UV_INSTALL_DIR=$(dirname "$uv") sh
 [[ -x $environment/bin/python ]] || "$uv" venv --python 3.11.15 "$environment"
 install=("$uv" pip install --python "$environment/bin/python" --constraint "$root/cluster/constraints.txt")
-"${install[@]}" torch --index-url "$torch_index"
+# Its dependencies are those of the constraints, whichever index has them.
+"${install[@]}" torch --index "$torch_index" --index-strategy unsafe-best-match
 "${install[@]}" --editable "$root"

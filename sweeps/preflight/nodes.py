@@ -22,7 +22,7 @@ PACKAGES = ("torch", "ray", "numpy")
 """Packages whose versions results and messages depend on."""
 NEEDED = (
     *PACKAGES,
-    *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "rich", "scikit-learn", "scipy"),
+    *("filelock", "h5py", "pillow", "platformdirs", "pooch", "requests", "rich", "scikit-learn", "scipy", "urllib3"),
 )
 """Packages, as pip names them, that a trial imports."""
 SOURCES = (".py", ".cpp", ".h")

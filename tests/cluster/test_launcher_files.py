@@ -54,6 +54,8 @@ def test_all_nodes_are_installed_alike_with_the_token_and_what_is_shared(name: s
     installing = [command for command in config["setup_commands"] if "cluster/install.sh" in command]
     assert installing == ["bash ~/larvae-sweeps/cluster/install.sh"]
     assert config["file_mounts"]["~/larvae-sweeps"] == "."
+    assert all(pattern.startswith("/") for pattern in config["rsync_exclude"])  # else of any depth: also of packages
+    assert config["rsync_filter"] == [".gitignore"]
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert any("mountpoint -q /shared || sudo mount -t nfs" in command for command in config["setup_commands"])
     for command in config.get("head_setup_commands", []):

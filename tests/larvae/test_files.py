@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -111,7 +112,15 @@ def test_whoever_waits_for_a_lock_says_for_whom(tmp_path: Path, capfd: pytest.Ca
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        threading.Timer(0.2, other.stdin.close).start()
+        printed: list[str] = []
+
+        def let_go_once_told() -> None:
+            while not printed:
+                time.sleep(0.02)
+                printed.extend(filter(None, [capfd.readouterr().err]))
+            other.stdin.close()  # type: ignore[union-attr]
+
+        threading.Thread(target=let_go_once_told, daemon=True).start()
         with locked(path, waits=True):
             told = f"Waiting for `{path}`, which is held by process {other.pid} on {platform.node()} since"
-            assert capfd.readouterr().err.startswith(told)
+            assert printed[0].startswith(told)

@@ -52,7 +52,7 @@ def test_a_part_that_stays_silent_is_lost(part: str) -> None:
 
 def test_a_clusters_control_may_come_back() -> None:
     """Its raylet on this machine does not: Ray would end the command before."""
-    ray = Ray("", *[CONTROL] * 20, "")
+    ray = Ray("", *[CONTROL] * 8, "")
     ray.watch(is_own=False)
     assert ray.lost == []
     assert ray.told == [f"{CONTROL} does not answer: waiting for it, 1 s at most"]

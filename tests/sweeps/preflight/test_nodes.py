@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -15,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import sweeps.trial.trainable  # all that a trial imports
 from sweeps.preflight import nodes
 from sweeps.preflight.gathering import _Look, _offset
 from sweeps.preflight.nodes import DRIVERS_FILE, NEEDED, Clock, Question, code_digest, has_code_for, look, tell
 from tests.sweeps.processes import free_port, silent_server
+from tests.test_architecture import imports, needed
 
 ASKED = """
 import sys
@@ -103,12 +104,12 @@ def test_only_the_standard_library_is_needed_and_the_digest_is_of_the_code(tmp_p
 
 
 def test_all_that_a_trial_imports_directly_is_asked_for() -> None:
-    assert "sweeps.trial.trainable" in sys.modules, sweeps.trial.trainable
-    ours = {"torch", "ray", "numpy", "h5py", "scipy", "scikit-learn", "pillow", "filelock", "pooch", "platformdirs"}
-    assert ours <= set(NEEDED)
-    names = metadata.packages_distributions()
-    imported = {name.lower() for module in set(sys.modules) if module in names for name in names[module]}
-    assert {"torch", "ray", "numpy", "h5py", "filelock"} <= imported
+    """Of `larvae` all modules, as it loads some by their names: data sets, metrics and regularisers."""
+    ours = [name for name in imports() if name.startswith("larvae.") and not name.endswith("__main__")]
+    modules = itertools.chain(*map(needed, ["sweeps.trial.trainable", *ours]))
+    tops, found = {name.partition(".")[0] for name in modules}, metadata.packages_distributions()
+    imported = {name.lower() for top in tops & found.keys() for name in found[top]} - {"larvae-sweeps"}
+    assert imported == set(NEEDED)
 
 
 def test_servers_that_do_not_answer_are_told(rendezvous: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -300,7 +299,13 @@ def test_the_end_of_a_command_waits_for_a_server_that_comes_back_and_an_outage_i
             assert not tracker.flush()
             time.sleep(0.02)
         assert not tracker.close("stopped")  # nobody who leaves is kept
-        threading.Timer(0.3, patch.undo).start()
+        said = tracker_module.say
+
+        def say_and_come_back(line: str) -> None:
+            said(line)
+            patch.undo()
+
+        monkeypatch.setattr(tracker_module, "say", say_and_come_back)
         assert tracker.close("finished")
     assert tracked.statuses() == ["FINISHED", "FINISHED"]
     told = capsys.readouterr().err
