@@ -6,20 +6,44 @@ import functools
 import os
 import platform
 import shutil
+import tempfile
+from pathlib import Path
 
 import torch
 
 from larvae.advice import advise
-from larvae.errors import one_line
+from larvae.errors import InvalidInputError, one_line
 from larvae.native.library import COMPILERS
 from larvae.phases import phase
+from larvae.private_folder import make_private_folder
 
 NEEDS = "set CXX to a C++ compiler and TORCHINDUCTOR_CACHE_DIR to a folder that can be written and run from"
+
+
+def keep_code_private() -> None:
+    """Have compiled code in a folder that nobody else can write to, as they could to the one that PyTorch would take.
+
+    To be called before `torch.compile` is: PyTorch sets the variable, too, and keeps to what it finds.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_compile_cache())
+    from torch._inductor import codecache  # late: it takes a second
+
+    headers = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], "precompiled_headers")  # else in that place all the same
+    codecache._HEADER_DIR, codecache._HEADER_LOCK_DIR = str(headers), str(headers / "locks")
+
+
+def _compile_cache() -> Path:
+    try:
+        return make_private_folder(Path(tempfile.gettempdir())) / "inductor"
+    except InvalidInputError:
+        return Path(tempfile.mkdtemp(prefix="larvae-"))
 
 
 @functools.cache
 def can_compile(device: str = "cpu") -> bool:
     """Tell whether `torch.compile` works here for a type of device; advice where it does not. Takes seconds, once."""
+    keep_code_private()
     others = () if "CXX" in os.environ or shutil.which("g++") else COMPILERS  # PyTorch looks for no other name
     if found := next(filter(shutil.which, others), None):
         os.environ["CXX"] = found

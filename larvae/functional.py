@@ -6,10 +6,7 @@ They are kept for each structure, so that all members that a process trains shar
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,17 +15,16 @@ from torch import Tensor
 from torch.func import functional_call
 
 from larvae import datasets, phases, regularisers
+from larvae.compiling import keep_code_private
 from larvae.config import MemberConfig
 from larvae.datasets.on_device import Receiver
 from larvae.distributions import Gaussian, Likelihood
-from larvae.errors import InvalidInputError
 from larvae.fast_networks import FastModel
 from larvae.inputs import Draws, inputs_of
 from larvae.native.library import is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
-from larvae.private_folder import make_private_folder
 from larvae.regularisers import REGULARISERS
 from larvae.together.stacked_adam import update
 
@@ -184,8 +180,7 @@ def _first_dimensions(tensors: Batch | Noise) -> Batch | Noise:
 
 
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_compile_cache())
+    keep_code_private()
     _tell_of_compiling()
     torch._dynamo.config.recompile_limit = 64  # one entry a structure, and a sweep may have many
     if hasattr(torch._functorch.config, CACHE_OUR_GRADIENTS):
@@ -200,14 +195,6 @@ def _tell_of_compiling() -> None:
     if handler is not None:
         handler.register_start_callback(lambda _: phases.begin(COMPILING))
         handler.register_end_callback(lambda _: phases.end(COMPILING))
-
-
-def _compile_cache() -> Path:
-    """A folder for compiled code that nobody else can write to, as they could to the one that PyTorch would take."""
-    try:
-        return make_private_folder(Path(tempfile.gettempdir())) / "inductor"
-    except InvalidInputError:
-        return Path(tempfile.mkdtemp(prefix="larvae-"))
 
 
 class PlainModel:

@@ -44,10 +44,12 @@ def rows(settings: Settings) -> list[Row]:
         return _trained(folder, first, settings)
 
     def go_on() -> Figures:
-        reached = load_json(folder / "begun.json")["reached"]
+        begun, record = load_json(folder / "begun.json"), load_json(folder / "study.json")
         found = _trained(folder, second, settings)
-        lost = reached - found["resumed_from"]
-        return found | ({"failed": f"{lost} iterations are lost of {reached}"} if lost > 0 else {})
+        # Members that had ended are not opened again.
+        left = begun["reached"] - begun["finished"] * record["schedule"]["iterations"]
+        lost = left - found["resumed_from"]
+        return found | ({"failed": f"{lost} iterations are lost of {left}"} if lost > 0 else {})
 
     def compared() -> Figures:
         try:

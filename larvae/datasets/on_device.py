@@ -122,5 +122,6 @@ def receiver(dataset: Dataset, device: torch.device, free_bytes: int) -> Receive
 def _free_bytes(device: torch.device) -> int:
     """Bytes of a GPU that this process may still take: others may be there, and it may be held to a share."""
     free, total = torch.cuda.mem_get_info(device)
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)  # PyTorch 2.6 has none
+    # Of the process's own device: it takes none without an index, such as `cuda`. PyTorch 2.6 has no such function.
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)()
     return min(free, int(share * total) - torch.cuda.memory_reserved(device))

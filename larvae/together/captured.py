@@ -45,7 +45,7 @@ class Captured:
         torch.cuda.current_stream().wait_stream(self._side)
 
     def _capture(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         torch.cuda.synchronize()
         try:
             # The thread that makes inputs waits for copies meanwhile, which is no business of the graph's.
@@ -53,7 +53,10 @@ class Captured:
                 self._function()
             self._graph = graph
         except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
-            if is_out_of_memory(error):
-                raise
+            torch.cuda.set_stream(before)  # where the capture's end fails, too, PyTorch leaves the other one
+            # The error of that end tells nothing of what has led to it.
+            cause = error.__context__ if isinstance(error.__context__, Exception) else error
+            if is_out_of_memory(cause):
+                raise cause from None
             self._is_refused = True
-            advise(f"the step runs without a CUDA graph, which is slower: {one_line(error)}")
+            advise(f"the step runs without a CUDA graph, which is slower: {one_line(cause)}")

@@ -62,7 +62,7 @@ class _Slot:
         on_gpu = device.type == "cuda"
         self.buffer = torch.zeros(packing.num_bytes, dtype=torch.uint8, pin_memory=on_gpu)
         self.arrays = packing.arrays(self.buffer.numpy())
-        self.is_read = torch.cuda.Event() if on_gpu else None
+        self.is_read = torch.cuda.Event(blocking=True) if on_gpu else None
 
 
 class Feed:

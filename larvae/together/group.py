@@ -108,10 +108,14 @@ class Group:
             for name, total in trainer.totals.items():
                 total.fill_(sums.get(name, 0.0))
         self._feed.restart(self._feed.samplers, [trainer.iteration for trainer in self.trainers])
-        return [
+        found = [
             ({name: float(of[slot]) for name, of in terms.items()}, {name: p[slot] for name, p in parameters.items()})
             for slot in range(len(self.trainers))
         ]
+        if self._is_active.is_cuda:
+            del terms, before
+            torch.cuda.empty_cache()  # the rehearsal's blocks are of another stream than the steps', which need theirs
+        return found
 
     def retire(self, trainer: Trainer) -> None:
         """Leave a member as it is from now on."""

@@ -25,7 +25,8 @@ class BlackImages:
         return np.zeros((len(indices), self.specification.channels, 64, 64), np.uint8)
 
     def classes(self, indices: NDArray[np.integer]) -> NDArray[np.int64]:
-        return np.zeros((len(indices), self.specification.factors.num_factors), np.int64)
+        """Two of each factor, as held-out images must differ in all."""
+        return np.repeat(indices[:, None] % 2, self.specification.factors.num_factors, axis=1).astype(np.int64)
 
 
 def stand_in(name: str) -> Dataset:

@@ -24,9 +24,8 @@ print(works, *advice, sep="\\n")
 
 def tried(**environment: str) -> tuple[str, list[str]]:
     """The verdict of a new process, asked twice, and its advice."""
-    done = subprocess.run(
-        [sys.executable, "-c", TRY], env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
+    known = {name: value for name, value in {**os.environ, **environment}.items() if value}
+    done = subprocess.run([sys.executable, "-c", TRY], env=known, capture_output=True, text=True, check=True)
     verdict, *advice = done.stdout.splitlines()
     return verdict, advice
 
@@ -56,6 +55,16 @@ def test_a_compiler_of_another_name_is_found(tmp_path: Path) -> None:
         if path := next((place / name for place in map(Path, ("/usr/bin", "/bin")) if (place / name).exists()), None):
             (folder / name).symlink_to(path)
     assert tried(PATH=str(folder), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")) == ("(True, True)", [])
+
+
+@pytest.mark.slow
+def test_compiled_code_lies_where_nobody_else_can_write(tmp_path: Path) -> None:
+    """PyTorch's own place has a name that anybody can take first."""
+    tried(TMPDIR=str(tmp_path), TORCHINDUCTOR_CACHE_DIR="")
+    [folder] = tmp_path.glob("larvae-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list((folder / "inductor").iterdir())
+    assert not list(tmp_path.glob("torchinductor*"))
 
 
 def test_advice_is_taken_and_other_warnings_are_shown() -> None:

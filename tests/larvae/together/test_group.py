@@ -325,6 +325,17 @@ def test_packed_images_on_a_device_are_the_data_sets(dataset: Dataset) -> None:
     assert np.array_equal(images.numpy(), dataset.images(indices))
 
 
+def test_the_share_of_a_gpu_that_a_process_is_held_to_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the device is named without an index, which not all of PyTorch's functions take."""
+    monkeypatch.setattr("torch.cuda.memory._lazy_init", lambda: None)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (700, 1000))
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: 100)
+    for share, expected in ((0.5, 400), (1.0, 700)):
+        monkeypatch.setattr("torch._C._cuda_getMemoryFraction", lambda index, share=share: share, raising=False)
+        assert on_device._free_bytes(torch.device("cuda")) == expected
+
+
 def test_images_rendered_or_held_on_a_device_are_the_data_sets() -> None:
     """To the byte, for any shape of indices; images of which too little memory is free are sent."""
     rendered = datasets.open_dataset("shapes3d-rendered", datasets.prepare("shapes3d-rendered"))

@@ -13,10 +13,12 @@ import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from larvae.config import MemberConfig
+from larvae.inputs import Sampler
 from sweeps.resources import probe
 from sweeps.resources.gpu_memory import CONTEXT_BYTES
 from sweeps.resources.probe import Gpu, Probed, TimedProcess, failure, reserved_gpu
 from sweeps.resources.rates import Measurement, Outcome
+from sweeps.resources.stand_ins import stand_in
 
 PROBED = Probed(MemberConfig(batch_size=2), cpus=1, compiles=False, most_processes=2)
 
@@ -114,3 +116,10 @@ def test_a_gpu_is_what_pytorch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     found = type("Properties", (), {"name": "NVIDIA H100", "total_memory": 80 * 2**30})
     monkeypatch.setattr(probe.torch.cuda, "get_device_properties", lambda index: found)
     assert probe._gpu() == Gpu("NVIDIA H100", 80 * 2**30, torch.__version__.partition("+")[0])
+
+
+@pytest.mark.parametrize("name", ["celeba", "shapes3d"])
+def test_what_stands_in_for_a_data_set_has_labels_to_hold_out(name: str) -> None:
+    """A search holds some out, and they must differ: also those that no grid of factors gives."""
+    config = MemberConfig(dataset=name, held_out=0.1)
+    assert len(Sampler(config, stand_in(name), lambda indices: indices).held_out) > 0
