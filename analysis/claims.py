@@ -15,7 +15,6 @@ from pathlib import Path
 
 import tyro
 
-from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 from sweeps.console.tracking_uri import TrackingUri
 from sweeps.tracking.addresses import default_uri
@@ -40,9 +39,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         script.require_one_source(self.study, self.kept)
-        names = [folder.resolve().name for folder in self.kept]
-        if len(set(names)) < len(names):
-            raise InvalidInputError(f"`kept` must be folders of different names, got {' '.join(names)}")
+        script.require_different(self.study, self.kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from larvae.errors import InvalidInputError
 from sweeps.analysis import script
 
 
@@ -38,6 +39,8 @@ def draw(arguments: Arguments) -> None:
     from sweeps.analysis.docs.kept_results import KeptResults
 
     kept = KeptResults(arguments.results)
+    if not kept.results:
+        raise InvalidInputError(f"`results` must be a folder with kept studies, got `{arguments.results}`")
     pictures = kept_pictures.kept_pictures(kept)
     paths = {arguments.output / f"{name}.png": one for one in pictures for name in one.figures}
     pages = kept_tables.pages_with_tables(kept, arguments.output)

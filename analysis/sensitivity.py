@@ -47,6 +47,7 @@ class Arguments:
     def __post_init__(self) -> None:
         require_known("parameter", self.parameter, SWEPT)
         script.require_one_source(self.study, self.kept)
+        script.require_different(self.study, self.kept)
         script.require_kept(self.iterations, self.kept)
 
 

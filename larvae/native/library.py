@@ -65,7 +65,7 @@ def compiled(command: str) -> Path:
     where it is none.
     """
     version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
-    sources = [path.read_text() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    sources = [path.read_text("utf-8") for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
     key = hashlib.sha256("\0".join([*sources, *FLAGS, version, processor_kind()]).encode())
     path = _folder() / f"blocks-{key.hexdigest()[:16]}.so"
     if not path.exists():

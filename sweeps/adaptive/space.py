@@ -109,7 +109,7 @@ def parse_space(parts: Iterable[str], file: Path | None = None) -> Space:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # tomllib's own, and those of Python's numbers and nesting
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError(f"`space_file` must be a TOML file, got `{file}`: {reason}") from None

@@ -15,6 +15,7 @@ from sweeps.analysis import load
 from sweeps.analysis.comparisons import ALPHA, holm, p_text, paired_p_value, paired_results
 from sweeps.analysis.estimates import (
     CONFIDENCE,
+    DRAWN_METRICS,
     Interval,
     budget_text,
     budgets,
@@ -124,6 +125,7 @@ def controls(study: str, members: pd.DataFrame) -> Controls:
     arms = sorted(of_arm, key=lambda arm: (arm.z_dim == 0, not arm.is_baseline, not arm.is_larvae, arm))
     if not any(arm.is_baseline for arm in arms) or not any(arm.is_larvae for arm in arms):
         raise InvalidInputError(f"`study` must have the baseline, τ = 0, and LaRVAE, got {study} without")
+    measured(study, members, DRAWN_METRICS)
     metrics = measured(study, members, METRICS)
     return Controls(
         study=study,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from larvae.errors import InvalidInputError
 from sweeps.analysis.comparisons import holm, paired_p_value, paired_results
 from sweeps.analysis.estimates import has_result, mean_interval
 from sweeps.analysis.parameters import Parameter
@@ -14,7 +15,7 @@ COMPARED_METRICS = ("mig", "mig_y", "mig_aligned", "l2")
 def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFrame:
     """One row a label rate, value and metric: mean difference with its t-interval, and the paired t-test's p-value.
 
-    p_holm: corrected over all rows of one metric.
+    p_holm: corrected over all rows of one metric. Raises InvalidInputError where there is nothing to compare.
     """
     rows = [
         _difference(cell, parameter, value, lowest, metric)
@@ -24,6 +25,9 @@ def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFra
         for lowest, *others in [sorted(set(cell[parameter.name]))]
         for value in others
     ]
+    if not rows:
+        rule = f"`parameter` must vary at one label rate at least, as {parameter.name} does not"
+        raise InvalidInputError(f"{rule}: that takes a grid of it")
     frame = pd.DataFrame(rows)
     frame["p_holm"] = frame.groupby("metric")["p_value"].transform(lambda p_values: holm(list(p_values)))
     return frame

@@ -57,7 +57,7 @@ class Estimate(NamedTuple):
 class MissingMember(NamedTuple):
     """A planned member without a result."""
 
-    hash: str
+    identity: tuple[str, str]
     configuration: str
     status: str
     reason: str
@@ -83,7 +83,7 @@ class Sensitivity(NamedTuple):
     """References by metric; none where there are several data sets."""
     iterations: tuple[int, ...]
     """Distinct numbers of iterations of the members with a result, ascending; more than one is a mixed budget."""
-    hashes: frozenset[str]
+    identities: frozenset[tuple[str, str]]
     """Its members; settings may have some in common."""
     estimates: tuple[Estimate, ...]
     missing: tuple[MissingMember, ...]
@@ -173,19 +173,30 @@ def estimate_sensitivity(study: str, members: pd.DataFrame, parameter: Parameter
         metrics=metrics,
         references={metric: known for metric in metrics if (known := reference(members, metric))},
         iterations=budgets(members, metrics),
-        hashes=frozenset(members["hash"]),
+        identities=frozenset(identities(members)),
         estimates=tuple(
             estimate(cell, cell["label_rate"].iloc[0], cell[parameter.name].iloc[0], metric)
             for cell in cells
             for metric in logged
         ),
-        missing=missing_members(members, metrics, lambda row: f"{parameter.symbol}={value_text(row[parameter.name])}"),
+        missing=missing_members(members, metrics, lambda row: _with_study(row, parameter)),
     )
+
+
+def _with_study(row: pd.Series, parameter: Parameter) -> str:
+    study = f"{row['study']}: " if "study" in row else ""
+    return f"{study}{parameter.symbol}={value_text(row[parameter.name])}"
+
+
+def identities(members: pd.DataFrame) -> list[tuple[str, str]]:
+    """What tells members apart: their study, where there are several, and their hash."""
+    studies = members["study"] if "study" in members else [""] * len(members)
+    return list(zip(studies, members["hash"], strict=True))
 
 
 def all_missing(sensitivities: Iterable[Sensitivity]) -> list[MissingMember]:
     """The missing members of several settings, each once: a baseline may be of all."""
-    return list({member.hash: member for one in sensitivities for member in one.missing}.values())
+    return list({member.identity: member for one in sensitivities for member in one.missing}.values())
 
 
 def budgets(members: pd.DataFrame, metrics: Iterable[str]) -> tuple[int, ...]:
@@ -261,12 +272,20 @@ def interval_text(interval: Interval) -> str:
 def missing_members(
     members: pd.DataFrame, metrics: Sequence[str], describe: Callable[[pd.Series], str]
 ) -> tuple[MissingMember, ...]:
-    """The members that lack a result of some metric; `describe` writes their configuration without rate and seed."""
+    """The members that lack a result of some metric; `describe` writes their configuration without rate and seed.
+
+    A metric that no finished member of a data set has is none of that data set's.
+    """
     missing = []
-    for _, row in members.iterrows():
-        absent = [written(metric) for metric in metrics if row["status"] != FINISHED or pd.isna(row[metric])]
+    known = {
+        name: [metric for metric in metrics if has_result(some, metric).any()]
+        for name, some in members.groupby("dataset")
+    }
+    for identity, (_, row) in zip(identities(members), members.iterrows(), strict=True):
+        lacks = [metric for metric in known[row["dataset"]] if pd.isna(row[metric])]
+        absent = [written(metric) for metric in (metrics if row["status"] != FINISHED else lacks)]
         if absent:
             reason = f"no {' or '.join(absent)}" if row["status"] == FINISHED else row["reason"]
             configuration = f"{describe(row)} η={row['label_rate']:g} seed {row['seed']}"
-            missing.append(MissingMember(row["hash"], configuration, row["status"], reason))
+            missing.append(MissingMember(identity, configuration, row["status"], reason))
     return tuple(missing)

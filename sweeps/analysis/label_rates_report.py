@@ -42,7 +42,7 @@ def write_report(loaded: pd.DataFrame, given_tau: float | None, place: Destinati
         table for rates in compared for table in (comparisons.comparisons_table(rates), spread.spread_table(rates))
     ]
     print("\n\n".join([compared[0].heading, *tables]))
-    for note in estimates.caution(compared[0].iterations):
+    for note in estimates.caution([number for rates in compared for number in rates.iterations]):
         print(f"\n{note}")
     for description in dict.fromkeys(missing.description for rates in compared for missing in rates.missing):
         print(f"missing: {description}", file=sys.stderr)

@@ -16,6 +16,7 @@ from larvae.member_directory import Row, is_result
 from sweeps.analysis.course import Course
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
 from sweeps.tracking.mlflow_names import FAILED, FINISHED
+from sweeps.tracking.study_files import parameter_text
 
 
 class KeptResult(NamedTuple):
@@ -87,9 +88,9 @@ def _evaluated(result: dict[str, Any]) -> list[Row]:
 def _row(path: Path, result: dict[str, Any], config: MemberConfig, iterations: int | None) -> dict[str, Any]:
     evaluated = _evaluated(result)
     if iterations is not None:
+        known = ", ".join(f"{row['iteration']}" for row in evaluated)
         evaluated = [row for row in evaluated if row["iteration"] == iterations]
         if not evaluated and _is_finished(result):
-            known = ", ".join(f"{row['iteration']}" for row in result["history"])
             raise InvalidInputError(
                 f"`iterations` must be one of {known}, where `{path}` was evaluated, got {iterations}"
             )
@@ -101,6 +102,9 @@ def _row(path: Path, result: dict[str, Any], config: MemberConfig, iterations: i
         "status": FINISHED if _is_finished(result) else FAILED,
         "iterations": int(last.get("iteration", 0)),
         "reason": result["reason"],
-        **{name: str(value) if isinstance(value, list) else value for name, value in config.to_dict().items()},
+        **{
+            name: parameter_text(value) if isinstance(value, list) else value
+            for name, value in config.to_dict().items()
+        },
         **{metric: last.get(metric, float("nan")) for metric in LOGGED_METRICS},
     }

@@ -49,8 +49,9 @@ def value_text(value: object) -> str:
 
 
 def setting_name(values: Mapping[str, object]) -> str:
-    """A setting in words, such as `τ = 1, η = 0.01`."""
-    parts = [f"{SYMBOLS.get(name, name)} = {value_text(value)}" for name, value in values.items()]
+    """A setting in words, such as `τ = 1, η = 0.01`; without what only others have, such as a regulariser's own."""
+    known = {name: value for name, value in values.items() if not pd.isna(value)}  # type: ignore[call-overload]
+    parts = [f"{SYMBOLS.get(name, name)} = {value_text(value)}" for name, value in known.items()]
     return ", ".join(parts) or "the only setting"
 
 

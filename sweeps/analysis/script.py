@@ -38,6 +38,13 @@ def require_one_source(study: str | Sequence[str] | None, kept: object) -> None:
         raise InvalidInputError(f"`study` must be left out with --kept, got {name}")
 
 
+def require_different(study: Sequence[str], kept: Sequence[Path]) -> None:
+    """Raise InvalidInputError for two studies, or folders of kept results, of one name: it tells them apart."""
+    for option, names in (("study", list(study)), ("kept", [folder.resolve().name for folder in kept])):
+        if len(set(names)) < len(names):
+            raise InvalidInputError(f"`{option}` must have different names, got {' '.join(names)}")
+
+
 def require_kept(iterations: int | None, kept: object) -> None:
     """Raise InvalidInputError for iterations without kept results."""
     if iterations is not None and not kept:

@@ -46,10 +46,11 @@ def write_report(members: pd.DataFrame, parameter: Parameter, place: Destination
     contents = drawn(members, parameter, settings, sensitivities).contents()
     place.write(contents)
     print("\n\n".join(map(estimates.means_table, sensitivities)))
-    for note in estimates.caution(sensitivities[0].iterations):
+    for note in estimates.caution([number for one in sensitivities for number in one.iterations]):
         print(note)
     for missing in estimates.all_missing(sensitivities):
         print(f"missing: {missing.description}", file=sys.stderr)
-    if left_out := set(members["hash"]).difference(*(some.members["hash"] for some in settings)):
+    drawn_members = [estimates.identities(some.members) for some in settings]
+    if left_out := set(estimates.identities(members)).difference(*drawn_members):
         print(f"left out: {len(left_out)} members of settings with one value of {parameter.symbol}", file=sys.stderr)
     place.tell(contents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,14 +46,24 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         name, _, wanted = condition.partition("=")
         name = name.strip().replace("-", "_")
         require_known("where", name, parameters_of(members))
-        has_value = np.array([wanted.strip() in (value_text(v), str(v)) for v in members[name]])
+        has_value = np.array([_is_meant(wanted.strip(), value) for value in members[name]])
         if not has_value.any():
-            ordered = sorted(members[name], key=lambda value: (isinstance(value, str), value))
+            ordered = sorted(members[name].dropna(), key=lambda value: (isinstance(value, str), value))
             known = ", ".join(dict.fromkeys(map(value_text, ordered)))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
         value = members.loc[has_value, name].iloc[0]
         members = members.assign(**{name: members[name].where(has_value, value)})[has_value | is_idle(members, name)]
     return members
+
+
+def _is_meant(text: str, value: Any) -> bool:
+    """Tell whether a text is a value as people write it, or the same number written otherwise."""
+    if text in (value_text(value), str(value)):
+        return True
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    with contextlib.suppress(ValueError):
+        return is_number and float(text) == value
+    return False
 
 
 def by_setting(members: pd.DataFrame, parameter: Parameter) -> list[Setting]:
@@ -89,6 +100,6 @@ def described(values: Mapping[str, object], member: pd.Series) -> str:
     for name, value in values.items():
         if name in ("dataset", "regulariser"):
             parts.append(value_text(value))
-        elif name not in ("likelihood", "pixel_mean"):
+        elif name not in ("likelihood", "pixel_mean") and not pd.isna(value):  # type: ignore[call-overload]
             parts.append(_WORDS.get((name, str(value)), f"{SYMBOLS.get(name, name)} = {value_text(value)}"))
     return ", ".join(parts)

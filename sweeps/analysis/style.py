@@ -73,6 +73,11 @@ PANELS = {
 }
 
 
+def plain(text: str) -> str:
+    """A text that a user may have written, for legends: `$` begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
     """An empty figure for panels (their height in inches, legend included) with notes in small print below."""
     lines = [line for note in notes for line in textwrap.wrap(note, _NOTE_LINE_LENGTH)]

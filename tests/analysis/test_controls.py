@@ -100,6 +100,8 @@ def test_studies_without_a_baseline_or_that_vary_more_are_refused() -> None:
         controls("study", known[known["tau"] > 0])
     with pytest.raises(InvalidInputError, match=r"must vary tau, .* varies alpha$"):
         controls("study", pd.concat([known, known.assign(alpha=64.0)]))
+    with pytest.raises(InvalidInputError, match="must have a finished member with results"):
+        controls("study", known.assign(mig=math.nan, l2=math.nan))
 
 
 def test_the_figure_has_a_row_an_arm_and_a_panel_a_metric(found: Controls) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -15,6 +16,7 @@ from sweeps.analysis.estimates import (
     mean_interval,
     means_table,
     members_frame,
+    missing_members,
     summary_frame,
 )
 from sweeps.analysis.parameters import TAU, Z_DIM
@@ -35,7 +37,11 @@ def test_intervals_are_students_and_few_or_equal_values_have_none_or_no_width() 
 
 def test_only_finished_members_are_averaged_and_the_others_are_named() -> None:
     sensitivity = estimate_sensitivity("mixed", frame(MIXED), TAU)
-    assert (sensitivity.values, sensitivity.label_rates, len(sensitivity.hashes)) == ([0, 0.5, 10], [0.01, 0.02], 12)
+    assert (sensitivity.values, sensitivity.label_rates, len(sensitivity.identities)) == (
+        [0, 0.5, 10],
+        [0.01, 0.02],
+        12,
+    )
     mig = {(e.value, e.label_rate): e for e in sensitivity.estimates if e.metric == "mig"}
     for (tau, rate), estimate in mig.items():
         chosen = [m for m in MIXED if (m.config.tau, m.config.label_rate) == (tau, rate)]
@@ -58,6 +64,15 @@ def test_a_finished_member_without_a_metric_counts_in_the_others_and_is_missing(
     assert (first["mig"], first["l2"]) == (2, 1)
     [missing] = sensitivity.missing
     assert (missing.status, missing.reason) == ("FINISHED", "no ℓ2")
+
+
+def test_a_data_set_without_a_metric_lacks_none() -> None:
+    """CelebA has no MIG."""
+    faces = frame(grid((0, 1), (0.01,), (0, 1), dataset="celeba")).assign(mig=math.nan)
+    both = pd.concat([faces, frame(grid((0, 1), (0.01,), (0, 1)))], ignore_index=True)
+    assert missing_members(both, ["mig", "l2"], lambda row: "") == ()
+    both.loc[0, "l2"] = both.loc[4, "mig"] = math.nan
+    assert [one.reason for one in missing_members(both, ["mig", "l2"], lambda row: "")] == ["no ℓ2", "no MIG"]
 
 
 def test_a_metric_that_was_never_measured_is_left_out() -> None:

@@ -48,8 +48,13 @@ def test_kept_results_are_a_table_of_members_at_the_end_or_on_the_way(folder: Pa
         assert members["l2"].isna().all()
 
 
+def test_lists_are_written_as_mlflow_has_them(tmp_path: Path) -> None:
+    members = load_kept(keep([MemberConfig(observed_factors=("scale", "shape")), MemberConfig()], tmp_path))
+    assert sorted(members["observed_factors"]) == ["", "shape scale"]
+
+
 def test_what_is_not_there_or_of_an_earlier_format_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"`iterations` must be one of 0, 1, 2, where .* got 7"):
+    with pytest.raises(InvalidInputError, match=r"`iterations` must be one of 1, 2, where .* got 7"):
         load_kept(folder, iterations=7)
     with pytest.raises(InvalidInputError, match="`kept` must be a folder with results of members"):
         load_kept(tmp_path / "nothing")

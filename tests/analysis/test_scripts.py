@@ -119,6 +119,8 @@ def test_bad_input_is_one_line_and_writes_nothing(sensitivities: Script, rates: 
             "--where tau=7": "`where` must name one of 0, .* for tau, got 7$",
             "--iterations 5": "`iterations` must be left out without --kept, got 5$",
             "--study a b --kept c": "`study` must be left out with --kept, got a b$",
+            "--study a a": "`study` must have different names, got a a$",
+            "--kept b/a c/a": "`kept` must have different names, got a a$",
             "--parametre tau": "--parametre",
             "--study unknown": "`study` must be one of ",
             "--study unfinished": without_results,

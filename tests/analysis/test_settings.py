@@ -54,6 +54,15 @@ def test_members_can_be_chosen_by_values_and_what_names_none_is_refused() -> Non
     members = frame([*sweep(alpha=64.0), *sweep(alpha=1.0)])
     assert set(where(members, ["alpha=64", "tau=1"])["tau"]) == {1}
     assert set(where(members, ["regulariser=beta_tcvae", "alpha=1.0"])["alpha"]) == {1}
+    small = frame([*sweep(learning_rate=1e-5), *sweep(learning_rate=1e-4)])
+    for text in ("1e-4", "0.0001", "1.0e-04"):
+        assert set(where(small, [f"learning_rate={text}"])["learning_rate"]) == {1e-4}
+    for text in (".01", "1e-2"):
+        assert len(where(members, [f"label_rate={text}"])) == len(members)
+    some = members.assign(label_seed=[7, *[None] * (len(members) - 1)])
+    assert len(where(some, ["label_seed=7"])) == 1
+    with pytest.raises(InvalidInputError, match="`where` must name one of 7 for label_seed, got 8"):
+        where(some, ["label_seed=8"])
     with pytest.raises(InvalidInputError, match="`where` must name one of 1, 64 for alpha, got 2"):
         where(members, ["alpha=2"])
     with pytest.raises(InvalidInputError, match=r"`where` must be one of .*alpha.*, got hash"):
@@ -64,6 +73,13 @@ def test_more_settings_than_a_figure_holds_are_refused_with_a_remedy() -> None:
     members = [member for alpha in range(1, 11) for member in sweep(alpha=float(alpha))]
     with pytest.raises(InvalidInputError, match="8 settings of alpha or fewer, got 10: give --where alpha=1, say"):
         by_setting(frame(members), TAU)
+
+
+def test_what_only_others_have_is_no_part_of_a_name() -> None:
+    of_capacity = {"regulariser": "annealed_vae"}
+    annealed = [m for c in (5.0, 50.0) for m in sweep(regulariser_settings=(("capacity", c),), **of_capacity)]
+    found = names([*annealed, *sweep(regulariser="beta_vae")])
+    assert sorted(found) == ["AnnealedVAE, capacity = 5", "AnnealedVAE, capacity = 50", "β-VAE"]
 
 
 def test_a_setting_that_training_has_just_come_to_is_left_out() -> None:

@@ -202,6 +202,8 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
     if len(tables) < 2:
         return []
     (first_name, first), (second_name, second) = tables.items()
+    if first.columns.names != second.columns.names:  # only one was measured with several labelled sets a seed
+        first, second = map(_over_label_sets, (first, second))
     known = without_gaps((first + second).dropna(axis="columns", how="all"))  # a gap in either is one in both
     if known.empty:
         return []

@@ -26,5 +26,5 @@ def with_table(page: str, table: str, name: str = "table") -> str:
 
 def require_written(path: Path, page: str) -> None:
     """Raise InvalidInputError where a page on disk is another one."""
-    if path.read_text() != page:
+    if path.read_text("utf-8") != page:
         raise InvalidInputError(f"`{path}` must show the numbers of kept results: `make figures` writes them")

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from sweeps.analysis.claims.evidence import Bounds, Evidence
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.estimates import CONFIDENCE, budget_text, caution
-from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle
+from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle, plain
 
 _STYLE = STYLE | {"font.size": 6.5}
 _COLOURS = {HOLDS: PALETTE[0], FAILS: PALETTE[1], UNDECIDED: GREY}
@@ -49,7 +49,7 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
     claims = [
         name for name in by_claim(one for one, _ in ends) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
     ]
-    cases = {case: "\n".join(textwrap.wrap(case, 46)) for name, case in moves if name in claims}
+    cases = {case: "\n".join(textwrap.wrap(plain(case), 46)) for name, case in moves if name in claims}
     num_lines = sum(label.count("\n") + 1 for label in cases.values())
     num_rows = -(-len(claims) // _PANELS_A_ROW)
     note = (
@@ -98,7 +98,9 @@ def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
     _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
     ax.set_ylim(len(cases) - 0.4, -0.6)
     labels = ["\n".join(textwrap.wrap(one.place, 52)) for one in cases]
-    ax.set_yticks(range(len(cases)), labels, fontsize=5.5, linespacing=0.9)  # two lines are less high than a row
+    ax.set_yticks(
+        range(len(cases)), labels, fontsize=5.5, linespacing=0.9, parse_math=False
+    )  # two lines are less high than a row
     ax.set_title(cases[0].claim.statement, fontsize=7, loc="left")
     if parts[0].is_ratio:
         ax.set_xscale("log")

@@ -35,6 +35,10 @@ _STAR_ROOM = 0.14
 """Share of an axis' height that a star takes beyond its point."""
 _SMALLEST_SHARE = 0.6
 """Share of a row's height that the data must keep for a reference beyond them to be drawn as a line."""
+_MOST_LONG_LABELS = 4
+"""Panels of a row that have room for a label of several words."""
+_MOST_TICKS = 14
+"""Label rates of all panels of a row that are written in the usual size."""
 _ROW_HEIGHT, _FRAME_HEIGHT = 1.25, 0.75  # inches; the frame is legend, titles and the x axis
 
 
@@ -49,7 +53,7 @@ def label_rate_figure(rates: LabelRates) -> Figure:
         for ax, regulariser in zip(axes[0], regularisers, strict=True):
             ax.set_title(written(regulariser), pad=12 if rates.references else None)  # above the note on one
         for ax in axes[-1]:
-            ax.set_xlabel("label rate η (%)")
+            ax.set_xlabel("label rate η (%)" if len(regularisers) <= _MOST_LONG_LABELS else "η (%)")
         figure.supylabel(PANELS[rates.metric].label, fontsize="medium")
         handles = [legend_handle(0, rates.baseline_name), legend_handle(1, rates.larvae_name)]
         if any(comparison.is_significant for comparison in rates.comparisons):
@@ -83,6 +87,8 @@ def draw_comparisons(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparis
         absence = "no results yet" if comparisons else "not in the study"
         ax.text(0.5, 0.5, absence, transform=ax.transAxes, ha="center", va="center", color=GREY)
     ax.set_xticks(range(len(rates.label_rates)), [f"{100 * rate:g}" for rate in rates.label_rates])
+    if len(rates.label_rates) * len(rates.regularisers) > _MOST_TICKS:
+        ax.tick_params("x", labelsize=5)
     ax.set_xlim(-0.5, len(rates.label_rates) - 0.5)
     return ax
 

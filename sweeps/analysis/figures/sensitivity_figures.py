@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +28,11 @@ from sweeps.analysis.style import (
 )
 
 _PANEL_HEIGHT = 2.15  # inches
+_TITLE_LENGTH, _TICKS_LENGTH = 76, 36
+"""Characters that stand beside each other above both panels, and below one."""
+_SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+_MOST_COLUMNS = 5
+"""Entries of the legend that stand beside each other."""
 
 
 def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
@@ -46,12 +53,13 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
                     drawn.append((ax, sensitivity, PANELS[metric]))
                 else:
                     ax.set_axis_off()
-            row[0].set_title(sensitivity.setting, loc="left", pad=12)  # above what a reference says
+            title = textwrap.fill(sensitivity.setting, _TITLE_LENGTH)
+            row[0].set_title(title, loc="left", pad=12, parse_math=False)  # above what a reference says
         for ax, sensitivity, panel in drawn:  # when all rows have set the common scale
             draw_limits(ax, sensitivity, panel)
         handles = [legend_handle(index, f"η = {100 * rate:g} %") for index, rate in enumerate(label_rates)]
         if handles:
-            figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+            figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), _MOST_COLUMNS))
     return figure
 
 
@@ -79,7 +87,9 @@ def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel, label_rates: S
         places = np.array([positions[e.value] + shift for e in curve])
         joined = not any(isinstance(e.value, str) for e in curve)
         draw_curve(ax, curve, places, index, 0.4 * dodge, joined, sensitivity.num_seeds)
-    ax.set_xticks(list(positions.values()), list(map(value_text, positions)))
+    texts = list(map(value_text, positions))
+    is_crowded = len(texts) * max(map(len, texts)) > _TICKS_LENGTH
+    ax.set_xticks(list(positions.values()), texts, **_SLANTED if is_crowded else {})
     ax.set_xlim(-0.4, len(positions) - 0.6)
     ax.set_xlabel(sensitivity.parameter.symbol)
     ax.set_ylabel(panel.label)
@@ -98,10 +108,10 @@ def figure_notes(sensitivities: Sequence[Sensitivity]) -> list[str]:
     iterations = tuple(sorted({number for sensitivity in sensitivities for number in sensitivity.iterations}))
     datasets = tuple(in_order(name for sensitivity in sensitivities for name in sensitivity.datasets))
     first = sensitivities[0]._replace(setting="", datasets=datasets, iterations=iterations)
-    hashes = frozenset[str]().union(*(sensitivity.hashes for sensitivity in sensitivities))
+    members = frozenset[tuple[str, str]]().union(*(sensitivity.identities for sensitivity in sensitivities))
     points = [estimate for sensitivity in sensitivities for estimate in sensitivity.estimates]
     return [
         points_note(first.heading, points),
         *caution(first.iterations),
-        *missing_note(all_missing(sensitivities), len(hashes)),
+        *missing_note(all_missing(sensitivities), len(members)),
     ]

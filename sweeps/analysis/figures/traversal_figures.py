@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ _COLUMNS = 2  # panels side by side
 _GAP = 4  # pixels between images
 _TITLE_HEIGHT = 0.3  # inches
 _WIDEST_IMAGE = 0.45  # inches
+_NAMES_LENGTH = 55
+"""Characters that stand beside each other above a panel; of more names, every second is written, or fewer."""
 
 
 class Model(NamedTuple):
@@ -78,7 +81,10 @@ def draw_panel(ax: Axes, comparison: TraversalComparison, factor: int) -> Axes:
     pitch = size + _GAP
     ax.imshow(picture, interpolation="nearest")
     ax.set_title(first.factor.replace("_", " "), fontsize=8, pad=11)
+    every = math.ceil((1 + max(map(len, first.value_names))) * len(first.value_names) / _NAMES_LENGTH)
     for column, name in enumerate(first.value_names):
+        if column % every:
+            continue
         ax.text((1 + column) * pitch + _GAP + size / 2, -4, name, ha="center", va="bottom", fontsize=5.5)
     for row in range(len(comparison.models)):
         right = (1 + len(first.images)) * pitch + _GAP

@@ -31,7 +31,11 @@ HISTORY = ("mig", "l2", "loss", *HELD_OUT, "seconds_per_iteration")
 
 def newest(tracking_uri: str) -> str:
     """Name of the most recently created study. Raises InvalidInputError when there is none."""
-    return load.newest_study(tracking_uri, lambda client, experiment: True, "a study")
+
+    def is_study(client: Any, experiment: Any) -> bool:
+        return find_study_run(client, experiment.experiment_id) is not None  # a server may have others' experiments
+
+    return load.newest_study(tracking_uri, is_study, "a study")
 
 
 def read_mlflow(tracking_uri: str, study: str) -> StudyRecord:
@@ -64,8 +68,9 @@ def _trained(client: Any, members: pd.DataFrame, ids: Mapping[str, str]) -> dict
     """The training of all members that have begun, by their hashes."""
     found: dict[str, Trained] = {}
     for row in members.to_dict("records"):
-        if row["directory"] and (known := trained_in(Path(row["directory"]))):
-            found[row["hash"]] = known
+        with contextlib.suppress(OSError):  # another user's, say: MLflow has the rows
+            if row["directory"] and (known := trained_in(Path(row["directory"]))):
+                found[row["hash"]] = known
     left = {run: name for name, run in ids.items() if name not in found}
     rows: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for point in metric_histories(client, list(left), HISTORY):

@@ -60,7 +60,7 @@ def page(record: StudyRecord, uri: str = "") -> str:
     scripts = {
         "bokeh": "\n".join(Resources(mode="inline", components=["bokeh", "bokeh-tables"]).js_raw),
         "plots": script,
-        "script": (_FOLDER / "report_page.js").read_text(),
+        "script": (_FOLDER / "report_page.js").read_text("utf-8"),
     }
     words = _words(record, uri)
     empty = {name for name, parts in (("curves", charts), ("claims", words["claims"])) if not parts}
@@ -68,7 +68,7 @@ def page(record: StudyRecord, uri: str = "") -> str:
         **words,
         **{name: Markup(text) for name, text in scripts.items()},
         policy=_policy(scripts.values()),
-        style=Markup((_FOLDER / "report_page.css").read_text()),
+        style=Markup((_FOLDER / "report_page.css").read_text("utf-8")),
         sections=[section for section in _SECTIONS if section[0] not in empty],
         charts=charts,
         learning=learning,
@@ -114,7 +114,7 @@ def _template() -> Any:
     """The frame, in which all text is escaped but what is Markup."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    return environment.from_string((_FOLDER / "report_page.html.jinja").read_text())
+    return environment.from_string((_FOLDER / "report_page.html.jinja").read_text("utf-8"))
 
 
 def _policy(scripts: Iterable[str]) -> str:

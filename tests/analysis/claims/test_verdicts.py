@@ -309,6 +309,20 @@ def test_labelled_sets_are_no_further_settings_to_correlate() -> None:
     assert verdict("factor-vae-correlates", more).evidence
 
 
+def test_metrics_that_were_measured_with_other_numbers_of_labelled_sets_are_correlated_over_what_both_have() -> None:
+    found = members(of_tau(0, 0.1, 0.1), label_rate=(0.01, 0.02), label_seed=(7, 8))
+    score = found["mig"].where(found["label_seed"] == 7)
+    assert verdict("factor-vae-correlates", found.assign(factor_vae_score=score)).evidence
+
+
+def test_names_with_a_dollar_are_no_formulas() -> None:
+    one = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0))
+    verdicts = judge({"lr $1_$": one, "$a$ b": one}, ["outperforms"])
+    figure = claims_figure(verdicts)
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["lr $1_$", "$a$ b"]
+
+
 def test_a_marker_stands_for_one_number_in_all_cases_of_a_claim() -> None:
     """Cases may have numbers of their own, as of other sizes of z."""
     studies = {

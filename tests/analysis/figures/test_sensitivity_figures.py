@@ -12,6 +12,7 @@ from matplotlib.colors import same_color
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from sweeps.analysis import load
 from sweeps.analysis.estimates import Sensitivity, estimate_sensitivity
 from sweeps.analysis.figures.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
 from sweeps.analysis.parameters import TAU, parameter
@@ -133,6 +134,35 @@ def test_the_figure_has_a_row_a_setting_on_one_scale_and_notes_that_fit_below_it
         box = note.get_window_extent()
         assert 0 <= box.y0 < box.y1 <= min(ax.get_tightbbox().y0 for ax in figure.axes)
         assert box.x1 <= figure.bbox.width
+
+
+def laid_out(figure: Figure) -> list[tuple[float, float]]:
+    """Left and right ends of what lies outside of axes, when the layout is done."""
+    with mpl.rc_context(STYLE):
+        for _ in range(2):
+            figure.draw_without_rendering()
+        found = [*figure.legends, *figure.texts, *(ax._left_title for ax in figure.axes)]
+        return [(box.x0, box.x1) for box in (artist.get_window_extent() for artist in found) if box.width]
+
+
+@pytest.mark.slow
+def test_many_label_rates_values_and_settings_stay_within_the_figure_and_apart() -> None:
+    rates = [0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.15]
+    members = frame(grid([0.05 * k for k in range(13)], rates, (0, 1)))
+    setting = "study = a $1 study & <b>, " + "a setting of many words, " * 5
+    figure = sensitivity_figure([estimate_sensitivity("study", members, TAU, setting)])
+    assert all(left >= 0 and right <= figure.bbox.width for left, right in laid_out(figure))
+    labels = [label for ax in figure.axes for label in ax.get_xticklabels()]
+    assert {label.get_rotation() for label in labels} == {45}
+
+
+def test_missing_members_of_several_studies_are_told_of_each() -> None:
+    """Both have members of the same configurations."""
+    one = with_ends(grid((0, 1), (0.01,), (0, 1)), {(1, 0.01, 1): ("FAILED", "of an error")})
+    both = load.together(["before", "after"], [frame(one), frame(one)])
+    found = [estimate_sensitivity("study", some.members, TAU, some.name) for some in by_setting(both, TAU)]
+    note = figure_notes(found)[-1]
+    assert note.startswith("2 of 8 members missing: after: τ=1 η=0.01 seed 1 (FAILED: of an error), before: τ=1")
 
 
 def test_a_label_rate_has_one_colour_in_rows_of_other_label_rates() -> None:
