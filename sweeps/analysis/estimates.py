@@ -189,7 +189,7 @@ def _with_study(row: pd.Series, parameter: Parameter) -> str:
 
 
 def identities(members: pd.DataFrame) -> list[tuple[str, str]]:
-    """What tells members apart: their study, where there are several, and their hash."""
+    """Pairs that tell members apart: their study, where there are several, and their hash."""
     studies = members["study"] if "study" in members else [""] * len(members)
     return list(zip(studies, members["hash"], strict=True))
 
