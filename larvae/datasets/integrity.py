@@ -76,7 +76,8 @@ def _fault(path: Path, specification: Specification) -> str:
     try:
         with phase(f"checking {path.name}"):
             stamp, sha256 = _stamp(path), checksums.of_file(path, "sha256")
-            is_known = any(_read(record).get("sha256") == sha256 for record in _records(path))
+            known = {"format": store.FORMAT, "sha256": sha256}
+            is_known = any(known.items() <= _read(record).items() for record in _records(path))
             fault = "" if is_known else layouts.fault(path, specification)
     except OSError as error:
         return f"`{path}` must be readable, but: {damage.reason(error)}"
@@ -92,7 +93,9 @@ def _note(path: Path, stamp: dict[str, Any], sha256: str) -> None:
 
 def _stamp(path: Path) -> dict[str, Any]:
     found = path.stat()
-    return {"size": found.st_size, "modified": found.st_mtime_ns, "inode": found.st_ino}
+    # As text: an inode may have 64 bits, which JSON's readers may not take. A file of another format is read anew.
+    inode = str(found.st_ino)
+    return {"size": found.st_size, "modified": found.st_mtime_ns, "inode": inode, "format": store.FORMAT}
 
 
 def _read(record: Path) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class AdaptiveStudy:
             "reduction": options.reduction,
             "first_seeds": options.first_seeds,
             "search_seed": options.search_seed,
+            "reproducible": options.reproducible,
         }
         if options.stops:  # rungs lie where members are evaluated
             rules["evaluate_every"] = options.schedule.evaluate_every

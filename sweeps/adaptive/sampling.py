@@ -28,6 +28,8 @@ STARTUP = 8
 """Random configurations before a model of the objective is asked."""
 OWN_ATTEMPTS = 10
 """Attempts at a number before it is drawn at random: a sampler that is sure of a point gives no other."""
+LEARNING = ("tpe", "gp", "cmaes")
+"""Samplers that learn from results."""
 LEARNS_FROM_STOPPED = ("tpe", "sobol", "random")
 """Samplers that stopping does not mislead: TPE ranks stopped ones below finished ones, the others learn nothing."""
 
@@ -109,6 +111,10 @@ class Sampler:
         elif state == TrialState.PRUNED:
             if len(observation.values) == 1:  # TPE cannot compare stopped ones by two objectives
                 values["intermediate_values"] = {observation.iteration: observation.values[0]}
+        elif observation.status == "failed" and self.kind == "tpe" and len(self.objectives) == 1:
+            state = (
+                TrialState.PRUNED
+            )  # without a value: worse than all stopped ones, which TPE ranks behind finished ones
         elif observation.status == "failed":  # as bad as the worst: it must not be tried again
             worst = self._worst(known)
             state = TrialState.COMPLETE if worst else TrialState.FAIL

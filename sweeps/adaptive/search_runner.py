@@ -17,7 +17,7 @@ from larvae.together.group import likeness
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Configuration, Rules, Run
 from sweeps.adaptive.halving import judge
-from sweeps.adaptive.sampling import Suggestion
+from sweeps.adaptive.sampling import LEARNING, Suggestion
 from sweeps.adaptive.search_reporter import SearchReporter, search_table
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.suggesting import Suggester
@@ -35,6 +35,8 @@ from sweeps.session import Session, held
 from sweeps.study import StudyDirectory
 from sweeps.trial.trial_settings import TrialSettings
 
+MOST_BLIND = 0.25
+"""Share of all configurations beyond which too many are suggested at the start for a sampler to learn from results."""
 RANDOM_SEARCHES = 21
 """Searches of random qualities of which a plan takes the median."""
 
@@ -83,7 +85,8 @@ def _train(
     """Train what the search suggests; its state at the end, and whether the user stopped it."""
     prepared, tracker, console = session.prepared, session.tracker, session.console
     directory, resources = prepared.directory, prepared.resources
-    with StudyProgress({}, rules.iterations, _slots(prepared), console) as progress:
+    slots = min(_slots(prepared), rules.parallel * rules.first_seeds)
+    with StudyProgress({}, rules.iterations, slots, console) as progress:
         reporter = MemberReporter(tracker, progress, directory)
         told = SearchReporter(session.study, directory, adaptive.space, tracker, progress)
         with session.reporting(reporter):
@@ -137,10 +140,13 @@ def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resourc
     size = f"{rules.configurations} configurations{before} × up to {rules.iterations:,} iterations"
     rungs = " and ".join(f"{rung:,}" for rung in rules.rungs)
     stopping = f"the best 1/{rules.reduction} goes on at {rungs} iterations" if rungs else "all train to the end"
+    blind = min(rules.parallel, rules.configurations)
+    is_late = options.sampler in LEARNING and blind > MOST_BLIND * rules.configurations
+    late = f" ({blind} suggested before any result: a lower --parallel lets it learn)" if is_late else ""
     return [
         f"Search {options.study}: {size}; {at_once(resources)}",
-        f"Space: {options.chosen_space}",
-        f"{options.sampler} for held-out {' and '.join(rules.objectives)}; {stopping}; "
+        f"Space: {adaptive.space}",
+        f"{options.sampler}{late} for held-out {' and '.join(rules.objectives)}; {stopping}; "
         f"{rules.first_seeds} to {rules.seeds} seeds each",
     ]
 

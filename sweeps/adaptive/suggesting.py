@@ -90,8 +90,8 @@ class Suggester(UnsavedSearcher):
         Members of configurations that the search stops are written as stopped. One that is trained has finished as far
         as the search goes: its trial gives the slot to the next, and another evaluates it.
         """
-        if trial_id not in self._trials:
-            return False
+        if trial_id not in self._trials or result.get("is_waiting"):
+            return False  # one that computes tells nothing new; stopped now, it would write its end after all
         ended = []
         for name, news in result.get("members", {}).items():
             self._open.add(name)

@@ -144,13 +144,13 @@ def plan_of(
     jobs = [list(zip(work.trials, kinds, strict=True))]
     if work.expected is not None:
         jobs.append([(trial, work.example) for trial in work.expected])
-    launch = 0.0 if reuses else measured.launch
+    launch, starts = (0.0, at_once) if reuses else (measured.launch, len(work.trials))
     each = [
-        [launch + seconds for seconds in _seconds_of_trials(trials, ends, schedule, measured, at_once)]
+        [launch + seconds for seconds in _seconds_of_trials(trials, ends, schedule, measured, starts)]
         for trials in jobs
     ]
     seconds = Amount(*(makespan(job, at_once) for job in each)).plus(COMMAND_SECONDS + measured.launch)
-    hours = Amount(*map(sum, each)).times((resources.gpus or resources.cpus) / 3600)
+    hours = Amount(*map(sum, each)).times((resources.mean_gpus or resources.cpus) / 3600)
     return Plan(at_once, min(room, at_once), seconds, hours, None if price is None else hours.times(price))
 
 
@@ -159,12 +159,12 @@ def _seconds_of_trials(
     ends: Collection[int],
     schedule: Schedule,
     measured: Measured,
-    slots: int,
+    starts: int,
 ) -> list[float]:
     """Seconds of each trial, given its members' iterations and one of them.
 
-    Each process opens and compiles once what members of one structure share. Kinds that were not measured count as
-    the slowest that was.
+    starts: processes at most, each of which opens and compiles once what members of one structure share. Kinds that
+    were not measured count as the slowest that was.
     """
     slowest = max(measured.costs.values(), key=lambda cost: cost.iteration)
     started: Counter[Likeness] = Counter()
@@ -172,7 +172,7 @@ def _seconds_of_trials(
     for trial, config in trials:
         cost = measured.costs.get(kind_of(config), slowest)
         started[likeness(config)] += 1
-        start = cost.start if started[likeness(config)] <= slots else 0.0
+        start = cost.start if started[likeness(config)] <= starts else 0.0
         seconds.append(start + _seconds_of_trial(trial, ends, schedule, cost, fused=measured.fused))
     return seconds
 
@@ -235,20 +235,26 @@ def _members(work: Work) -> str:
 
 
 def _memory(measured: Measured, plan: Plan, images: int) -> str:
-    shared = f"{images / 1e9:.2g} GB of images shared by all of a node"
+    shared = f"{_size(images / 1e9)} GB of images shared by all of a node"
     if measured.trial_bytes is None:
         return shared
     together = plan.at_once_on_a_node * measured.trial_bytes
-    text = f"{measured.trial_bytes / 1e9:.2g} GB a trial"
+    text = f"{_size(measured.trial_bytes / 1e9)} GB a trial"
     if measured.gpu_bytes is not None:
-        text += f" and {measured.gpu_bytes / 1e9:.2g} GB of a GPU"
+        text += f" and {_size(measured.gpu_bytes / 1e9)} GB of a GPU"
     if plan.at_once_on_a_node > 1:
-        text += f", {together / 1e9:.2g} GB for {plan.at_once_on_a_node:,} at once on a node"
+        text += f", {_size(together / 1e9)} GB for {plan.at_once_on_a_node:,} at once on a node"
     return f"{text}; {shared}"
 
 
 def _disk(member_bytes: float, members: int) -> str:
-    return f"{member_bytes / 1e6:.2g} MB a member, {member_bytes * members / 1e9:.2g} GB for all {members:,}"
+    whole = _size(member_bytes * members / 1e9)
+    return f"{_size(member_bytes / 1e6)} MB a member, {whole} GB for all {members:,}"
+
+
+def _size(number: float) -> str:
+    """Two digits, or all of them before the point."""
+    return f"{number:.2g}" if number < 99.5 else f"{number:,.0f}"
 
 
 def _source(measured: Measured, others: int) -> str:

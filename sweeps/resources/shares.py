@@ -31,6 +31,12 @@ class TrialResources:
         places = (Place(place.resource, gpus, max(1, int(place.number * place.gpus / gpus))) for place in roomiest)
         return TrialResources(self.cpus, gpus, places=tuple(places))
 
+    @property
+    def mean_gpus(self) -> float:
+        """The share of a GPU that a trial takes, over the places for trials where kinds differ."""
+        number = sum(place.number for place in self.places)
+        return sum(place.number * place.gpus for place in self.places) / number if number else self.gpus
+
     def require_fitting(self) -> None:
         """Raise InvalidInputError if no node of the cluster could ever hold one trial."""
         if rule := misfit(self.cpus, self.gpus, living_nodes()):

@@ -191,6 +191,27 @@ def test_an_altered_file_that_was_sent_is_fetched_again(tiny: Tiny, tmp_path: Pa
     assert np.array_equal(np.fromfile(path, np.uint8), content)
 
 
+def test_a_file_with_an_inode_of_64_bits_is_known_again(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As file systems over networks have; JSON's readers take 63."""
+    path = datasets.prepare(tiny.specification.name)
+    stamp = integrity._stamp(path) | {"inode": str(2**64 - 1)}
+    monkeypatch.setattr(integrity, "_stamp", lambda path: stamp)
+    assert not integrity.is_unchanged(path)
+    integrity._note(path, stamp, "0" * 64)
+    assert integrity.is_unchanged(path)
+
+
+def test_a_file_that_was_found_whole_is_looked_at_anew_by_another_format(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = datasets.prepare(tiny.specification.name)
+    assert integrity.is_unchanged(path)
+    monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
+    assert not integrity.is_unchanged(path)
+    with pytest.raises(InvalidInputError, match="its format is"):
+        integrity.require_whole(path, tiny.specification, "make it anew")
+
+
 def test_making_a_file_is_a_phase_which_counts_as_life(tiny: Tiny) -> None:
     phases: list[str] = []
 

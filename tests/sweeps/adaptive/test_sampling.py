@@ -158,7 +158,7 @@ def test_ends_are_told_as_what_they_are_and_a_failure_as_the_worst_that_finished
     objectives: tuple[str, ...], columns: list[int]
 ) -> None:
     known = [o._replace(values=tuple(o.values[c] for c in columns if o.values)) for o in ENDS]
-    study = sampler_of("tpe", objectives, space=PLANE).study(known)
+    study = sampler_of("gp", objectives, space=PLANE).study(known)
     states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.COMPLETE]
     assert [trial.state for trial in study.trials[:5]] == states
     assert study.directions == [OBJECTIVES[name] for name in objectives]
@@ -166,8 +166,24 @@ def test_ends_are_told_as_what_they_are_and_a_failure_as_the_worst_that_finished
     assert study.trials[4].values == [{"mig": 0.2, "l2": 0.3}[name] for name in objectives]
     if len(objectives) == 1:
         assert study.trials[2].intermediate_values == {30: known[2].values[0]}
-    nothing_finished = sampler_of("tpe", objectives, space=PLANE).study(known[3:5])
+    nothing_finished = sampler_of("gp", objectives, space=PLANE).study(known[3:5])
     assert [trial.state for trial in nothing_finished.trials] == [TrialState.RUNNING, TrialState.FAIL]
+
+
+@pytest.mark.parametrize("finished", [0, 1, 3])
+def test_what_fails_is_no_better_than_what_was_stopped_however_few_have_finished(finished: int) -> None:
+    """TPE takes finished ones for the best, whatever their values: a failure must not be one of them."""
+    points = [{"tau": 10 ** (4 * k / 59 - 3), "gamma_tc": 4.0} for k in range(60)]
+    known = [
+        Observation(k, point, {}, "failed", (), 0)
+        if point["tau"] > 1
+        else Observation(k, point, {}, "finished" if k < finished else "stopped", (0.2,), 99 if k < finished else 30)
+        for k, point in enumerate(points)
+    ]
+    space = parse_space(["tau=0.001:10:log", "gamma_tc=1:20:log"])
+    sampler = sampler_of("tpe", ("mig",), space=space)
+    suggested = [sampler.suggest(number, known).point["tau"] for number in range(60, 90)]
+    assert sum(tau > 1 for tau in suggested) <= 3
 
 
 # Sobol' points fill the space

@@ -212,6 +212,25 @@ def test_a_member_that_ends_before_its_verdict_is_stopped_on_disk_too(tmp_path: 
     assert suggester.stop_finished() == []
 
 
+def test_a_member_that_computes_metrics_is_stopped_by_its_next_report_only(tmp_path: Path) -> None:
+    """Its process would write the end that it is computing over that of one that was stopped meanwhile."""
+    rules = with_(configurations=2, seeds=1, iterations=40, rungs=(30,))
+    suggester = Suggester(new_search(rules, Disk()), StudyDirectory(tmp_path), 1, QUIET, no_reporter())
+    slow, fast = (MemberConfig.from_dict((suggester.suggest(name) or {})["members"][0]) for name in "ab")  # type: ignore[index]
+
+    def told(member: MemberConfig, mig: float) -> dict[str, Any]:
+        rows = [row_of(member, 30) | {"held_out_mig": mig}]
+        suggester.directory.member(member).append_rows(rows)
+        return {"members": {member.content_hash: {"rows": rows, "status": "running"}}}
+
+    assert not suggester.must_stop("b", told(fast, 0.2))
+    assert not suggester.must_stop("a", told(slow, 0.3))  # which decides on the other
+    assert not suggester.must_stop("b", {"members": {}, "is_waiting": True, "phase": "computing dci"})
+    assert suggester.directory.member(fast).read_result() is None
+    assert suggester.must_stop("b", {"members": {}})
+    assert suggester.directory.member(fast).stopped_at == 30
+
+
 @pytest.mark.parametrize("status", ["out_of_memory", "failed"])
 def test_a_trial_that_ends_by_itself_leaves_no_member_behind(tmp_path: Path, status: str) -> None:
     """Its members have the end that it told; those that it would have been handed wait for another one."""

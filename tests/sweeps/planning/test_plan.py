@@ -19,7 +19,8 @@ from larvae.training import Trainer
 from sweeps.planning import measuring
 from sweeps.planning.cost import Cost, Execution, cost_of, kind_of, read_results
 from sweeps.planning.measuring import Measured, roomiest_node
-from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, plan_of, plan_study
+from sweeps.planning.plan import COMMAND_SECONDS, TRIAL_SECONDS, Plan, Work, _size, plan_of, plan_study
+from sweeps.resources.places import Place
 from sweeps.resources.shares import TrialResources
 from sweeps.trial.trial_settings import TrialSettings
 
@@ -157,6 +158,38 @@ def test_members_take_turns_or_share_operations_and_time_costs_the_share_that_th
     assert share
     assert whole
     assert share.most == pytest.approx(whole.most / 4)
+
+
+def test_trials_on_gpus_of_several_kinds_cost_what_they_hold_of_each() -> None:
+    """Ten trials of one second, two of half a GPU and eight of an eighth: one GPU of each kind, for a second."""
+    places = (Place("gpu_8GB", 0.5, 2), Place("gpu_32GB", 0.125, 8))
+    assert TrialResources(1, 0.5, places=places).mean_gpus == pytest.approx(0.2)
+    assert TrialResources(1, 0.5).mean_gpus == 0.5
+    work, measured = work_of(*[(1000,)] * 10), Measured({kind_of(MEMBER): COST})
+    mixed, one = (
+        plan_of(work, SCHEDULE, TrialResources(1, 0.5, places=some), measured, 10, 10).device_hours
+        for some in (places, ())
+    )
+    assert mixed
+    assert one
+    assert mixed.most == pytest.approx(0.4 * one.most)
+
+
+def test_each_trial_with_a_process_of_its_own_starts_anew() -> None:
+    work, measured = work_of(*[(1000,)] * 6), Measured({kind_of(MEMBER): COST})
+    hours = [
+        plan_of(work, SCHEDULE, TrialResources(1, 0), measured, 2, 2, reuses=reuses).device_hours
+        for reuses in (True, False)
+    ]
+    assert hours[0]
+    assert hours[1]
+    assert hours[1].most - hours[0].most == pytest.approx(4 * COST.start / 3600)
+
+
+def test_sizes_of_hundreds_are_written_out() -> None:
+    assert [_size(number) for number in (0.0123, 4.56, 99.4, 99.6, 204.4, 12345)] == [
+        *("0.012", "4.6", "99", "100", "204", "12,345")
+    ]
 
 
 def test_adaptive_studies_take_at_most_what_all_of_their_members_take() -> None:
