@@ -14,6 +14,7 @@ import torch
 from larvae.advice import advise
 from larvae.errors import InvalidInputError, one_line
 from larvae.native.library import COMPILERS
+from larvae.out_of_memory import is_broken_process, is_out_of_memory
 from larvae.phases import phase
 from larvae.private_folder import make_private_folder
 
@@ -42,7 +43,9 @@ def _compile_cache() -> Path:
 
 @functools.cache
 def can_compile(device: str = "cpu") -> bool:
-    """Tell whether `torch.compile` works here for a type of device; advice where it does not. Takes seconds, once."""
+    """Tell whether `torch.compile` works here for a type of device; advice where it does not. Takes seconds, once.
+
+    Raises what a GPU that is full, or does not work, raises."""
     keep_code_private()
     others = () if "CXX" in os.environ or shutil.which("g++") else COMPILERS  # PyTorch looks for no other name
     if found := next(filter(shutil.which, others), None):
@@ -51,6 +54,8 @@ def can_compile(device: str = "cpu") -> bool:
         with phase("trying torch.compile"):
             torch.compile(_tiny)(torch.zeros(1, device=device))
     except Exception as error:  # of PyTorch, of a compiler, of a file system
+        if is_out_of_memory(error) or is_broken_process(error):
+            raise  # the GPU's, which may be another's in a moment
         cause = getattr(error, "inner_exception", None) or error
         fault = f"torch.compile does not work on {platform.node()} ({one_line(cause)[:200]})"
         advise(f"{fault}: the plain step runs, which is slower; {NEEDS}, or give --no-compile")

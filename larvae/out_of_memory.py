@@ -13,10 +13,12 @@ TEXTS = (
     "cudaErrorMemoryAllocation",
     "_ALLOC_FAILED",  # CUBLAS_STATUS_, CUDNN_STATUS_, CUSOLVER_STATUS_
     "CUBLAS_STATUS_NOT_INITIALIZED",  # of cublasCreate, which has no memory for its handle
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "unable to find an engine to execute this computation",  # cuDNN's, where no way to convolve gets its workspace
 )
 """Texts of errors of PyTorch, CUDA and its libraries by which a GPU tells that its memory is full.
 
-Discussed in https://github.com/pytorch/pytorch/issues/128601.
+Discussed in https://github.com/pytorch/pytorch/issues/128601 and, of cuDNN, in issues/108645 there.
 """
 
 

@@ -126,9 +126,9 @@ def _mps() -> Iterator[None]:
         os.environ |= dict.fromkeys(names, folder)
         try:
             if subprocess.run([MPS, "-d"], timeout=30).returncode:
-                raise ProcessFailedError(f"{MPS} has not started")
+                raise LeftOutError(f"{MPS} has not started")
             if subprocess.run([sys.executable, "-c", TRIAL], timeout=120).returncode:
-                raise ProcessFailedError(f"no process can use the GPU under {MPS}")
+                raise LeftOutError(f"no process can use the GPU under {MPS}")
             yield
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):

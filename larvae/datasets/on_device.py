@@ -17,6 +17,7 @@ from torch import Tensor
 from larvae.datasets import shapes3d_on_device, shapes3d_rendered
 from larvae.datasets.layouts import PackedImages, RenderedImages
 from larvae.datasets.store import IMAGE_SIZE
+from larvae.phases import phase
 
 if TYPE_CHECKING:
     from larvae.datasets import Dataset
@@ -113,9 +114,10 @@ def receiver(dataset: Dataset, device: torch.device, free_bytes: int) -> Receive
     if dataset.maximum == 1 or np.prod(shape) > free_bytes / 3:
         return Pixels(dataset.maximum)
     pixels = torch.empty(shape, dtype=torch.uint8, device=device)
-    for start in range(0, dataset.num_images, _SLICE):
-        indices = np.arange(start, min(start + _SLICE, dataset.num_images))
-        pixels[start : start + _SLICE] = torch.from_numpy(dataset.images(indices)).to(device)
+    with phase("bringing images to the GPU"):
+        for start in range(0, dataset.num_images, _SLICE):
+            indices = np.arange(start, min(start + _SLICE, dataset.num_images))
+            pixels[start : start + _SLICE] = torch.from_numpy(dataset.images(indices)).to(device)
     return Bytes(pixels)
 
 

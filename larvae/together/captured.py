@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -45,15 +46,20 @@ class Captured:
         torch.cuda.current_stream().wait_stream(self._side)
 
     def _capture(self) -> None:
-        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        before = torch.cuda.current_stream()
         torch.cuda.synchronize()
         try:
             # The thread that makes inputs waits for copies meanwhile, which is no business of the graph's.
-            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=pool, stream=self._side, capture_error_mode="thread_local"):
                 self._function()
             self._graph = graph
         except RuntimeError as error:  # of CUDA, or of an operation that no graph can hold
-            torch.cuda.set_stream(before)  # where the capture's end fails, too, PyTorch leaves the other one
+            # Where the capture's end fails, too, PyTorch leaves the other stream, and its allocator capturing.
+            torch.cuda.set_stream(before)
+            with contextlib.suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+                torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
             # The error of that end tells nothing of what has led to it.
             cause = error.__context__ if isinstance(error.__context__, Exception) else error
             if is_out_of_memory(cause):

@@ -91,9 +91,11 @@ class GpuProbe:
                 self._tell_of_compilation(warm, members)
             taken = ray.get(warm, timeout=seconds)
             self._compiled.add(members)
-            start = time.time() + START_SECONDS
+            start = ray.get(there[0].now.remote()) + START_SECONDS  # by the node's clock, whatever the driver's says
             counts = [one.rate.remote(start, INTERVAL_SECONDS) for one in there]
             rates = ray.get(counts, timeout=max(2 * INTERVAL_SECONDS, seconds - (time.monotonic() - started)))
+            if not all(rates):
+                return Measurement(members, processes, Outcome.FAILED, reason=f"no step within {INTERVAL_SECONDS:g} s")
             return Measurement(members, processes, Outcome.MEASURED, sum(rates), max(taken))
         except (ray.exceptions.RayError, RuntimeError) as error:
             return failure(members, processes, error, seconds)
@@ -177,6 +179,10 @@ class TimedProcess:
         trainers[0].posterior_means(np.arange(ENCODING_BATCH))
         self._wait()
         return self._taken() + CONTEXT_BYTES
+
+    def now(self) -> float:
+        """Seconds since the epoch, by this node's clock."""
+        return time.time()
 
     def rate(self, start: float, seconds: float) -> float:
         """Model-iterations a second in an interval, before which steps are taken too, so that no process has more room.

@@ -22,6 +22,7 @@ class Cuda:
         self.current: Any = "default"
         self.replayed = 0
         self.CUDAGraph = lambda: SimpleNamespace(replay=self.replay)
+        self.pools: list[tuple[str, int, object]] = []
 
     def Stream(self) -> Any:  # noqa: N802
         return SimpleNamespace(wait_stream=lambda other: None)
@@ -34,6 +35,18 @@ class Cuda:
 
     def synchronize(self) -> None: ...
 
+    def current_device(self) -> int:
+        return 0
+
+    def graph_pool_handle(self) -> tuple[int, int]:
+        return (0, 7)
+
+    def _cuda_endAllocateToPool(self, device: int, pool: object) -> None:  # noqa: N802
+        self.pools.append(("ended", device, pool))
+
+    def _cuda_releasePool(self, device: int, pool: object) -> None:  # noqa: N802
+        self.pools.append(("released", device, pool))
+
     def replay(self) -> None:
         self.replayed += 1
 
@@ -42,7 +55,7 @@ class Cuda:
         yield
 
     @contextlib.contextmanager
-    def graph(self, graph: object, *, stream: object, capture_error_mode: str) -> Iterator[None]:
+    def graph(self, graph: object, *, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
         self.current = "side"
         try:
             yield
@@ -57,7 +70,7 @@ class Cuda:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     made = Cuda()
-    monkeypatch.setattr(captured, "torch", SimpleNamespace(cuda=made))
+    monkeypatch.setattr(captured, "torch", SimpleNamespace(cuda=made, _C=made))
     return made
 
 
@@ -68,6 +81,7 @@ def test_a_warm_function_is_captured_once_and_replayed(cuda: Cuda) -> None:
         run()
     assert run.is_captured
     assert (len(calls), cuda.replayed, cuda.current) == (WARM_UP + 1, 5, "default")
+    assert cuda.pools == []
 
 
 def fail_when_captured(cuda: Cuda, error: Exception) -> None:
@@ -83,6 +97,7 @@ def test_what_no_graph_can_hold_runs_as_it_is_and_its_own_error_is_told(cuda: Cu
             run()
     assert not run.is_captured
     assert (cuda.current, cuda.replayed) == ("default", 0)
+    assert cuda.pools == [("ended", 0, (0, 7)), ("released", 0, (0, 7))]  # else no later group could be captured
     assert advice == ["the step runs without a CUDA graph, which is slower: RuntimeError: a copy to the host"]
 
 
