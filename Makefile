@@ -64,7 +64,7 @@ lint: .venv/installed
 
 # What PyTorch to install; with another one the environment is made anew, as pip takes builds of one version for the same.
 .venv/torch: force
-	@test "$$(cat $@ 2>/dev/null)" = '$(CHOSEN)' || { test ! -f $@ || rm -rf .venv; mkdir -p .venv; echo '$(CHOSEN)' > $@; }
+	@test "$$(cat $@ 2>/dev/null)" = '$(CHOSEN)' || { test ! -f $@ || test "$$(cat $@)" = '$(TORCH)' || rm -rf .venv; mkdir -p .venv; echo '$(CHOSEN)' > $@; }
 
 .venv/installed: pyproject.toml .venv/torch
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'

@@ -46,16 +46,18 @@ def can_compile(device: str = "cpu") -> bool:
     """Tell whether `torch.compile` works here for a type of device; advice where it does not. Takes seconds, once.
 
     Raises what a GPU that is full, or does not work, raises."""
-    keep_code_private()
     others = () if "CXX" in os.environ or shutil.which("g++") else COMPILERS  # PyTorch looks for no other name
     if found := next(filter(shutil.which, others), None):
         os.environ["CXX"] = found
     try:
+        keep_code_private()
         with phase("trying torch.compile"):
             torch.compile(_tiny)(torch.zeros(1, device=device))
     except Exception as error:  # of PyTorch, of a compiler, of a file system
-        if is_out_of_memory(error) or is_broken_process(error):
-            raise  # the GPU's, which may be another's in a moment
+        if is_out_of_memory(error):
+            raise  # the GPU's, which may have room in a moment
+        if is_broken_process(error):
+            torch.ones(1, device=device).item()  # which raises where it is the GPU's fault, and not the kernel's
         cause = getattr(error, "inner_exception", None) or error
         fault = f"torch.compile does not work on {platform.node()} ({one_line(cause)[:200]})"
         advise(f"{fault}: the plain step runs, which is slower; {NEEDS}, or give --no-compile")

@@ -135,12 +135,12 @@ class MemberConfig:
         if self.gamma_tc is None:
             usual = 0.0 if self.is_conditional else REGULARISERS[self.regulariser].default_weight
             object.__setattr__(self, "gamma_tc", usual)
-        for name in ("tau", "gamma_tc", "alpha", "label_variance", "nuisance_variance"):
+        _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
+        for name in ("tau", "gamma_tc", "alpha", "label_variance", "nuisance_variance", "held_out"):
             value = getattr(self, name)
             _require(value >= 0 and math.isfinite(value), f"`{name}` must be finite and >= 0", value)
             object.__setattr__(self, name, abs(value))  # -0 is 0
         _require(0 < self.label_rate <= 1, "`label_rate` must lie in (0, 1]", self.label_rate)
-        _require(0 <= self.held_out < 1, "`held_out` must lie in [0, 1)", self.held_out)
         _require(0 <= self.z_dim <= MOST_LATENTS, f"`z_dim` must be in [0, {MOST_LATENTS}]", self.z_dim)
         for name in ("learning_rate", "pixel_variance"):
             value = getattr(self, name)
@@ -255,7 +255,7 @@ class MemberConfig:
             rule = f"`{setting.name}` must be finite and {'> 0' if setting.is_positive else '>= 0'}"
             is_allowed = value > 0 or (value == 0 and not setting.is_positive)
             _require(is_allowed and math.isfinite(value), rule, value)
-        return tuple((setting.name, float(value)) for setting, value in values)
+        return tuple((setting.name, abs(float(value))) for setting, value in values)  # -0 is 0
 
     def _canonical_factors(self) -> tuple[str, ...]:
         """The observed factors in the data set's order, none for all: one configuration has one hash."""

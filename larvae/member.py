@@ -56,7 +56,7 @@ class Member:
             self._go_on(state)
         if not self.is_trained:
             self._enter(environment(self.trainer))
-        self._started, self._waited = time.perf_counter(), 0.0
+        self._started = time.perf_counter()
         self._first = self.trainer.iteration
         self._saved_at = time.monotonic()
 
@@ -90,32 +90,22 @@ class Member:
             self.save()
             self._saved_at = time.monotonic()
 
-    @property
-    def is_row_due(self) -> bool:
-        """True after steps with which a row ends: at multiples of `log_every`, and at the end."""
-        return self.is_trained or self.trainer.iteration % self.schedule.log_every == 0
-
-    def has_waited(self, since: float) -> None:
-        """Count no time since then as training, in which others of a group were evaluated, or saved."""
-        self._waited += time.perf_counter() - max(since, self._started)
-
-    def after_step(self, stepped_at: float | None = None) -> Row | None:
-        """The row that ends with this step, if one is due. Raises NonFiniteLossError.
+    def after_step(self) -> Row | None:
+        """The row that ends with this step: at multiples of `log_every`, and at the end. Raises NonFiniteLossError.
 
         The one at the end is saved as it is, for `evaluate` to complete: that can take minutes, and needs no GPU.
-        stepped_at: when the step was taken, where others have been evaluated since.
         """
         iteration = self.trainer.iteration
-        if not self.is_row_due:
+        if iteration % self.schedule.log_every and not self.is_trained:
             return None
         row: Row = {"iteration": iteration, **self.trainer.take_means(), **self._notes}
         self._notes = {}
-        training_seconds = (stepped_at or time.perf_counter()) - self._started - self._waited
+        training_seconds = time.perf_counter() - self._started
         row |= evaluate_held_out(self.trainer) if self.is_trained else self._metrics_at(iteration)
         row["seconds"] = time.perf_counter() - self._started
         row["seconds_per_iteration"] = training_seconds / (iteration - self._first)
         row["timestamp"] = time.time()
-        self._started, self._waited, self._first, self._has_trained = time.perf_counter(), 0.0, iteration, True
+        self._started, self._first, self._has_trained = time.perf_counter(), iteration, True
         if self.is_trained:
             self.last_row = row
             self.save()

@@ -14,6 +14,9 @@ from larvae.out_of_memory import is_out_of_memory
 WARM_UP = 11
 """Calls before a function is captured: libraries and compilers are ready then. PyTorch asks for so many."""
 
+_ENDS = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")
+"""Names of the end of an allocation to a pool, the latter before PyTorch 2.8."""
+
 
 class Captured:
     """Calls a function as it is until it is warm, and replays what it launches from then on.
@@ -58,11 +61,11 @@ class Captured:
             # Where the capture's end fails, too, PyTorch leaves the other stream, and its allocator capturing.
             torch.cuda.set_stream(before)
             with contextlib.suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+                next(filter(None, (getattr(torch._C, name, None) for name in _ENDS)))(torch.cuda.current_device(), pool)
                 torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
             # The error of that end tells nothing of what has led to it.
-            cause = error.__context__ if isinstance(error.__context__, Exception) else error
-            if is_out_of_memory(cause):
+            cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            if is_out_of_memory(error) or is_out_of_memory(cause):
                 raise cause from None
             self._is_refused = True
             advise(f"the step runs without a CUDA graph, which is slower: {one_line(cause)}")

@@ -94,11 +94,6 @@ class Group:
         for trainer in self.active:
             trainer.iteration += 1
 
-    def wait(self) -> None:
-        """Wait until the device has taken the steps so far."""
-        if self._is_active.is_cuda:
-            torch.cuda.synchronize()
-
     def rehearse(self) -> list[tuple[dict[str, float], dict[str, Tensor]]]:
         """Take the next step and take it back: each member's terms and parameters after it."""
         state = [*(p.detach() for p in self.parameters.values()), *itertools.chain(*self._moments.values())]

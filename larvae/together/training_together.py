@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
@@ -14,9 +13,6 @@ from larvae.member_directory import Row
 from larvae.out_of_memory import is_no_members_own
 from larvae.together.group import Group
 from larvae.together.self_check import TOLERANCES, deviation
-
-_NO_TIME = 1e-3
-"""Seconds that are no saving of anything."""
 
 
 class Report(NamedTuple):
@@ -47,7 +43,6 @@ class Together:
         self._fused, self._evaluates, self._slots = fused, evaluates, slots
         self._group: Group | None = None
         self._is_plain = False
-        self._stepped_at: float | None = None
 
     def add(self, members: Sequence[Member]) -> list[Report]:
         """Take on members; their first rows are those of their checkpoints."""
@@ -81,30 +76,17 @@ class Together:
         if self._fused and self._group is None:
             self._group = self._checked_group()
             self._fused = self._group is not None
-        began = time.perf_counter()
         for member in self.members:
             member.before_step()
-        for member in self.members if time.perf_counter() - began > _NO_TIME else []:
-            member.has_waited(began)
-        self._stepped_at = self._step_of_all()
+        if self._group is not None:
+            self._group.step()
         reports = [report for member in self.members for report in _guarded(self._after_step, member)]
-        for member in self.members if reports and self._stepped_at else []:
-            member.has_waited(self._stepped_at or began)
         for report in reports:
             if report.status != "running":
                 self.drop(report.name)
         if self._group is not None and not self._slots:
             self._group = self._group.compacted()
         return reports
-
-    def _step_of_all(self) -> float | None:
-        """Take the step of a group; when it was taken, if a row ends with it. None without a group."""
-        if self._group is None:
-            return None
-        self._group.step()
-        if any(member.is_row_due for member in self.members):
-            self._group.wait()
-        return time.perf_counter()
 
     def close(self) -> None:
         """End the thread that makes inputs, if there is one."""
@@ -115,7 +97,7 @@ class Together:
         """The report of one iteration, which a group has taken already: none if it is only one of many."""
         if self._group is None:
             member.trainer.step()
-        row = member.after_step(self._stepped_at)
+        row = member.after_step()
         if member.is_trained:
             return self._ended(member)
         return [Report(member.name, [row])] if row else []

@@ -112,9 +112,7 @@ class Sampler:
             if len(observation.values) == 1:  # TPE cannot compare stopped ones by two objectives
                 values["intermediate_values"] = {observation.iteration: observation.values[0]}
         elif observation.status == "failed" and self.kind == "tpe" and len(self.objectives) == 1:
-            state = (
-                TrialState.PRUNED
-            )  # without a value: worse than all stopped ones, which TPE ranks behind finished ones
+            state = TrialState.PRUNED  # without a value: TPE ranks it behind all that was stopped
         elif observation.status == "failed":  # as bad as the worst: it must not be tried again
             worst = self._worst(known)
             state = TrialState.COMPLETE if worst else TrialState.FAIL

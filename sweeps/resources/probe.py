@@ -91,7 +91,8 @@ class GpuProbe:
                 self._tell_of_compilation(warm, members)
             taken = ray.get(warm, timeout=seconds)
             self._compiled.add(members)
-            start = ray.get(there[0].now.remote()) + START_SECONDS  # by the node's clock, whatever the driver's says
+            now = ray.get(there[0].now.remote(), timeout=seconds)  # by the node's clock, whatever the driver's says
+            start = now + START_SECONDS
             counts = [one.rate.remote(start, INTERVAL_SECONDS) for one in there]
             rates = ray.get(counts, timeout=max(2 * INTERVAL_SECONDS, seconds - (time.monotonic() - started)))
             if not all(rates):

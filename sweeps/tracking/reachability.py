@@ -46,7 +46,7 @@ def health(uri: str) -> requests.Response | None:
     cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
     try:
         return requests.get(f"{uri.rstrip('/')}/health", timeout=5, verify=verify, cert=cert)
-    except (requests.RequestException, LocationParseError):
+    except (OSError, LocationParseError):  # requests' own are of the former; so is a certificate that is not there
         return None
 
 

@@ -222,6 +222,9 @@ def test_content_hash_is_the_same_for_int_and_float() -> None:
 def test_zero_has_no_sign() -> None:
     assert MemberConfig(tau=-0.0).content_hash == MemberConfig(tau=0).content_hash
     assert f"{MemberConfig(tau=-0.0).tau:g}" == "0"
+    assert MemberConfig(held_out=-0.0).content_hash == MemberConfig().content_hash
+    annealed = [MemberConfig(regulariser="annealed_vae", regulariser_settings=(("capacity", c),)) for c in (0.0, -0.0)]
+    assert annealed[0].content_hash == annealed[1].content_hash
 
 
 def test_content_hash_is_the_same_for_ever() -> None:

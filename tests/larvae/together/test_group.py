@@ -290,27 +290,6 @@ def test_a_group_with_room_is_checked_as_a_full_one_is(dataset: Dataset, tmp_pat
     together.close()
 
 
-def test_the_time_of_a_step_has_no_other_members_evaluation_in_it(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a clock that only evaluations and saves move: three members, four seconds for each row of one."""
-    now = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-
-    def take(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr(Member, "_metrics_at", lambda self, iteration: take(4.0) or {})
-    monkeypatch.setattr(Member, "before_step", lambda self: take(1.0))
-    together = Together(fused=True, evaluates=False)
-    some = members(configs({}), dataset, tmp_path)[:3]
-    together.add(some)
-    rows = [row for _ in range(4) for report in together.iterate() for row in report.rows]
-    together.close()
-    assert {row["seconds_per_iteration"] for row in rows} == {0.0}
-    assert max(row["seconds"] for row in rows) > 4.0
-
-
 def test_a_closed_group_leaves_nothing_behind(dataset: Dataset) -> None:
     """Not even until Python looks for circles: its tensors are a GPU's, and so is what its step has captured."""
     group = Group([Trainer(config, dataset) for config in configs({})], ahead=2)
