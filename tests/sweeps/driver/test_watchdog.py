@@ -167,7 +167,7 @@ def test_a_member_whose_every_process_is_stopped_is_given_up_and_the_others_fini
             os.kill(starts[0], signal.SIGSTOP)
             stopped.append(starts[0])
 
-    thread = threading.Thread(target=stop_each)
+    thread = threading.Thread(target=stop_each, daemon=True)  # a test that fails shall end all the same
     thread.start()
     assert sweep(folder_with_database, *grid) == 1
     thread.join()
