@@ -77,11 +77,8 @@ def iterations_to_come(search: Search) -> int:
     if search.is_exhausted:
         return 0
     ended = [c for c in search.configurations if c.stopped_at or all(run.status != "open" for run in c.first)]
-    each = (
-        statistics.fmean(sum(run.reached for run in c.runs) for c in ended)
-        if ended
-        else rules.iterations * rules.first_seeds
-    )
+    reached = [sum(run.reached for run in c.runs) for c in ended]
+    each = statistics.fmean(reached or [rules.iterations * rules.first_seeds])
     return round(each * max(0, rules.configurations - len(search.configurations)))
 
 

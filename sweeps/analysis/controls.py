@@ -125,7 +125,7 @@ def controls(study: str, members: pd.DataFrame) -> Controls:
     arms = sorted(of_arm, key=lambda arm: (arm.z_dim == 0, not arm.is_baseline, not arm.is_larvae, arm))
     if not any(arm.is_baseline for arm in arms) or not any(arm.is_larvae for arm in arms):
         raise InvalidInputError(f"`study` must have the baseline, τ = 0, and LaRVAE, got {study} without")
-    measured(study, members, DRAWN_METRICS)
+    measured(study, members, DRAWN_METRICS)  # refused without: the figure would have no panel
     metrics = measured(study, members, METRICS)
     return Controls(
         study=study,

@@ -44,8 +44,12 @@ def value_text(value: object) -> str:
     """A value of a field as people write it: numbers short, names by their names, none as the default that it means."""
     if str(value) in EMPTY:
         return "default"
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return f"{value:g}" if is_number else written(str(value))
+    return f"{value:g}" if is_number(value) else written(str(value))
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value of a field is a number; True and False are none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def setting_name(values: Mapping[str, object]) -> str:

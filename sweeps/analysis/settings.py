@@ -12,7 +12,7 @@ import pandas as pd
 from larvae.errors import InvalidInputError, require_known
 from sweeps.analysis.idle_fields import is_idle
 from sweeps.analysis.load import apart, other_parameters, parameters_of
-from sweeps.analysis.parameters import SYMBOLS, Parameter, value_text, varies
+from sweeps.analysis.parameters import SYMBOLS, Parameter, is_number, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
 
 MOST_SETTINGS = 8
@@ -60,9 +60,8 @@ def _is_meant(text: str, value: Any) -> bool:
     """Tell whether a text is a value as people write it, or the same number written otherwise."""
     if text in (value_text(value), str(value)):
         return True
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     with contextlib.suppress(ValueError):
-        return is_number and float(text) == value
+        return is_number(value) and bool(float(text) == value)
     return False
 
 

@@ -13,14 +13,19 @@ from rich.console import Console
 LOADING = "loading PyTorch and Ray"
 
 
+def print_nowhere(stream: int) -> None:
+    """Print nowhere from now on what goes to a file descriptor, 1 or 2."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream)
+
+
 class LastingConsole(Console):
     """A console whose command goes on where nobody reads it any more: Ctrl-C ends the `tee` of a pipe at once."""
 
     def on_broken_pipe(self) -> None:
         """Print nowhere from now on; rich would raise SystemExit, in the middle of whatever prints."""
         self.quiet = True
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
+        print_nowhere(1)
 
 
 def new_console() -> Console:

@@ -8,8 +8,9 @@ import signal
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
+
+from sweeps.console.terminal import print_nowhere
 
 STOPPED = "Stopped. The same command again goes on from the last checkpoints."
 _BY_TUNE = "TUNE_DISABLE_SIGINT_HANDLER"
@@ -64,8 +65,7 @@ def _let_go_of_terminal(number: int) -> None:
     if number == signal.SIGHUP:
         for stream in (1, 2):
             if stat.S_ISCHR(os.fstat(stream).st_mode):
-                with Path(os.devnull).open("wb") as nowhere:
-                    os.dup2(nowhere.fileno(), stream)
+                print_nowhere(stream)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

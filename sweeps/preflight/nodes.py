@@ -195,8 +195,8 @@ def tracking_fault(uri: str) -> str:
         return "" if error.code in (401, 403, 404) else f"answered {error.code}"  # it is there; the driver logs in
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        knows = any(isinstance(one, ssl.SSLError) for one in (error, reason))  # the driver's certificates are not asked
-        return "" if knows else f"no answer: {reason}"
+        is_there = any(isinstance(one, ssl.SSLError) for one in (error, reason))  # certificates are the driver's
+        return "" if is_there else f"no answer: {reason}"
     return ""
 
 

@@ -19,7 +19,7 @@ from larvae.datasets import Dataset
 from larvae.errors import InvalidInputError, one_line
 from larvae.hardware import device_name
 from larvae.member import Member
-from larvae.member_directory import MemberDirectory
+from larvae.member_directory import MemberDirectory, last_iteration
 from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_broken_process, is_machines, is_out_of_memory
 from larvae.phases import current_phase
@@ -263,7 +263,7 @@ class Worker:
             cause = silence(events) or "killed, out of memory, or its node lost"
             raise RuntimeError(f"its process died {starts} times after iteration {iteration} ({cause})")
         kept, _ = member.directory.read_rows()
-        self._last_kept[member.name] = kept[-1]["iteration"] if kept else 0
+        self._last_kept[member.name] = last_iteration(kept)
         device = device_name(member.trainer.device)
         log.write("started", command=self.settings.command, iteration=iteration, device=device)
         return member

@@ -21,7 +21,7 @@ _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
     "what-decides-the-curve.md": {"table": lambda kept: curve_table(by_setting(curve_members(kept.courses), TAU))},
 }
 """Pages, by their names, and what writes each of their tables."""
-_OF_ONE = {"what-decides-the-curve.md": "curve"}
+_NEEDED = {"what-decides-the-curve.md": {"curve"}}
 """Studies without which a page stays as it is."""
 
 
@@ -29,7 +29,7 @@ def pages_with_tables(kept: KeptResults, folder: Path) -> dict[Path, str]:
     """Pages of a folder as they are with the tables that kept results give."""
     pages = {}
     for name, tables in _TABLES.items():
-        if (path := folder / name).exists() and _OF_ONE.get(name, "") in ("", *kept.results):
+        if (path := folder / name).exists() and _NEEDED.get(name, set()) <= kept.results.keys():
             page = path.read_text("utf-8")
             for place, table in tables.items():
                 page = with_table(page, table(kept), place)

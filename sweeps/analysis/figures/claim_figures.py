@@ -99,11 +99,8 @@ def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
     _draw_bounds(ax, {part.bounds for part in parts}, vertical=True)
     ax.set_ylim(len(cases) - 0.4, -0.6)
     labels = ["\n".join(textwrap.wrap(one.place, 52)) for one in cases]
-    look: dict[str, Any] = {
-        "fontsize": 5.5,
-        "linespacing": 0.9,
-        "parse_math": False,
-    }  # two lines are less high than a row
+    # Two lines are less high than a row.
+    look: dict[str, Any] = {"fontsize": 5.5, "linespacing": 0.9, "parse_math": False}
     ax.set_yticks(range(len(cases)), labels, **look)
     ax.set_title(cases[0].claim.statement, fontsize=7, loc="left")
     if parts[0].is_ratio:

@@ -13,7 +13,7 @@ from bokeh.models import BooleanFilter, CDSView, ColumnDataSource, Filter
 from larvae.member_directory import Row
 from sweeps.analysis.estimates import has_result
 from sweeps.analysis.load import LOGGED_METRICS
-from sweeps.analysis.parameters import value_text
+from sweeps.analysis.parameters import is_number, value_text
 from sweeps.analysis.report.candidates import main_metrics
 from sweeps.analysis.report.colours import GREY
 from sweeps.analysis.report.costs import seconds_of
@@ -145,6 +145,6 @@ def _rounded(value: float | None) -> float:
 
 def _plain(value: Any) -> Any:
     """A value as JSON has it: numbers as such, others as people write them."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+    if not is_number(value):
         return value_text(value)
     return value.item() if isinstance(value, np.number) else value
