@@ -1,5 +1,5 @@
-// Convolutions of stride 2 and the instance norms after them, an image at a time, so that an image stays in the cache:
-// what `larvae.native.operators` calls.
+// Convolutions of stride 2 and the instance norms after them, an image or a few at a time, so that they stay in the
+// cache: what `larvae.native.operators` calls.
 
 #include <cstring>
 #include <thread>
@@ -8,6 +8,7 @@
 #include "convolution.h"
 #include "norms.h"
 #include "patches.h"
+#include "winograd.h"
 
 namespace {
 
@@ -39,71 +40,79 @@ struct Block {
     int output_channels() const { return transposed ? shape.big_channels : shape.small_channels; }
 
     void forward(const Word* weights) const {
+        if constexpr (P::PER_WORD == 1)
+            if (Winograd::suits(shape)) return forward_by<Winograd>(weights);
+        forward_by<Convolution<P>>(weights);
+    }
+
+    // weights: for the input's gradient; that is null where nobody wants it. weight_gradient: as of `gather`.
+    void backward(const Element* gradient, const Word* weights, Element* input_gradient, float* weight_gradient) const {
+        if constexpr (P::PER_WORD == 1)
+            if (Winograd::suits(shape))
+                return backward_by<Winograd>(gradient, weights, input_gradient, weight_gradient);
+        backward_by<Convolution<P>>(gradient, weights, input_gradient, weight_gradient);
+    }
+
+  private:
+    template <class Sums>
+    void forward_by(const Word* weights) const {
         share(images, threads, [&](int, long first, long last) {
             const MatrixUnit unit;
-            Convolution<P> convolution(shape);
-            for (long i = first; i < last; ++i) {
-                const Element* image = input + i * input_values();
-                if (transposed) {
-                    convolution.set_small(image, relu);
-                    convolution.scatter(weights);
-                } else {
-                    convolution.set_big(image, relu);
-                    convolution.gather(weights);
-                }
-                Element* result = standardised + i * output_values();
-                float* scales = scale + i * output_channels();
-                if (output_channels() == 32)
-                    standardise<P, 32>(convolution.sums.data(), output_pixels(), result, scales);
-                else
-                    standardise<P, 64>(convolution.sums.data(), output_pixels(), result, scales);
+            Sums sums(shape, weights, !transposed);
+            for (long i = first; i < last; i += sums.together) {
+                const int count = std::min<long>(sums.together, last - i);
+                sums.forward(count, input + i * input_values(), relu);
+                for (int j = 0; j < count; ++j) normed(i + j, sums.sums.data() + j * output_values());
             }
         });
     }
 
-    // weights: for the input's gradient; that is null where nobody wants it. weight_gradient: as of `correlate`.
-    void backward(const Element* gradient, const Word* weights, Element* input_gradient, float* weight_gradient) const {
-        std::vector<Buffer<float>> totals(threads, Buffer<float>(shape.weights()));
+    template <class Sums>
+    void backward_by(const Element* gradient, const Word* weights, Element* input_gradient,
+                     float* weight_gradient) const {
+        std::vector<Buffer<float>> totals(threads, Buffer<float>(Sums::total_values(shape)));
         share(images, threads, [&](int thread, long first, long last) {
             const MatrixUnit unit;
-            Convolution<P> convolution(shape);
-            Buffer<Element> output_gradient(output_values()), activated(input_values());
-            for (long i = first; i < last; ++i) {
-                const Element *image = input + i * input_values(), *g = gradient + i * output_values();
+            Sums sums(shape, input_gradient ? weights : nullptr, transposed);
+            Buffer<Element> before_norms(standardised ? sums.together * output_values() : 0);
+            float* total = totals[thread].data();
+            for (long i = first; i < last; i += sums.together) {
+                const int count = std::min<long>(sums.together, last - i);
+                const Element *in = input + i * input_values(), *out = gradient + i * output_values();
                 if (standardised) {
-                    const Element* result = standardised + i * output_values();
-                    const float* scales = scale + i * output_channels();
-                    if (output_channels() == 32)
-                        standardise_backward<P, 32>(g, result, scales, output_pixels(), output_gradient.data());
-                    else
-                        standardise_backward<P, 64>(g, result, scales, output_pixels(), output_gradient.data());
-                    g = output_gradient.data();
+                    for (int j = 0; j < count; ++j) before_norm(i + j, gradient, &before_norms[j * output_values()]);
+                    out = before_norms.data();
                 }
-                if (transposed) {
-                    copy<P>(image, input_values(), relu, activated.data());
-                    convolution.set_big(g, false);
-                    convolution.correlate(activated.data(), totals[thread].data());
-                    if (input_gradient) convolution.gather(weights);
-                } else {
-                    convolution.set_big(image, relu);
-                    convolution.correlate(g, totals[thread].data());
-                    if (input_gradient) {
-                        convolution.set_small(g, false);
-                        convolution.scatter(weights);
-                    }
-                }
+                sums.backward(count, transposed ? out : in, transposed ? in : out, relu, total, input_gradient);
                 if (input_gradient)
-                    store_gradient<P>(convolution.sums.data(), image, input_values(), relu,
+                    store_gradient<P>(sums.sums.data(), in, count * input_values(), relu,
                                       input_gradient + i * input_values());
             }
-            convolution.finish(totals[thread].data());
+            sums.finish(total);
         });
-        for (int k = 0; k < shape.patch(); ++k)
-            for (int channel = 0; channel < shape.small_channels; ++channel) {
-                const int at = Convolution<P>::weight_at(shape, k, channel);
-                float& gradient = weight_gradient[k * shape.small_channels + channel] = 0;
-                for (const auto& total : totals) gradient += total[at];
-            }
+        for (int thread = 1; thread < threads; ++thread)
+            for (std::size_t i = 0; i < totals[0].size(); ++i) totals[0][i] += totals[thread][i];
+        Sums::weights_of(shape, totals[0].data(), weight_gradient);
+    }
+
+    // The norm of image i's sums.
+    void normed(long i, const float* sums) const {
+        Element* result = standardised + i * output_values();
+        float* scales = scale + i * output_channels();
+        if (output_channels() == 32)
+            standardise<P, 32>(sums, output_pixels(), result, scales);
+        else
+            standardise<P, 64>(sums, output_pixels(), result, scales);
+    }
+
+    // The gradient of image i's sums, from that of its norm.
+    void before_norm(long i, const Element* gradients, Element* to) const {
+        const Element *gradient = gradients + i * output_values(), *result = standardised + i * output_values();
+        const float* scales = scale + i * output_channels();
+        if (output_channels() == 32)
+            standardise_backward<P, 32>(gradient, result, scales, output_pixels(), to);
+        else
+            standardise_backward<P, 64>(gradient, result, scales, output_pixels(), to);
     }
 };
 

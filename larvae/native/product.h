@@ -34,15 +34,17 @@ inline void tile(const Product& p, const Word* a, const long* a_rows, const Word
         }
 }
 
-// All of a product. a_rows, c_rows: where each row starts, in words of a and floats of c.
+// All of a product. a_rows, c_rows: where each row starts, in words of a and floats of c. Rows are shared out evenly: a
+// tile of few would leave the units idle.
 template <class P, int M = ROWS>
 void multiply(const Product& p, int rows, const Word* a, const long* a_rows, const Word* b, float* c,
               const long* c_rows) {
-    for (; rows >= M; rows -= M, a_rows += M, c_rows += M) {
+    for (int tiles = (rows + ROWS - 1) / ROWS; tiles > 0 && (rows + tiles - 1) / tiles == M; --tiles) {
         int column = 0;
         for (; column + VECTORS * LANES <= p.columns; column += VECTORS * LANES)
             tile<P, M, VECTORS>(p, a, a_rows, b + column, c + column, c_rows);
         for (; column < p.columns; column += LANES) tile<P, M, 1>(p, a, a_rows, b + column, c + column, c_rows);
+        rows -= M, a_rows += M, c_rows += M;
     }
     if constexpr (M > 1)
         if (rows) multiply<P, M - 1>(p, rows, a, a_rows, b, c, c_rows);
