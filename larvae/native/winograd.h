@@ -130,11 +130,11 @@ class Winograd {
   private:
     const long per_image = strip * columns, tiles = together * per_image;
     const long padded_small = (2 * strip + 2) * s.small_row();
-    Buffer<float> big, small;  // a strip of an image, and of all images, padded
+    Buffer<float> big, small;                       // a strip of one image, and of all, padded
     Buffer<float> data, factors, products, kernel;  // nine matrices each
-    std::vector<long> values, weight_rows;          // where a row of data's values are, and of the weights
+    std::vector<long> values, weight_rows;          // where columns of data start, and rows of a total's matrix
 
-    // Parities are the tiles of the weights.
+    // The weights of `gather` and a total: their tiles are the parities.
     static Grid weight_grid(const Shape& s) {
         const long n = (long)s.big_channels * s.small_channels;
         return {4 * n, n, 8 * n, 2 * n};
@@ -144,7 +144,9 @@ class Winograd {
         return {2 * n, n, 12 * n, 4 * n};
     }
     Grid matrix_grid(long row) const { return {columns * row, row, 3 * tiles * row, tiles * row}; }
+    Grid small_grid() const { return {2L * s.small_row(), 2 * O, s.small_row(), O}; }
 
+    // Each of these takes the strip whose first row of tiles is `first`.
     void lay_big(int images, const float* image, bool relu, int first) {
         const long row = 4 * C + APART, big_row = s.big_row();
         for (int i = 0; i < images; ++i, image += s.big_values()) {
@@ -161,8 +163,6 @@ class Winograd {
             pad<Float32>(image, s.height, s.width, O, 1, relu, 2 * first, 2 * (first + strip) + 2,
                          &small[i * padded_small]);
     }
-
-    Grid small_grid() const { return {2L * s.small_row(), 2 * O, s.small_row(), O}; }
 
     void gather(int images, int first) {
         multiply_all(images, 4 * C, kernel.data(), O);

@@ -14,8 +14,9 @@ from ray import tune
 from sweeps.console.progress import duration
 from sweeps.driver.deaths import death_of
 from sweeps.driver.workarounds.unsaved import Unsaved
+from sweeps.resources.broken_gpus import HELD_SECONDS
 from sweeps.resources.places import fits, gpu_hosts, living_nodes
-from sweeps.trial.machine_faults import host_without_gpu
+from sweeps.trial.machine_faults import broken_gpu, fault_in, host_without_gpu
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
@@ -43,6 +44,7 @@ class NodeWatch(Unsaved, tune.Callback):
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0
         self._hosts_without_gpu: set[str] = set()
+        self._broken_gpus: dict[str, float] = {}  # and when each was told last
         self._failed_starts: Counter[str] = Counter()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -69,13 +71,24 @@ class NodeWatch(Unsaved, tune.Callback):
             waited = f"for {duration(WAIT_SECONDS)} at most"
             self._say(f"Waiting {waited}: no node is left that could hold a trial ({_text(requests[0])})")
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial leaves its machine; no other is worth a try where none would work, or its process never starts."""
-        death = death_of(trial)
-        if host := host_without_gpu(death.reason):
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial is about to leave its machine; no other is worth a try where none would work."""
+        fault, now = fault_in(result), time.monotonic()
+        if host := host_without_gpu(fault):
             self._hosts_without_gpu.add(host)
             if gpu_hosts() <= self._hosts_without_gpu:
-                self._give_up(f"trials must find machines that work, but {death.reason}")
+                self._give_up(f"trials must find machines that work, but {fault}")
+        if gpu := broken_gpu(fault):
+            self._broken_gpus[gpu] = now
+            broken = sum(now - told < HELD_SECONDS for told in self._broken_gpus.values())
+            if broken >= sum(node.get("GPU", 0) for node in living_nodes()):
+                self._give_up(f"trials must find GPUs that work, but {fault}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A process has died; no other is worth a try where none would start."""
+        death = death_of(trial)
         if death.is_at_start:
             self._failed_starts[death.reason] += 1
             if self._failed_starts[death.reason] >= MOST_FAILED_STARTS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from sweeps.resources.broken_gpus import BrokenGpuError
 from sweeps.resources.missing_gpus import MissingGpuError
 
 FAULT_SECONDS = 30.0
@@ -16,7 +18,12 @@ class MachineFaultError(RuntimeError):
 
 def machine_fault(trial: Any) -> str:
     """The fault that a trial, in its last words, found with its machine; empty where there was none."""
-    news = (trial.last_result or {}).get("members", {}).values()
+    return fault_in(trial.last_result or {})
+
+
+def fault_in(result: Mapping[str, Any]) -> str:
+    """The fault that a trial's result tells of its machine; empty where there is none."""
+    news = result.get("members", {}).values()
     return next((member["reason"] for member in news if member["status"] == "running"), "")
 
 
@@ -24,3 +31,10 @@ def host_without_gpu(fault: str) -> str:
     """The host of a fault, where that is a GPU that Ray has and PyTorch does not find; empty for others."""
     host, _, error = fault.partition(": ")
     return host if error.startswith(MissingGpuError.__name__) else ""
+
+
+def broken_gpu(fault: str) -> str:
+    """The host and number of a fault's GPU, where that is one that does not work; empty for others."""
+    host, _, error = fault.partition(": ")
+    kind, _, reason = error.partition(": ")
+    return f"{host}: {reason.partition(' must ')[0]}" if kind == BrokenGpuError.__name__ else ""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from larvae import datasets
-from larvae.advice import advice_taken
+from larvae.advice import advice_taken, advise
 from larvae.compiling import can_compile
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
@@ -24,6 +24,7 @@ from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_broken_process, is_machines, is_out_of_memory
 from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
+from sweeps.resources.broken_gpus import HELD_SECONDS, BrokenGpuError, require_working_gpu
 from sweeps.resources.gpu_memory import cap_gpu_memory
 from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.trial.background import Background
@@ -36,6 +37,8 @@ LOOK_SECONDS = 1.0
 """Seconds that a phase has lasted before it is told; one that is shorter is of no interest."""
 SIGN_SECONDS = 2.0
 """Seconds beyond those of a report after which a trial gives a sign of life: it compiles, say, for a minute."""
+RESTING = "waiting, as its machine has a fault"
+"""The phase of a trial before it leaves its machine."""
 SAVE_SECONDS = 10.0
 """Seconds for which a trial that is told to stop waits for the iteration that it is in."""
 _HELD_OUT = frozenset(map(held_out, HELD_OUT_METRICS))
@@ -58,12 +61,11 @@ class Worker:
         self._job: concurrent.futures.Future[dict[str, Any]] | None = None
         self._together: Together | None = None
         self.fault = self._told_phase = ""
+        self._leaves_at = 0.0
         self.gpus = settings.gpus if gpus is None else gpus
         self.evaluates = self.gpus == 0
         """True if members are evaluated here: where a GPU is held, another trial does so, which needs none."""
         self._compiles = settings.compile and (self.gpus > 0 or settings.gpus == 0)
-        if 0 < self.gpus < 1 and torch.cuda.is_available():
-            cap_gpu_memory(self.gpus)
         self.take_on([])
 
     def take_on(self, members: Sequence[MemberConfig], mailbox: Mailbox | None = None) -> None:
@@ -91,13 +93,21 @@ class Worker:
         out_of_memory: to be tried again with fewer beside it.
         """
         if self.fault:
-            time.sleep(FAULT_SECONDS)  # a bad machine must not take all trials from the good ones
-            raise MachineFaultError(self.fault)
+            return self._rest()
         self._job = self._job or self._background.submit(self._advised_step)
         if not self._ends_soon(self._job):
             return {"members": {}, "done": False, "advice": [], "phase": current_phase(), "is_waiting": True}
         report, self._job, self._told_phase = self._job.result(), None, ""
         return {**report, "phase": "", "is_waiting": False}
+
+    def _rest(self) -> dict[str, Any]:
+        """Keep the place for a while, or a bad machine would take all trials from good ones; then raise the fault."""
+        left = self._leaves_at - time.monotonic()
+        if left <= 0:
+            raise MachineFaultError(self.fault)
+        time.sleep(min(left, SIGN_SECONDS))
+        members = {name: Report(name, [], "running", self.fault)._asdict() for name in self.open}
+        return {"members": members, "done": False, "advice": [], "phase": RESTING, "is_waiting": True}
 
     def close(self, patience: float | None = SAVE_SECONDS) -> None:
         """Save what is open after the iteration that it is in: the command, or the process, is told to stop.
@@ -188,6 +198,10 @@ class Worker:
         Members' logs tell faults of the machine alone: what breaks each process at one iteration may be the member's.
         """
         self.fault = f"{platform.node()}: {one_line(error)}"
+        is_gpus = isinstance(error, BrokenGpuError)
+        self._leaves_at = time.monotonic() + (HELD_SECONDS if is_gpus else FAULT_SECONDS)
+        if is_gpus:
+            advise(f"{self.fault}; it is kept from other trials for {HELD_SECONDS / 60:.0f} min, then tried again")
         for name in self.open:
             self._add(reports, Report(name, [], "running", self.fault))
             if is_machines(error):
@@ -240,11 +254,20 @@ class Worker:
         return members, failed
 
     def _is_on_gpu(self) -> bool:
-        """Tell whether members train on a GPU. Raises MissingGpuError where there is none behind their share."""
-        has_gpu = torch.cuda.is_available()
-        if self.gpus > 0 and not has_gpu and not self.settings.gpus_may_be_missing:
+        """Tell whether members train on a GPU, which is tried, and of which this process takes no more than its share.
+
+        Raises MissingGpuError where there is none behind the share, BrokenGpuError where it does not work.
+        """
+        if self.gpus == 0:
+            return False
+        if not torch.cuda.is_available():
+            if self.settings.gpus_may_be_missing:
+                return False
             raise MissingGpuError
-        return self.gpus > 0 and has_gpu
+        require_working_gpu()
+        if self.gpus < 1:
+            cap_gpu_memory(self.gpus)
+        return True
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:
         """A member at its last checkpoint. Raises RuntimeError where its process has died again and again."""

@@ -14,6 +14,7 @@ from ray import tune
 from larvae.errors import one_line
 from sweeps.driver import waiting
 from sweeps.driver.waiting import NodesLostError, NodeWatch
+from sweeps.resources.broken_gpus import HELD_SECONDS, BrokenGpuError
 from sweeps.resources.missing_gpus import MissingGpuError
 
 TRIAL = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
@@ -91,7 +92,7 @@ def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, mon
 
     def leave(host: str, error: OSError) -> None:
         news = {"rows": [], "status": "running", "reason": f"{host}: {one_line(error)}"}
-        world.watch.on_trial_recover(0, [], SimpleNamespace(last_result={"members": {"abc": news}}))
+        world.watch.on_trial_result(0, [], None, {"members": {"abc": news}})
 
     for host, error in (("host1", MissingGpuError()), ("host1", MissingGpuError()), ("host2", OSError("full"))):
         leave(host, error)
@@ -99,6 +100,26 @@ def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, mon
     leave("host2", MissingGpuError())
     assert world.signals == [signal.SIGINT]
     with pytest.raises(NodesLostError, match=r"^trials must .* host2: .* GPUs that Ray has, .*--gpus-per-trial 0"):
+        world.watch.require_nodes()
+
+
+def test_a_sweep_ends_once_no_gpu_works(world: World) -> None:
+    """One that was tried again since, and is not told of any more, may work."""
+    world.nodes = [{"CPU": 8, "GPU": 2}, {"CPU": 8}, {"CPU": 8, "GPU": 1}]
+
+    def tell(host: str, gpu: int) -> None:
+        reason = f"{host}: {one_line(BrokenGpuError(f'GPU {gpu} must compute, but CUDA error: ECC'))}"
+        news = {"rows": [], "status": "running", "reason": reason}
+        world.watch.on_trial_result(0, [], None, {"members": {"abc": news}})
+
+    tell("host1", 0)
+    world.now += HELD_SECONDS
+    for host, gpu in (("host1", 1), ("host1", 1), ("host2", 0)):
+        tell(host, gpu)
+    assert world.signals == []
+    tell("host1", 0)
+    assert world.signals == [signal.SIGINT]
+    with pytest.raises(NodesLostError, match=r"^trials must find GPUs that work, but host1: .*GPU 0 must compute.*ECC"):
         world.watch.require_nodes()
 
 

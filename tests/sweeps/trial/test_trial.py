@@ -24,6 +24,7 @@ from larvae.member_directory import MemberDirectory, Row
 from larvae.phases import phase
 from larvae.together.training_together import Report, Together
 from sweeps.trial import worker
+from sweeps.trial.machine_faults import fault_in
 from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, starts_without_progress
 from sweeps.trial.trial_settings import PreparedFile, TrialSettings
@@ -237,7 +238,18 @@ def _no_gpu_there(trial: Trial, patch: pytest.MonkeyPatch) -> str:
     return "MissingGpuError: PyTorch must find the GPUs that Ray has"
 
 
-@pytest.mark.parametrize("break_machine", [_full_disk, _cache_out_of_reach, _no_gpu_there])
+def _gpu_that_does_not_compute(trial: Trial, patch: pytest.MonkeyPatch) -> str:
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    patch.setattr(worker, "HELD_SECONDS", 0.0)
+    patch.setattr("torch.cuda.is_available", lambda: True)
+    patch.setattr("torch.ones", break_down)
+    trial.start(*MEMBERS, gpus=0.5)
+    return "BrokenGpuError: GPU 0 must compute, but RuntimeError: CUDA error: uncorrectable ECC"
+
+
+@pytest.mark.parametrize("break_machine", [_full_disk, _cache_out_of_reach, _no_gpu_there, _gpu_that_does_not_compute])
 def test_a_fault_of_the_machine_is_no_members_failure(
     trial: Trial, break_machine: Callable[[Trial, pytest.MonkeyPatch], str]
 ) -> None:
@@ -254,6 +266,22 @@ def test_a_fault_of_the_machine_is_no_members_failure(
     assert [trial.events(member)[-1] for member in MEMBERS] == ["fault", "fault"]
     trial.start(*MEMBERS)
     assert {news["status"] for news in trial.finish().values()} == {"finished"}
+
+
+def test_a_gpu_that_does_not_work_is_kept_from_others_for_a_while(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial says so at once, and gives signs of life meanwhile."""
+    _gpu_that_does_not_compute(trial, monkeypatch)
+    monkeypatch.setattr(worker, "HELD_SECONDS", 0.5)
+    monkeypatch.setattr(worker, "SIGN_SECONDS", 0.1)
+    first, *later = [trial.worker.step() for _ in range(4)]
+    assert "GPU 0 must compute, but" in first["advice"][0]
+    assert [answer["phase"] for answer in later] == [worker.RESTING] * 3
+    assert all("uncorrectable ECC" in fault_in(answer) for answer in (first, *later))
+    with pytest.raises(MachineFaultError, match="uncorrectable ECC"):
+        trial.finish()
+    assert [trial.result(member) for member in MEMBERS] == [None, None]
 
 
 def test_a_broken_process_ends_and_no_member_has_failed_until_it_breaks_each_one(
