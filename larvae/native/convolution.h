@@ -59,7 +59,7 @@ class Convolution {
     const bool gathers;
 
   public:
-    static constexpr int together = 1;  // images at a time
+    static constexpr int together = 1;  // images at a time: how many a call gets
     Buffer<float> sums;                 // of whichever images are computed
 
     static long total_values(const Shape& s) { return s.weights(); }
@@ -95,8 +95,8 @@ class Convolution {
         }
     }
 
-    // Adds the weights' gradient to a total, sooner or later, and computes the input's if wanted: the sums of the output's
-    // gradient, which is big where it gathers. relu: of the other image, the layer's input.
+    // Adds the weights' gradient to a total, sooner or later, and computes the input's if wanted: the sums of the
+    // output's gradient, which is big where it gathers. relu: of the other image, the layer's input.
     void backward(int, const Element* big_image, const Element* small_image, bool relu, float* total, bool wanted) {
         set_big(big_image, relu && !gathers);
         if (relu && gathers) copy<P>(small_image, s.small_values(), true, activated.data());

@@ -12,7 +12,6 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "convolution.h"
@@ -68,34 +67,29 @@ class Winograd {
 
     const Shape s;
     const bool gathers;
-    const int C = s.big_channels, O = s.small_channels, columns = s.width / 2;
-    const int strip = std::min(s.height / 2, TILES / columns);  // rows of tiles of an image, at a time
+    const int C = s.big_channels, O = s.small_channels, columns = s.width / 2, strip = strip_of(s);
 
   public:
     const int together = std::max(1, TILES / (s.height / 2 * columns));
     Buffer<float> sums;
 
     static bool suits(const Shape& s) {
-        const int columns = s.width / 2, rows = columns ? std::min(s.height / 2, TILES / columns) : 0;
-        return s.padding == 1 && s.height % 2 == 0 && s.width % 2 == 0 && rows > 0 && s.height / 2 % rows == 0 &&
-               s.big_channels % LANES == 0 && s.small_channels % LANES == 0;
+        return s.padding == 1 && s.height % 2 == 0 && s.width % 2 == 0 && strip_of(s) > 0 &&
+               s.height / 2 % strip_of(s) == 0 && s.big_channels % LANES == 0 && s.small_channels % LANES == 0;
     }
 
     static long total_values(const Shape& s) { return PRODUCTS * 4L * s.big_channels * s.small_channels; }
 
     Winograd(const Shape& shape, const Word* weights, bool gathers)
         : s(shape), gathers(gathers), sums((long)together * std::max(s.big_values(), s.small_values())),
-          big((4 * strip + 2) * s.big_row()), small(together * padded_small), data(tiles * PRODUCTS * (4 * C + APART)),
-          factors(tiles * PRODUCTS * O), products(tiles * PRODUCTS * std::max(C, O)), kernel(total_values(s)),
-          values(4 * C), weight_rows(4 * C) {
-        std::iota(values.begin(), values.end(), 0);
-        for (int i = 0; i < 4 * C; ++i) weight_rows[i] = (long)i * O;
+          big((4 * strip + 2) * s.big_row()), small(together * padded_small),
+          data(tiles * PRODUCTS * (std::max(4 * C, O) + APART)), factors(tiles * PRODUCTS * O),
+          products(tiles * PRODUCTS * std::max(C, O)), kernel(total_values(s)),
+          data_columns(4 * C), total_rows(4 * C) {
+        for (int i = 0; i < 4 * C; ++i) data_columns[i] = i, total_rows[i] = (long)i * O;
         const long n = (long)C * O;
-        const float* from = (const float*)weights;
-        if (weights && gathers) transform<OfFactors>(2, 2, n, from, weight_grid(s), kernel.data(), total_grid(s));
-        if (weights && !gathers)
-            transform<OfFactors>(2, 2, n, from, {8 * n, 4 * n, 2 * n, n}, kernel.data(),
-                                 {2 * PRODUCTS * n, PRODUCTS * n, 3 * n, n});
+        const Grid grid = gathers ? weight_grid(s) : Grid{8 * n, 4 * n, 2 * n, n};
+        if (weights) transform<OfFactors>(2, 2, n, (const float*)weights, grid, kernel.data(), total_grid(s));
     }
 
     void forward(int images, const float* input, bool relu) {
@@ -128,13 +122,16 @@ class Winograd {
     }
 
   private:
+    // Rows of tiles of an image that are taken at a time; none where a row has too many.
+    static int strip_of(const Shape& s) { return s.width < 2 ? 0 : std::min(s.height / 2, TILES / (s.width / 2)); }
+
     const long per_image = strip * columns, tiles = together * per_image;
     const long padded_small = (2 * strip + 2) * s.small_row();
     Buffer<float> big, small;                       // a strip of one image, and of all, padded
     Buffer<float> data, factors, products, kernel;  // nine matrices each
-    std::vector<long> values, weight_rows;          // where columns of data start, and rows of a total's matrix
+    std::vector<long> data_columns, total_rows;     // where they start
 
-    // The weights of `gather` and a total: their tiles are the parities.
+    // Of weights, the tiles are the parities, also in the kernel's nine matrices and a total's.
     static Grid weight_grid(const Shape& s) {
         const long n = (long)s.big_channels * s.small_channels;
         return {4 * n, n, 8 * n, 2 * n};
@@ -173,21 +170,21 @@ class Winograd {
     }
 
     void scatter(int images, int first) {
-        const long row = O + APART, big_row = 2 * s.width * C;
+        const long row = O + APART, image_row = 2 * s.width * C;
         for (int parity = 0; parity < 4; ++parity) {
             const int y = parity / 2, x = parity % 2;
             for (int i = 0; i < images; ++i)
                 transform<OfData>(strip, columns, O, &small[i * padded_small + y * s.small_row() + x * O], small_grid(),
                                   &data[i * per_image * row], matrix_grid(row));
-            multiply_all(images, O, &kernel[(long)parity * PRODUCTS * C * O], C);
+            multiply_all(images, O, &kernel[(long)parity * C * O], C);
             for (int i = 0; i < images; ++i)
                 transform<OfProducts>(strip, columns, C, &products[i * per_image * C], matrix_grid(C),
-                                      &sums[i * s.big_values() + (4 * first + y) * big_row + x * C],
-                                      {4 * big_row, 4 * C, 2 * big_row, 2 * C});
+                                      &sums[i * s.big_values() + (4 * first + y) * image_row + x * C],
+                                      {4 * image_row, 4 * C, 2 * image_row, 2 * C});
         }
     }
 
-    // products = data · a kernel's matrices (depth, channels)
+    // products = data · matrices (depth, channels) of the kernel
     void multiply_all(int images, int depth, const float* matrices, int channels) {
         const Product p{1, depth, channels, 0, 1, 0};
         const long row = depth + APART;
@@ -195,7 +192,7 @@ class Winograd {
         for (int i = 0; i < TILES; ++i) a_rows[i] = i * row, c_rows[i] = (long)i * channels;
         for (long k = 0; k < PRODUCTS; ++k)
             multiply<Float32>(p, images * per_image, words(&data[k * tiles * row]), a_rows,
-                              words(matrices + k * depth * channels), &products[k * tiles * channels], c_rows);
+                              words(matrices + k * 4 * C * O), &products[k * tiles * channels], c_rows);
     }
 
     void correlate(int images, float* total) {
@@ -205,8 +202,8 @@ class Winograd {
         const long row = 4 * C + APART;
         const Product p{1, (int)(images * per_image), O, 0, row, 0, true};
         for (long k = 0; k < PRODUCTS; ++k)
-            multiply<Float32>(p, 4 * C, words(&data[k * tiles * row]), values.data(), words(&factors[k * tiles * O]),
-                              total + k * 4 * C * O, weight_rows.data());
+            multiply<Float32>(p, 4 * C, words(&data[k * tiles * row]), data_columns.data(),
+                              words(&factors[k * tiles * O]), total + k * 4 * C * O, total_rows.data());
     }
 
     static const Word* words(const float* values) { return (const Word*)values; }

@@ -34,10 +34,14 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "4×4": (nn.Conv2d(32, 64, 4, stride=2, padding=1, bias=False), (32, 8, 12)),
     "2×2": (nn.Conv2d(32, 64, 2, stride=2, bias=False), (32, 12, 8)),
     "transposed": (nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False), (64, 4, 6)),
-    "4×4 in strips": (nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 32, 32)),
-    "transposed in strips": (nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 16, 16)),
+    "4×4 in strips": (nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 48, 32)),
+    "transposed in strips": (nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 24, 16)),
     "4×4 to an odd height": (nn.Conv2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 10, 12)),
     "transposed from an odd height": (nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1, bias=False), (32, 5, 6)),
+    "transposed, more small channels than a patch has": (
+        nn.ConvTranspose2d(160, 32, 4, stride=2, padding=1, bias=False),
+        (160, 4, 6),
+    ),
     "transposed, many small channels": (nn.ConvTranspose2d(96, 64, 4, stride=2, padding=1, bias=False), (96, 6, 2)),
 }
 """Convolutions of which a norm follows, with the shape (C, H, W) of an input, height and width not the same."""
