@@ -16,6 +16,7 @@ from sweeps.driver.member_reporter import MemberReporter, members_of
 from sweeps.driver.workarounds.unsaved import Unsaved, UnsavedSearcher
 from sweeps.resources.places import Place, Places
 from sweeps.study import StudyDirectory
+from sweeps.trial.machine_faults import fault_in
 from sweeps.trial.mailbox import Mailbox
 
 
@@ -105,7 +106,8 @@ class Suggester(UnsavedSearcher):
         left = [member for member in members if member.content_hash not in self._ended]
         if self.members_per_trial == 1 or not members or result.get("done"):
             return bool(stopped)
-        taken = self._next_alike(members[0], self.members_per_trial - len(left))
+        is_leaving = fault_in(result)  # its machine, and would keep others waiting meanwhile
+        taken = [] if is_leaving else self._next_alike(members[0], self.members_per_trial - len(left))
         # Those that have ended, too: another process in its place, which reads all lines, shall not open them again.
         self._mailbox(trial_id).send(taken, [*ended, *(member.content_hash for member in stopped)])
         self.members.end_stopped(stopped)

@@ -13,10 +13,10 @@ from ray import tune
 
 from sweeps.console.progress import duration
 from sweeps.driver.deaths import death_of
+from sweeps.driver.workarounds.uncounted import uncount_failure
 from sweeps.driver.workarounds.unsaved import Unsaved
-from sweeps.resources.broken_gpus import HELD_SECONDS
 from sweeps.resources.places import fits, gpu_hosts, living_nodes
-from sweeps.trial.machine_faults import broken_gpu, fault_in, host_without_gpu
+from sweeps.trial.machine_faults import fault_in, host_without_gpu, is_broken_gpus
 
 LOOK_SECONDS = 5.0
 SAY_SECONDS = 60.0
@@ -44,7 +44,7 @@ class NodeWatch(Unsaved, tune.Callback):
         self._lost_since: float | None = None
         self._looked_at = self._said_at = 0.0
         self._hosts_without_gpu: set[str] = set()
-        self._broken_gpus: dict[str, float] = {}  # and when each was told last
+        self._at_broken_gpus: set[str] = set()  # trials that keep one
         self._failed_starts: Counter[str] = Counter()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -74,25 +74,35 @@ class NodeWatch(Unsaved, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial is about to leave its machine; no other is worth a try where none would work."""
-        fault, now = fault_in(result), time.monotonic()
+        """A trial may tell of its machine's fault; no other is worth a try where PyTorch finds no GPU on any host."""
+        fault = fault_in(result)
+        if is_broken_gpus(fault):
+            self._at_broken_gpus.add(trial.trial_id)
+        else:
+            self._at_broken_gpus.discard(trial.trial_id)
         if host := host_without_gpu(fault):
             self._hosts_without_gpu.add(host)
             if gpu_hosts() <= self._hosts_without_gpu:
                 self._give_up(f"trials must find machines that work, but {fault}")
-        if gpu := broken_gpu(fault):
-            self._broken_gpus[gpu] = now
-            broken = sum(now - told < HELD_SECONDS for told in self._broken_gpus.values())
-            if broken >= sum(node.get("GPU", 0) for node in living_nodes()):
-                self._give_up(f"trials must find GPUs that work, but {fault}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process has died; no other is worth a try where none would start."""
+        """A trial leaves its machine, or its process has not started; no other is worth a try where none would work."""
         death = death_of(trial)
+        if is_broken_gpus(death.reason):
+            self._leave_gpu(trial, trials, death.reason)
         if death.is_at_start:
             self._failed_starts[death.reason] += 1
             if self._failed_starts[death.reason] >= MOST_FAILED_STARTS:
                 self._give_up(f"the process of a trial must start, but {death.reason}")
+
+    def _leave_gpu(self, trial: Any, trials: list[Any], reason: str) -> None:
+        """A trial has kept a GPU that does not work for as long as it may, and will be given it again, or another."""
+        kept = [other for other in trials if other.trial_id in self._at_broken_gpus]
+        self._at_broken_gpus.discard(trial.trial_id)
+        if any(other.status == "RUNNING" and _gpus(other) and other not in kept for other in trials):
+            uncount_failure(trial)
+        elif sum(map(_gpus, kept)) > sum(node.get("GPU", 0) for node in living_nodes()) - _gpus(trial):
+            self._give_up(f"trials must find GPUs that work, but {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up: where machines were at fault, the others would fare no better."""
@@ -116,6 +126,10 @@ class NodeWatch(Unsaved, tune.Callback):
             return
         self.given_up = f"{reason}, and the same command goes on"
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def _gpus(trial: Any) -> float:
+    return float(trial.placement_group_factory.required_resources.get("GPU", 0))
 
 
 def _text(request: Mapping[str, float]) -> str:

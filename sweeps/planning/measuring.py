@@ -241,7 +241,7 @@ def _train(
 ) -> tuple[list[Result], float]:
     """Results of members that a worker trains from the start, and bytes on disk of the largest of them.
 
-    Raises RuntimeError where one fails.
+    Raises RuntimeError where one fails, or the machine does.
     """
     with tempfile.TemporaryDirectory() as folder:
         worker.settings = dataclasses.replace(settings, schedule=schedule, members_directory=Path(folder))
@@ -251,7 +251,7 @@ def _train(
             report = worker.step()
             is_done = report["done"]
             for news in report["members"].values():
-                if news["status"] not in ("running", "finished"):
+                if news["status"] not in ("running", "finished") or news["reason"]:
                     raise RuntimeError(news["reason"])
         directories = [MemberDirectory(Path(folder) / config.content_hash) for config in members]
         results: list[Result] = [result for directory in directories if (result := directory.read_result())]

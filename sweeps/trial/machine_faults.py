@@ -1,12 +1,12 @@
-"""Faults of a machine are no member's failure: a trial tells them in its last words, and another one goes on."""
+"""Faults of a machine are no member's failure: a trial tells them before it leaves, and another one goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.resources.broken_gpus import BrokenGpuError
 from sweeps.resources.missing_gpus import MissingGpuError
+from sweeps.resources.taken_gpu import BrokenGpuError
 
 FAULT_SECONDS = 30.0
 """Seconds that a trial waits before it leaves a machine with a fault: a full disk may be cleared meanwhile."""
@@ -17,7 +17,7 @@ class MachineFaultError(RuntimeError):
 
 
 def machine_fault(trial: Any) -> str:
-    """The fault that a trial, in its last words, found with its machine; empty where there was none."""
+    """The fault of its machine in a trial's latest result; empty where there is none."""
     return fault_in(trial.last_result or {})
 
 
@@ -33,8 +33,6 @@ def host_without_gpu(fault: str) -> str:
     return host if error.startswith(MissingGpuError.__name__) else ""
 
 
-def broken_gpu(fault: str) -> str:
-    """The host and number of a fault's GPU, where that is one that does not work; empty for others."""
-    host, _, error = fault.partition(": ")
-    kind, _, reason = error.partition(": ")
-    return f"{host}: {reason.partition(' must ')[0]}" if kind == BrokenGpuError.__name__ else ""
+def is_broken_gpus(fault: str) -> bool:
+    """Tell whether a fault is a GPU's that does not work."""
+    return fault.partition(": ")[2].startswith(BrokenGpuError.__name__)

@@ -45,7 +45,8 @@ class MemberLog:
 
 
 def starts_without_progress(events: Sequence[Event], command: str, iteration: int) -> int:
-    """Count a command's starts of a member at an iteration, but for those that ended by a fault of the machine.
+    """Count a command's starts of a member at an iteration, but for those that ended by a fault of the machine: by one
+    that their own process has told, or the driver of it.
 
     Nor count those that lacked memory: fewer members together, down to one, are no repetition; nor those of a member
     that has trained, and waits for its evaluation while others' processes die.
@@ -55,6 +56,7 @@ def starts_without_progress(events: Sequence[Event], command: str, iteration: in
         (event["event"], event.get("command"), event.get("iteration")) == ("started", command, iteration)
         for event, following in itertools.pairwise([*events, nothing])
         if following["event"] not in ("fault", "out_of_memory", "trained")
+        or following.get("pid") not in (event.get("pid"), "")
     )
 
 

@@ -24,9 +24,7 @@ from larvae.metrics import HELD_OUT_METRICS, held_out
 from larvae.out_of_memory import is_broken_process, is_machines, is_out_of_memory
 from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
-from sweeps.resources.broken_gpus import HELD_SECONDS, BrokenGpuError, require_working_gpu
-from sweeps.resources.gpu_memory import cap_gpu_memory
-from sweeps.resources.missing_gpus import MissingGpuError
+from sweeps.resources.taken_gpu import HELD_SECONDS, BrokenGpuError, take_gpu
 from sweeps.trial.background import Background
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.mailbox import Mailbox
@@ -61,7 +59,7 @@ class Worker:
         self._job: concurrent.futures.Future[dict[str, Any]] | None = None
         self._together: Together | None = None
         self.fault = self._told_phase = ""
-        self._leaves_at = 0.0
+        self._leaves_at, self._is_broken = 0.0, False
         self.gpus = settings.gpus if gpus is None else gpus
         self.evaluates = self.gpus == 0
         """True if members are evaluated here: where a GPU is held, another trial does so, which needs none."""
@@ -81,7 +79,7 @@ class Worker:
         self._taken, self._dropped = list(members), list[str]()
         self.reports = self._train()
         self._last_kept: dict[str, float] = {}
-        self.fault = ""
+        self.fault = self.fault if self._is_broken else ""
 
     def step(self) -> dict[str, Any]:
         """Train for some seconds. Reports `members`: by name, each one's `rows`, `status` and `reason`.
@@ -90,7 +88,8 @@ class Worker:
         nothing else to tell, as it `is_waiting` for that, the phase is a sign of life.
 
         status: running, trained (to be evaluated by another trial; the last row lacks metrics), finished, failed, or
-        out_of_memory: to be tried again with fewer beside it.
+        out_of_memory: to be tried again with fewer beside it. A fault of the machine is the reason of those running,
+        for some seconds; then it is raised.
         """
         if self.fault:
             return self._rest()
@@ -105,7 +104,7 @@ class Worker:
         left = self._leaves_at - time.monotonic()
         if left <= 0:
             raise MachineFaultError(self.fault)
-        time.sleep(min(left, SIGN_SECONDS))
+        time.sleep(min(left, SIGN_SECONDS + self.settings.report_seconds))
         members = {name: Report(name, [], "running", self.fault)._asdict() for name in self.open}
         return {"members": members, "done": False, "advice": [], "phase": RESTING, "is_waiting": True}
 
@@ -193,11 +192,12 @@ class Worker:
             self._add(reports, Report(name, [], status, one_line(error)))
 
     def _leave(self, reports: dict[str, Report], error: Exception) -> None:
-        """Tell what is wrong with the machine, or the process, before the next step ends it.
+        """Tell what is wrong with the machine, or the process; steps rest from now on, and the last one raises it.
 
         Members' logs tell faults of the machine alone: what breaks each process at one iteration may be the member's.
         """
         self.fault = f"{platform.node()}: {one_line(error)}"
+        self._is_broken = is_broken_process(error)  # also for members that this process may be given next
         is_gpus = isinstance(error, BrokenGpuError)
         self._leaves_at = time.monotonic() + (HELD_SECONDS if is_gpus else FAULT_SECONDS)
         if is_gpus:
@@ -225,7 +225,7 @@ class Worker:
 
     def _train(self) -> Iterator[list[Report]]:
         """Reports of the members, an iteration after the other; members that come and go do so in between."""
-        on_gpu = self._is_on_gpu()
+        on_gpu = self._takes_gpu()
         slots = self.settings.slots if self._mailbox else 0
         together = self._together = Together(fused=on_gpu, evaluates=self.evaluates, slots=slots)
         try:
@@ -253,20 +253,11 @@ class Worker:
                 failed.append(Report(config.content_hash, [], "failed", reason))
         return members, failed
 
-    def _is_on_gpu(self) -> bool:
-        """Tell whether members train on a GPU, which is tried, and of which this process takes no more than its share.
-
-        Raises MissingGpuError where there is none behind the share, BrokenGpuError where it does not work.
-        """
-        if self.gpus == 0:
+    def _takes_gpu(self) -> bool:
+        """Tell whether members train on a GPU, having tried it. Raises what `take_gpu` does."""
+        if self.gpus == 0 or (self.settings.gpus_may_be_missing and not torch.cuda.is_available()):
             return False
-        if not torch.cuda.is_available():
-            if self.settings.gpus_may_be_missing:
-                return False
-            raise MissingGpuError
-        require_working_gpu()
-        if self.gpus < 1:
-            cap_gpu_memory(self.gpus)
+        take_gpu(self.gpus, Background("trying its GPU").submit)
         return True
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:

@@ -41,13 +41,13 @@ def train(suggester: Suggester, member: MemberConfig, histories: dict[str, list[
         files.write_result(member, end, history)
     elif is_over:
         suggester.members.evaluations.add(member)
-    return {"rows": history[-1:], "status": end if is_over else "running"}
+    return {"rows": history[-1:], "status": end if is_over else "running", "reason": ""}
 
 
 def evaluate(suggester: Suggester, trial: str, member: MemberConfig, history: list[Any]) -> None:
     """A trial that evaluates a member, from its start to its end."""
     suggester.directory.member(member).write_result(member, "finished", history)
-    news = {member.content_hash: {"rows": history[-1:], "status": "finished"}}
+    news = {member.content_hash: {"rows": history[-1:], "status": "finished", "reason": ""}}
     assert not suggester.must_stop(trial, {"members": news})
     suggester.on_trial_complete(trial, {})
 
@@ -174,7 +174,7 @@ def test_a_trial_that_is_to_move_is_suggested_again_elsewhere(tmp_path: Path, is
     places = (Place("gpu_16GB", 0.5, 1), Place("gpu_32GB", 0.25, 2))
     suggester = Suggester(search, StudyDirectory(tmp_path), 1, QUIET, no_reporter(), places)
     first = suggester.suggest("1")
-    news = {"rows": [{"iteration": 5.0}], "status": "running"}
+    news = {"rows": [{"iteration": 5.0}], "status": "running", "reason": ""}
     assert not suggester.must_stop("1", {"members": {member.content_hash: news}})
     suggester.places.lost = {first["place"]["resource"]}
     suggester.on_trial_complete("1", error=is_over)
@@ -198,7 +198,7 @@ def test_a_member_that_ends_before_its_verdict_is_stopped_on_disk_too(tmp_path: 
         files.append_rows(rows)
         if status == "finished":
             files.write_result(member, status, files.read_rows()[0])
-        suggester.must_stop(trial, {"members": {member.content_hash: {"rows": rows, "status": status}}})
+        suggester.must_stop(trial, {"members": {member.content_hash: {"rows": rows, "status": status, "reason": ""}}})
 
     report("a", slow, 10, 0.1)
     report("b", fast, 30, 0.2)
@@ -221,7 +221,7 @@ def test_a_member_that_computes_metrics_is_stopped_by_its_next_report_only(tmp_p
     def told(member: MemberConfig, mig: float) -> dict[str, Any]:
         rows = [row_of(member, 30) | {"held_out_mig": mig}]
         suggester.directory.member(member).append_rows(rows)
-        return {"members": {member.content_hash: {"rows": rows, "status": "running"}}}
+        return {"members": {member.content_hash: {"rows": rows, "status": "running", "reason": ""}}}
 
     assert not suggester.must_stop("b", told(fast, 0.2))
     assert not suggester.must_stop("a", told(slow, 0.3))  # which decides on the other
@@ -244,10 +244,28 @@ def test_a_trial_that_ends_by_itself_leaves_no_member_behind(tmp_path: Path, sta
         assert isinstance(suggestion, dict)  # else nothing would train, and nothing come
         names = [MemberConfig.from_dict(fields).content_hash for fields in suggestion["members"]]
         ended += names
-        news = {name: {"rows": [], "status": status} for name in names}
+        news = {name: {"rows": [], "status": status, "reason": ""} for name in names}
         suggester.must_stop(f"{number}", {"members": news, "done": True})
         suggester.on_trial_complete(f"{number}", {"done": True})
     assert len(ended) == len(set(ended)) == rules.configurations
+
+
+@pytest.mark.parametrize("fault", ["", "host7: BrokenGpuError: GPU 0 must compute, but it does not"])
+def test_a_trial_that_leaves_its_machine_is_handed_no_more_members(tmp_path: Path, fault: str) -> None:
+    """They would wait with it, while other trials have room."""
+    rules = with_(configurations=12, parallel=12, seeds=1)
+    suggester = Suggester(new_search(rules, Disk()), StudyDirectory(tmp_path), 2, QUIET, no_reporter())
+    suggestions = {name: suggester.suggest(name) for name in "abc"}
+    trial, members = next((n, s["members"]) for n, s in suggestions.items() if isinstance(s, dict) and s["members"][1:])
+    first, second = (MemberConfig.from_dict(fields).content_hash for fields in members)
+    news = {
+        first: {"rows": [], "status": "failed", "reason": "NonFiniteLossError: it diverged"},
+        second: {"rows": [], "status": "running", "reason": fault},
+    }
+    assert not suggester.must_stop(trial, {"members": news})
+    taken, dropped, _ = suggester._mailbox(trial).news(0)
+    assert dropped == [first]
+    assert len(taken) == (0 if fault else 1)
 
 
 def test_members_are_in_the_studys_record_from_when_they_are_known(study_directory: StudyDirectory) -> None:

@@ -14,8 +14,8 @@ from ray import tune
 from larvae.errors import one_line
 from sweeps.driver import waiting
 from sweeps.driver.waiting import NodesLostError, NodeWatch
-from sweeps.resources.broken_gpus import HELD_SECONDS, BrokenGpuError
 from sweeps.resources.missing_gpus import MissingGpuError
+from sweeps.resources.taken_gpu import BrokenGpuError
 
 TRIAL = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
 
@@ -92,7 +92,7 @@ def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, mon
 
     def leave(host: str, error: OSError) -> None:
         news = {"rows": [], "status": "running", "reason": f"{host}: {one_line(error)}"}
-        world.watch.on_trial_result(0, [], None, {"members": {"abc": news}})
+        world.watch.on_trial_result(0, [], OnGpu(host), {"members": {"abc": news}})
 
     for host, error in (("host1", MissingGpuError()), ("host1", MissingGpuError()), ("host2", OSError("full"))):
         leave(host, error)
@@ -103,21 +103,47 @@ def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, mon
         world.watch.require_nodes()
 
 
-def test_a_sweep_ends_once_no_gpu_works(world: World) -> None:
-    """One that was tried again since, and is not told of any more, may work."""
-    world.nodes = [{"CPU": 8, "GPU": 2}, {"CPU": 8}, {"CPU": 8, "GPU": 1}]
+class OnGpu:
+    """A trial of half a GPU, as Tune has it."""
 
-    def tell(host: str, gpu: int) -> None:
-        reason = f"{host}: {one_line(BrokenGpuError(f'GPU {gpu} must compute, but CUDA error: ECC'))}"
-        news = {"rows": [], "status": "running", "reason": reason}
-        world.watch.on_trial_result(0, [], None, {"members": {"abc": news}})
+    def __init__(self, name: str) -> None:
+        self.trial_id, self.status, self.placement_group_factory = name, "RUNNING", TRIAL
+        self.last_result: dict[str, Any] = {}
+        self.run_metadata = SimpleNamespace(num_failures=1)
 
-    tell("host1", 0)
-    world.now += HELD_SECONDS
-    for host, gpu in (("host1", 1), ("host1", 1), ("host2", 0)):
-        tell(host, gpu)
+    def tell(self, world: World, fault: str = "") -> None:
+        news = {"rows": [], "status": "running", "reason": fault}
+        self.last_result = {"members": {"abc": news}}
+        world.watch.on_trial_result(0, [], self, self.last_result)
+
+
+def test_a_gpu_that_does_not_work_ends_a_sweep_once_no_other_does(world: World) -> None:
+    """Nor is its trial given up while others train, however often it gets that GPU again."""
+    world.nodes = [{"CPU": 8, "GPU": 1}, {"CPU": 8}, {"CPU": 8, "GPU": 1}]
+    trials = [OnGpu(name) for name in "abcd"]
+    first, *others = trials
+    without = OnGpu("evaluates")
+    without.placement_group_factory = tune.PlacementGroupFactory([{"CPU": 1}])
+    fault = f"host1: {one_line(BrokenGpuError('GPU 0 must compute, but CUDA error: ECC'))}"
+
+    def leave(trial: OnGpu) -> None:
+        trial.status = "PENDING"
+        world.watch.on_trial_recover(0, [*trials, without], trial)
+        trial.status = "RUNNING"
+
+    for _ in range(60):
+        first.tell(world, fault)
+        first.run_metadata.num_failures += 1
+        leave(first)
+    assert first.run_metadata.num_failures == 1
+    for trial in trials:
+        trial.tell(world, fault)
+    first.tell(world)  # it works again
+    leave(others[0])
     assert world.signals == []
-    tell("host1", 0)
+    for trial in (first, others[0]):
+        trial.tell(world, fault)
+    leave(first)
     assert world.signals == [signal.SIGINT]
     with pytest.raises(NodesLostError, match=r"^trials must find GPUs that work, but host1: .*GPU 0 must compute.*ECC"):
         world.watch.require_nodes()

@@ -243,7 +243,6 @@ def _gpu_that_does_not_compute(trial: Trial, patch: pytest.MonkeyPatch) -> str:
         raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
 
     patch.setattr(worker, "HELD_SECONDS", 0.0)
-    patch.setattr("torch.cuda.is_available", lambda: True)
     patch.setattr("torch.ones", break_down)
     trial.start(*MEMBERS, gpus=0.5)
     return "BrokenGpuError: GPU 0 must compute, but RuntimeError: CUDA error: uncorrectable ECC"
@@ -273,9 +272,12 @@ def test_a_gpu_that_does_not_work_is_kept_from_others_for_a_while(
 ) -> None:
     """The trial says so at once, and gives signs of life meanwhile."""
     _gpu_that_does_not_compute(trial, monkeypatch)
-    monkeypatch.setattr(worker, "HELD_SECONDS", 0.5)
-    monkeypatch.setattr(worker, "SIGN_SECONDS", 0.1)
-    first, *later = [trial.worker.step() for _ in range(4)]
+    monkeypatch.setattr(worker, "HELD_SECONDS", 60.0)
+    first = trial.worker.step()
+    monkeypatch.setattr(worker, "SIGN_SECONDS", 0.0)
+    trial.worker.settings = dataclasses.replace(trial.worker.settings, report_seconds=0.0)
+    later = [trial.worker.step() for _ in range(3)]
+    trial.worker._leaves_at = 0.0
     assert "GPU 0 must compute, but" in first["advice"][0]
     assert [answer["phase"] for answer in later] == [worker.RESTING] * 3
     assert all("uncorrectable ECC" in fault_in(answer) for answer in (first, *later))
@@ -407,6 +409,9 @@ def test_starts_are_counted_at_one_iteration_of_one_command_and_cut_lines_left_o
     assert counts == [2, 1, 0]
     for harmless in ("fault", "out_of_memory", "trained"):  # fewer together are tried after the second
         assert starts_without_progress([start("b", 0), {"event": harmless}, start("b", 0)], "b", 0) == 1
+    died, others = start("b", 0) | {"pid": 1}, {"event": "fault", "pid": 2}
+    assert starts_without_progress([died, others, start("b", 0)], "b", 0) == 2
+    assert starts_without_progress([died, others | {"pid": ""}, start("b", 0)], "b", 0) == 1  # the driver knows of it
     log = MemberLog(tmp_path)
     assert log.read() == []
     log.write("started", iteration=1)
