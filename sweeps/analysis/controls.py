@@ -54,7 +54,7 @@ class Arm(NamedTuple):
         """The name for people, such as `inferred label, τ = 1`."""
         form = "baseline" if self.is_baseline else "LaRVAE" if self.replacement == "given" else "inferred label"
         detached = ", z detached" if self.detach_nuisance else ""
-        nuisance = "" if self.z_dim == MemberConfig().z_dim else f", |z| = {self.z_dim}"
+        nuisance = "" if self.z_dim == MemberConfig().z_dim else f", dim z = {self.z_dim}"
         return f"{form}{detached}, τ = {self.tau:g}{nuisance}"
 
 

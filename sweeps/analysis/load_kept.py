@@ -15,7 +15,7 @@ from larvae.files import listed, load_json
 from larvae.member_directory import Row, is_result
 from sweeps.analysis.course import Course
 from sweeps.analysis.load import LOGGED_METRICS, distinct_members
-from sweeps.tracking.mlflow_names import FAILED, FINISHED
+from sweeps.tracking.mlflow_names import FAILED, FINISHED, SCHEDULED
 from sweeps.tracking.study_files import parameter_text
 
 
@@ -52,6 +52,20 @@ def members_of(results: Iterable[KeptResult], iterations: int | None = None) -> 
 def load_results(paths: Iterable[Path]) -> pd.DataFrame:
     """The same of members' results wherever they are, at the end."""
     return distinct_members([_row(path, *_read(path), None) for path in paths])
+
+
+def with_planned(members: pd.DataFrame, planned: Iterable[MemberConfig]) -> pd.DataFrame:
+    """Members that have ended, and those of a plan that have not, as SCHEDULED: figures tell of them as missing."""
+    ended = set(members["hash"])
+    waiting = [config for config in planned if config.content_hash not in ended]
+    rows = [
+        {"name": config.content_hash, "directory": "", "status": SCHEDULED, "iterations": 0, "reason": ""}
+        | _fields(config)
+        | dict.fromkeys(LOGGED_METRICS, float("nan"))
+        for config in waiting
+    ]
+    there = [{str(name): value for name, value in row.items()} for row in members.to_dict("records")]
+    return distinct_members([*there, *rows])
 
 
 def load_kept_course(folder: Path) -> Course:
@@ -97,14 +111,16 @@ def _row(path: Path, result: dict[str, Any], config: MemberConfig, iterations: i
     last = evaluated[-1] if evaluated else {}
     return {
         "name": path.stem,
-        "hash": config.content_hash,
         "directory": str(path.parent),
         "status": FINISHED if _is_finished(result) else FAILED,
         "iterations": int(last.get("iteration", 0)),
         "reason": result["reason"],
-        **{
-            name: parameter_text(value) if isinstance(value, list) else value
-            for name, value in config.to_dict().items()
-        },
+        **_fields(config),
         **{metric: last.get(metric, float("nan")) for metric in LOGGED_METRICS},
     }
+
+
+def _fields(config: MemberConfig) -> dict[str, Any]:
+    fields = config.to_dict().items()
+    texts = {name: parameter_text(value) if isinstance(value, list) else value for name, value in fields}
+    return {"hash": config.content_hash} | texts

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from larvae.metrics import SCORES
-from sweeps.analysis.estimates import CONFIDENCE, Estimate, MissingMember
+from sweeps.analysis.estimates import CONFIDENCE, DRAWN_METRICS, Estimate, MissingMember
 from sweeps.analysis.references import Reference
 from sweeps.tracking.mlflow_names import FAILED
 
@@ -99,9 +99,11 @@ def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
 
 
 def points_note(heading: str, estimates: Sequence[Estimate]) -> str:
-    """The note on points: what curves are of, what their points are, and what hollow ones are, where there are some."""
+    """The note on points: what curves are of and points are, which are hollow, and which intervals are cut."""
     hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
-    return f"{heading}; {means_note([e.num_seeds for e in estimates])}{hollow}"
+    drawn = [e for e in estimates if e.metric in DRAWN_METRICS]
+    cut = "; intervals are cut at 0" if any(e.interval.low < PANELS[e.metric].lowest for e in drawn) else ""
+    return f"{heading}; {means_note([e.num_seeds for e in estimates])}{hollow}{cut}"
 
 
 def means_note(nums_seeds: Iterable[int]) -> str:
@@ -136,7 +138,7 @@ def draw_curve(
 ) -> None:
     """Draw a line and intervals, seeds as faint dots beside them, markers: hollow where seeds are missing.
 
-    positions: where on the x axis the estimates lie, (len(curve),). dots: how far from there the seeds lie.
+    positions: where on the x axis the estimates lie, (len(curve),). dots: how far to the right the seeds lie.
     joined: False leaves out the line. most_seeds: of all points in the axes. Beside intervals of three seeds or
     more the axis makes no room for those of two: thirteen standard errors to either side, they would leave all flat.
     """

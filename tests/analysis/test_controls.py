@@ -52,9 +52,9 @@ def test_arms_are_the_baseline_larvae_and_controls_each_once(found: Controls) ->
         "LaRVAE, z detached, τ = 1",
         "inferred label, τ = 1",
         "inferred label, z detached, τ = 1",
-        "baseline, τ = 0, |z| = 0",
-        "LaRVAE, τ = 1, |z| = 0",
-        "inferred label, τ = 1, |z| = 0",
+        "baseline, τ = 0, dim z = 0",
+        "LaRVAE, τ = 1, dim z = 0",
+        "inferred label, τ = 1, dim z = 0",
     ]
     assert all(len(result.results) == result.num_planned == 4 for result in found.results)
     assert "inferred label, τ = 1" in table(found)
@@ -64,7 +64,7 @@ def test_arms_of_other_sizes_of_z_have_names_of_their_own() -> None:
     arms = controls("study", frame(members(z_dims=(5, 10, 0)))).arms
     names = [arm.name for arm in arms]
     assert len(set(names)) == len(names)
-    assert "LaRVAE, τ = 1, |z| = 10" in names
+    assert "LaRVAE, τ = 1, dim z = 10" in names
 
 
 def test_all_arms_meet_the_baseline_and_larvae_its_controls_seed_by_seed(found: Controls) -> None:

@@ -15,7 +15,7 @@ from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from larvae.member_directory import MemberDirectory
-from sweeps.analysis.load_kept import load_kept
+from sweeps.analysis.load_kept import load_kept, with_planned
 from tests.analysis.outcome import Script
 
 MEMBERS = [MemberConfig(tau=tau, alpha=alpha, seed=s) for tau in (0.0, 1.0) for alpha in (1.0, 64.0) for s in (0, 1)]
@@ -46,6 +46,19 @@ def test_kept_results_are_a_table_of_members_at_the_end_or_on_the_way(folder: Pa
         assert set(members["iterations"]) == {iterations}
         assert np.allclose(members["mig"], 0.05 * iterations * (1 + members["tau"]) + 0.01 * members["seed"])
         assert members["l2"].isna().all()
+
+
+def test_what_a_plan_has_and_nobody_has_trained_is_told_as_missing(folder: Path) -> None:
+    """Members that have ended stay as they are, and lists and settings without effect are alike in both."""
+    ended = load_kept(folder)
+    waiting = MemberConfig(tau=1.0, alpha=64.0, seed=2, observed_factors=("scale", "shape"))
+    members = with_planned(ended, [*MEMBERS, waiting])
+    assert list(members["hash"][members["status"] == "SCHEDULED"]) == [waiting.content_hash]
+    assert members[members["status"] == "SCHEDULED"][["mig", "l2"]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(
+        members[members["status"] == "FINISHED"].reset_index(drop=True)[ended.columns], ended, check_dtype=False
+    )
+    assert members["observed_factors"].iloc[-1] == "shape scale"
 
 
 def test_lists_are_written_as_mlflow_has_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
 from sweeps.analysis.claims.paper_claims import CLAIMS
+from sweeps.analysis.claims.verdicts import UNDECIDED
 from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_pictures import kept_pictures
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.kept_tables import pages_with_tables
 from sweeps.analysis.docs.written_pages import require_written, with_table
 from sweeps.analysis.drawn import Drawn, csv_files, require_up_to_date
+from sweeps.analysis.estimates import mean_interval
 from sweeps.kept.kept_studies import STUDIES
 from tests.analysis.outcome import Script
 
@@ -99,13 +102,37 @@ def test_studies_are_told_with_members_that_have_ended(kept: KeptResults, tmp_pa
 
 def test_pages_show_the_tables_of_kept_results(kept: KeptResults) -> None:
     pages = pages_with_tables(kept, ROOT / "docs")
-    assert [path.name for path in pages] == ["findings.md", "what-decides-the-curve.md"]
+    assert [path.name for path in pages] == ["findings.md", "what-decides-the-curve.md", "controls.md"]
     for path, page in pages.items():
         require_written(path, page)
         with pytest.raises(InvalidInputError, match="must show the numbers of kept results: `make figures`"):
-            require_written(path, page.replace("| 3 |", "| 4 |").replace("3 seeds", "4 seeds"))
+            require_written(path, re.sub(r"\d \|", "7.5 |", page, count=1))
     with pytest.raises(InvalidInputError, match="must have one place for its table, got 0"):
         with_table("no place", "")
+
+
+def test_readme_tells_the_numbers_of_kept_results(kept: KeptResults) -> None:
+    """MIG, ℓ2 and their gain, as README's paragraph words them, and how many cases are decided."""
+    [paragraph] = re.findall(r"\*\*What we found\.\*\* (.*?)\n\n", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    study, shapes = kept.courses["study"].end, kept.courses["look-alike"].end
+
+    def of(members: pd.DataFrame, metric: str, **fields: float) -> pd.Series[float]:
+        chosen = members[(members["label_rate"] == 0.01) & members[list(fields)].eq(fields).all(axis=1)]
+        assert len(chosen) == 3
+        return chosen.set_index("seed")[metric].sort_index()
+
+    without, larvae, strong = (of(study, "mig", z_dim=5, alpha=a, tau=t) for a, t in ((1, 0), (1, 10), (64, 0)))
+    gain = mean_interval(list(larvae - without))
+    numbers = [
+        *(without.mean(), larvae.mean(), gain.mean, gain.low, gain.high, strong.mean()),
+        *(of(study, "l2", z_dim=5, alpha=a, tau=t).mean() for a, t in ((64, 0), (1, 10))),
+        of(study, "mig", z_dim=0, alpha=1, tau=1).mean(),
+        *(of(shapes, "mig", tau=tau).mean() for tau in (0, 1)),
+    ]
+    assert re.findall(r"(?<=\s|\[)\.\d+", paragraph) == [f"{number:.2f}".lstrip("0") for number in numbers]
+    judged = [one for one in kept.verdicts if one.evidence]
+    decided = sum(one.verdict != UNDECIDED for one in judged)
+    assert f"{decided} of {len(judged)} cases" in " ".join(paragraph.split())
 
 
 def test_every_picture_of_docs_is_drawn_by_make_figures_or_known_to_have_no_numbers(kept: KeptResults) -> None:

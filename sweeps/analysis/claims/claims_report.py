@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sweeps.analysis.claims.evidence import Evidence
+from sweeps.analysis.claims.evidence import FEWEST_SEEDS, Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim, judge
 from sweeps.analysis.comparisons import p_text
@@ -100,9 +100,14 @@ def verdict_text(one: Verdict) -> str:
     if one.reason:
         return f"{one.verdict}: {one.reason}"
     if one.seeds_needed is None:
-        return f"{one.verdict}: too few seeds to say how many would do"
+        return f"{one.verdict}: a test takes {fewest_seeds(one)} seeds"
     about = "" if one.seeds_needed > _MOST_SEEDS else "about "
     return f"{one.verdict}: {about}{needed_text(one.seeds_needed)} seeds would do"
+
+
+def fewest_seeds(one: Verdict) -> int:
+    """Seeds that a case takes to be tested at all: beside those that judge, where some choose, one less that do."""
+    return 2 * FEWEST_SEEDS - 1 if one.claim.has_choice else FEWEST_SEEDS
 
 
 def needed_text(seeds: int) -> str:

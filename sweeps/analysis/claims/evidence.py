@@ -7,7 +7,7 @@ where it is below `bounds.fails_below`; each is tested by itself, one-sided, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +124,11 @@ def of_spread(subject: str, groups: Sequence[tuple[Sequence[float], Sequence[flo
         signal=math.atanh(min(abs(_correlation(first, second, bound)), 1 - 1e-9)),
         num_groups=len(groups),
     )
+
+
+def weakest(parts: Iterable[Evidence]) -> Evidence:
+    """The number that speaks least for its claim."""
+    return max(parts, key=lambda part: 2.0 if math.isnan(part.p_holds) else part.p_holds)
 
 
 def _centred(values: Sequence[float]) -> np.ndarray:

@@ -22,6 +22,8 @@ class Claim(NamedTuple):
     """Members that it takes, in words."""
     metrics: tuple[str, ...] = ("mig", "l2")
     """The primary metrics: it must hold of each."""
+    has_choice: bool = False
+    """It speaks of a best value, which half of the seeds choose for the others to judge."""
     is_joint: bool = False
     """The number is made of both metrics together."""
     datasets: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ _CLAIMS = (
         ("tau", "label_rate"),
         contrasts.rise_and_fall,
         "τ = 0 and several τ > 0",
+        has_choice=True,
     ),
     Claim(
         "z-improves",
@@ -104,6 +107,7 @@ _CLAIMS = (
         ("tau", "label_rate"),
         contrasts.tuning_per_label_rate,
         "several τ at several label rates",
+        has_choice=True,
     ),
     Claim(
         "tune-per-dataset",
@@ -112,6 +116,7 @@ _CLAIMS = (
         ("tau", "label_rate", "dataset"),
         contrasts.tuning_per_dataset,
         "several τ on several data sets",
+        has_choice=True,
     ),
     Claim(
         "weak-label-loss",
@@ -128,6 +133,7 @@ _CLAIMS = (
         ("tau", "alpha", "label_rate"),
         contrasts.best_over_best,
         "τ = 0 and τ > 0 at several α > 0",
+        has_choice=True,
     ),
     Claim(
         "supervision-helps",

@@ -12,7 +12,7 @@ import pandas as pd
 from larvae.metrics import SCORES
 from sweeps.analysis import load
 from sweeps.analysis.claims.contrasts import LABELLED_SET
-from sweeps.analysis.claims.evidence import Evidence
+from sweeps.analysis.claims.evidence import Evidence, weakest
 from sweeps.analysis.claims.paper_claims import CLAIMS, Claim
 from sweeps.analysis.comparisons import ALPHA, holm
 from sweeps.analysis.estimates import budgets, has_result
@@ -59,9 +59,7 @@ class Verdict(NamedTuple):
     @property
     def weakest(self) -> Evidence | None:
         """The number that speaks least for the claim."""
-        if not self.evidence:
-            return None
-        return max(self.evidence, key=lambda part: 2.0 if math.isnan(part.p_holds) else part.p_holds)
+        return weakest(self.evidence) if self.evidence else None
 
     @property
     def telling(self) -> Evidence | None:

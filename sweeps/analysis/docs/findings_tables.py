@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sweeps.analysis.claims.claims_report import evidence_text, needed_text, p_told, verdict_text
+from sweeps.analysis.claims.claims_report import evidence_text, fewest_seeds, needed_text, p_told, verdict_text
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import markdown_table
@@ -29,6 +29,8 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
         claim, found = cases[0].claim, Counter(one.verdict for one in cases if one.evidence)
         needed = sorted({one.seeds_needed for one in cases if one.seeds_needed})
         seeds = " to ".join(dict.fromkeys(map(needed_text, needed[:1] + needed[-1:])))
+        untested = {fewest_seeds(one) for one in cases if one.verdict == UNDECIDED and not one.reason}
+        seeds = seeds or " or ".join(f"{number} at least" for number in sorted(untested))
         numbers = [str(found[verdict] or "") for verdict in (HOLDS, FAILS, UNDECIDED)]
         rows.append([claim.statement, claim.source, *numbers, seeds if any(numbers) else cases[0].reason])
     return markdown_table(head, rows, num_texts=2)

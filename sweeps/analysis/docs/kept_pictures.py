@@ -11,13 +11,15 @@ from sweeps.analysis.docs.curve_table import curve_members
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.drawn import Drawn
 from sweeps.analysis.load import apart
+from sweeps.analysis.load_kept import with_planned
 from sweeps.analysis.parameters import TAU, Z_DIM, Parameter, varies
 from sweeps.analysis.settings import by_setting
+from sweeps.kept.kept_studies import STUDIES
 
 
 def kept_pictures(kept: KeptResults) -> list[Drawn]:
     """Figures of the kept studies, by the names that pictures have in docs: of those that have the members."""
-    members = {name: course.end for name, course in kept.courses.items()}
+    members = {name: with_planned(course.end, STUDIES[name]().members) for name, course in kept.courses.items()}
     pictures = [claims_report.drawn(kept.judgement)]
     if "control" in members:
         pictures.append(controls_report.drawn(controls("control", members["control"]), members["control"]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sweeps.analysis.controls import controls
+from sweeps.analysis.docs.arms_table import arms_table
 from sweeps.analysis.docs.curve_table import curve_members, curve_table
 from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_results import KeptResults
@@ -19,9 +21,10 @@ _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
         "cases": lambda kept: cases_table(kept.verdicts),
     },
     "what-decides-the-curve.md": {"table": lambda kept: curve_table(by_setting(curve_members(kept.courses), TAU))},
+    "controls.md": {"table": lambda kept: arms_table(controls("control", kept.courses["control"].end))},
 }
 """Pages, by their names, and what writes each of their tables."""
-_NEEDED = {"what-decides-the-curve.md": {"curve"}}
+_NEEDED = {"what-decides-the-curve.md": {"curve"}, "controls.md": {"control"}}
 """Studies without which a page stays as it is."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from sweeps.analysis.claims.evidence import Bounds, Evidence
+from sweeps.analysis.claims.evidence import FEWEST_SEEDS, Bounds, Evidence, weakest
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.estimates import CONFIDENCE, budget_text, caution
 from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle, plain
@@ -21,7 +21,17 @@ from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_not
 _STYLE = STYLE | {"font.size": 6.5}
 _COLOURS = {HOLDS: PALETTE[0], FAILS: PALETTE[1], UNDECIDED: GREY}
 _ROW, _FRAME = 0.19, 0.52  # inches: of a case, and around the cases of a claim
-_PANELS_A_ROW, _PANEL_HEIGHT = 3, 1.3
+_PANELS_A_ROW, _PANEL_HEIGHT = 4, 1.15
+_MOST_BANDS = 2
+
+
+class _Move(NamedTuple):
+    """A number of a case over iterations."""
+
+    name: str  # of the claim
+    metric: str
+    place: str
+    points: list[tuple[int, Evidence]]
 
 
 def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
@@ -32,7 +42,8 @@ def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
     budgets = sorted({number for one in shown for number in one.iterations})
     note = (
         f"{budget_text(budgets)}; numbers with {100 * CONFIDENCE:g} % intervals, the better the farther right; "
-        "broken lines: the claim's bounds; filled: decided, p Holm-corrected over all cases; rules: docs/claims.md"
+        "broken lines: the claim's bounds; filled, or half so: decided, p Holm-corrected over all cases; rules: "
+        "docs/claims.md"
     )
     with mpl.rc_context(_STYLE):
         figure = figure_with_notes(sum(heights) + 0.2, [note, *caution(budgets)])
@@ -45,28 +56,29 @@ def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
 
 
 def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
-    """A panel a claim: of each case, the number that speaks least for it at the end, over iterations."""
-    ends, moves = _ends(on_the_way), _all_moves(on_the_way)
-    claims = [
-        name for name in by_claim(one for one, _ in ends) if any(len(m) > 1 for (n, _), m in moves.items() if n == name)
-    ]
-    cases = {case: "\n".join(textwrap.wrap(plain(case), 46)) for name, case in moves if name in claims}
-    num_lines = sum(label.count("\n") + 1 for label in cases.values())
-    num_rows = -(-len(claims) // _PANELS_A_ROW)
+    """A panel a claim and metric: of each case, the number that speaks least for it at the end, over iterations."""
+    moves = _all_moves(on_the_way)
+    panels = {(name, metric): [m for m in moves if (m.name, m.metric) == (name, metric)] for name, metric, *_ in moves}
+    cases = dict.fromkeys(move.place for move in moves)
+    labels = ["\n".join(textwrap.wrap(plain(case), 46)) for case in cases]
+    num_lines = sum(label.count("\n") + 1 for label in labels)
+    num_rows = -(-len(panels) // _PANELS_A_ROW)
     note = (
-        f"a case's number that is weakest at its end, against iterations; {100 * CONFIDENCE:g} % intervals over seeds"
+        "a case's number that is weakest at its end, against iterations; broken lines: the claim's bounds; bands: "
+        f"{100 * CONFIDENCE:g} % intervals of three seeds or more, where a panel has no more than {_MOST_BANDS} cases"
     )
     with mpl.rc_context(_STYLE):
         height = 0.3 + 0.13 * -(-num_lines // 2) + _PANEL_HEIGHT * num_rows
-        figure = figure_with_notes(height, [f"{note}; broken lines: the claim's bounds"])
-        handles = {case: legend_handle(place, label) for place, (case, label) in enumerate(cases.items())}
-        panels = list(figure.subplots(num_rows, _PANELS_A_ROW, squeeze=False).flat)
-        for ax, name in zip(panels, claims, strict=False):
-            for one, part in ends:
-                if one.claim.name == name:
-                    _draw_move(ax, moves[name, one.place], part, handles[one.place])
-            ax.set_title(name.replace("-", " "), fontsize=7)
-        for ax in panels[len(claims) :]:
+        figure = figure_with_notes(height, [note])
+        handles = {
+            case: legend_handle(place, label) for place, (case, label) in enumerate(zip(cases, labels, strict=True))
+        }
+        axes = list(figure.subplots(num_rows, _PANELS_A_ROW, squeeze=False).flat)
+        for ax, ((name, metric), some) in zip(axes, panels.items(), strict=False):
+            for move in some:
+                _draw_move(ax, move, handles[move.place], has_band=len(some) <= _MOST_BANDS)
+            ax.set_title(f"{name.replace('-', ' ')}: {metric}", fontsize=6.5)
+        for ax in axes[len(panels) :]:
             ax.set_axis_off()
         figure.legend(handles=list(handles.values()), loc="outside upper left", ncols=2, fontsize=6, handlelength=1.5)
     return figure
@@ -74,18 +86,38 @@ def moves_figure(on_the_way: Mapping[int, Sequence[Verdict]]) -> Figure:
 
 def has_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> bool:
     """Tell that a number is known at several iterations, so that there is something to draw."""
-    return any(len(points) > 1 for points in _all_moves(on_the_way).values())
+    return bool(_all_moves(on_the_way))
 
 
-def _ends(on_the_way: Mapping[int, Sequence[Verdict]]) -> list[tuple[Verdict, Evidence]]:
-    """Cases at the last iteration of each, studies being of other lengths, with the number that speaks least for it."""
+def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> list[_Move]:
+    """Of each case and metric, the number that speaks least for the claim at the end of the way, studies being of other
+    lengths: those that are known at several iterations.
+    """
     last = {(one.claim.name, one.place): one for some in on_the_way.values() for one in some if one.has_number}
-    return [(one, one.weakest) for one in last.values() if one.weakest and math.isfinite(one.weakest.effect)]
+    moves = []
+    for (name, place), one in last.items():
+        for metric in dict.fromkeys(map(_metric, one.evidence)):
+            part = weakest(part for part in one.evidence if _metric(part) == metric)
+            points = _points(on_the_way, one, part)
+            if len(points) > 1 and math.isfinite(part.effect):
+                moves.append(_Move(name, metric, place, points))
+    return moves
 
 
-def _all_moves(on_the_way: Mapping[int, Sequence[Verdict]]) -> dict[tuple[str, str], list[tuple[int, Evidence]]]:
-    """These numbers over iterations, by claim and case."""
-    return {(one.claim.name, one.place): _moves(on_the_way, one, part) for one, part in _ends(on_the_way)}
+def _metric(part: Evidence) -> str:
+    return part.subject.partition(":")[0]
+
+
+def _points(on_the_way: Mapping[int, Sequence[Verdict]], one: Verdict, part: Evidence) -> list[tuple[int, Evidence]]:
+    """A number of a case at each iteration that it is known at."""
+    return [
+        (iterations, then)
+        for iterations, verdicts in on_the_way.items()
+        for other in verdicts
+        if (other.claim.name, other.place) == (one.claim.name, one.place)
+        for then in other.evidence
+        if then.subject == part.subject and math.isfinite(then.effect)
+    ]
 
 
 def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
@@ -115,8 +147,7 @@ def _draw_number(ax: Axes, part: Evidence, place: float, marker: str, verdict: s
     colour = _COLOURS[verdict]
     if math.isfinite(part.low):
         ax.plot([part.low, part.high], [place, place], color=colour, linewidth=0.9)
-    face = "white" if verdict == UNDECIDED else colour
-    ax.plot(part.effect, place, marker, color=colour, markerfacecolor=face, markersize=3, markeredgewidth=0.8)
+    ax.plot(part.effect, place, marker, **_look(verdict))
 
 
 def _draw_bounds(ax: Axes, found: set[Bounds], *, vertical: bool) -> None:
@@ -125,27 +156,16 @@ def _draw_bounds(ax: Axes, found: set[Bounds], *, vertical: bool) -> None:
         draw(value, color=GREY, linewidth=0.7, linestyle="--", zorder=1)
 
 
-def _moves(on_the_way: Mapping[int, Sequence[Verdict]], one: Verdict, part: Evidence) -> list[tuple[int, Evidence]]:
-    """A number of a case at each iteration that it is known at."""
-    return [
-        (iterations, then)
-        for iterations, verdicts in on_the_way.items()
-        for other in verdicts
-        if (other.claim.name, other.place) == (one.claim.name, one.place)
-        for then in other.evidence
-        if then.subject == part.subject and math.isfinite(then.effect)
-    ]
-
-
-def _draw_move(ax: Axes, moves: Sequence[tuple[int, Evidence]], part: Evidence, look: Line2D) -> None:
-    iterations, parts = zip(*moves, strict=True)
+def _draw_move(ax: Axes, move: _Move, look: Line2D, *, has_band: bool) -> None:
+    iterations, parts = zip(*move.points, strict=True)
     colour, marker = look.get_color(), look.get_marker()
-    ax.plot(iterations, [then.effect for then in parts], color=colour, marker=marker, markersize=2.5, linewidth=0.9)
-    lows, highs = ([getattr(then, end) for then in parts] for end in ("low", "high"))
-    ax.fill_between(iterations, lows, highs, color=colour, alpha=0.13, linewidth=0)
-    _draw_bounds(ax, {part.bounds}, vertical=False)
+    ax.plot(iterations, [then.effect for then in parts], color=colour, marker=marker, markersize=2.2, linewidth=0.8)
+    if has_band and parts[-1].num_seeds >= FEWEST_SEEDS:
+        lows, highs = ([getattr(then, end) for then in parts] for end in ("low", "high"))
+        ax.fill_between(iterations, lows, highs, color=colour, alpha=0.13, linewidth=0)
+    _draw_bounds(ax, {parts[-1].bounds}, vertical=False)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
-    if part.is_ratio:
+    if parts[-1].is_ratio:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
@@ -163,6 +183,11 @@ def _subject_handle(subject: str, marker: str) -> Line2D:
 
 
 def _verdict_handle(verdict: str) -> Line2D:
-    colour = _COLOURS[verdict]
-    face = "white" if verdict == UNDECIDED else colour
-    return Line2D([], [], color=colour, marker="o", markerfacecolor=face, markersize=3, linewidth=0.9, label=verdict)
+    return Line2D([], [], marker="o", linewidth=0.9, label=verdict, **_look(verdict))
+
+
+def _look(verdict: str) -> dict[str, Any]:
+    """A marker's look, told apart without colours too."""
+    fill = {HOLDS: "full", FAILS: "left", UNDECIDED: "none"}[verdict]
+    face: dict[str, Any] = {"markerfacecoloralt": "white"} if fill == "left" else {}
+    return {"color": _COLOURS[verdict], "fillstyle": fill, "markersize": 3.4, "markeredgewidth": 0.8, **face}

@@ -67,7 +67,7 @@ def draw_row(row: Sequence[Axes], rates: LabelRates, dataset: str) -> Sequence[A
     panels = [rates.panel(dataset, regulariser) for regulariser in rates.regularisers]
     for ax, comparisons in zip(row, panels, strict=True):
         draw_comparisons(ax, rates, comparisons)
-    row[0].set_ylabel(written(dataset))
+    row[0].set_ylabel(written(dataset), labelpad=8)
     limit_axis(row[0], PANELS[rates.metric])
     if dataset in rates.references:
         sides = [side for comparisons in panels for c in comparisons for side in (c.baseline, c.larvae)]
@@ -82,7 +82,7 @@ def draw_comparisons(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparis
     """Draw the curves of one data set and regulariser, the baseline's and LaRVAE's; words where there is nothing."""
     for index, curve in enumerate(([c.baseline for c in comparisons], [c.larvae for c in comparisons])):
         positions = np.array([_position(rates, estimate.label_rate, index) for estimate in curve])
-        draw_curve(ax, curve, positions, index, 0.4 * _dodge(rates), most_seeds=rates.num_seeds)
+        draw_curve(ax, curve, positions, index, 0.4 * _dodge(rates) * (1 if index else -1), most_seeds=rates.num_seeds)
     if not any(c.baseline.num_seeds or c.larvae.num_seeds for c in comparisons):
         absence = "no results yet" if comparisons else "not in the study"
         ax.text(0.5, 0.5, absence, transform=ax.transAxes, ha="center", va="center", color=GREY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +87,8 @@ def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel, label_rates: S
         curve.sort(key=lambda e: positions[e.value])
         places = np.array([positions[e.value] + shift for e in curve])
         joined = not any(isinstance(e.value, str) for e in curve)
-        draw_curve(ax, curve, places, index, 0.4 * dodge, joined, sensitivity.num_seeds)
+        aside = math.copysign(0.4 * dodge, shift)  # seeds lie on the side that no other curve is on
+        draw_curve(ax, curve, places, index, aside, joined, sensitivity.num_seeds)
     texts = list(map(value_text, positions))
     is_crowded = len(texts) * max(map(len, texts)) > _TICKS_LENGTH
     ax.set_xticks(list(positions.values()), texts, **_SLANTED if is_crowded else {})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
+from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
 from sweeps.analysis.claims.verdicts import judge
 from sweeps.analysis.report.study_record import StudyRecord
 
-HEADER = ["claim", "case", "verdict", "effect"]
+HEADER = ["claim", "case", "verdict", "effect", "p"]
 
 
 def claim_rows(record: StudyRecord) -> list[list[str]]:
@@ -14,7 +14,7 @@ def claim_rows(record: StudyRecord) -> list[list[str]]:
     if record.search:
         return []
     return [
-        [one.claim.statement, one.case, verdict_text(one), evidence_text(one.telling)]
+        [one.claim.statement, one.case, verdict_text(one), evidence_text(one.telling), p_told(one)]
         for one in judge({record.study: record.members})
         if one.telling
     ]

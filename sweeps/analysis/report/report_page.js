@@ -54,7 +54,8 @@
       const kept = texts.map((text, row) =>
         words.every((word) => text.includes(word)) && wanted.every(([values, value]) => values[row] === value));
       shown.booleans = kept;
-      byId("count").textContent = `${kept.filter(Boolean).length} of ${size} members`;
+      const [some, all] = [kept.filter(Boolean).length, size].map((number) => number.toLocaleString("en"));
+      byId("count").textContent = `${some} of ${all} members`;
     }
 
     function line(list, name, content) {

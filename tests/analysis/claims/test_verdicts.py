@@ -368,3 +368,5 @@ def test_studies_of_other_lengths_move_in_one_figure_each_to_its_own_end() -> No
     assert [500, 1000] in curves
     assert [500, 2000] in curves
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["short", "long"]
+    assert [ax.get_title() for ax in figure.axes if ax.lines] == ["outperforms: MIG", "outperforms: ℓ2"]
+    assert all(len(ax.collections) == 2 for ax in figure.axes if ax.lines)  # bands: of two cases one may see both

@@ -92,7 +92,7 @@ def test_notes_say_how_it_was_tested_what_was_not_and_what_is_missing() -> None:
     members = panels(paired(BASELINE, UNSURE), few, equal)
     members.loc[0, "status"] = "KILLED"
     [points, _, test, missing] = figure_notes(compared(members))
-    assert points.endswith("; hollow: seeds missing")
+    assert points.endswith("; hollow: seeds missing; intervals are cut at 0")
     assert test.startswith("none significant: paired t-test")
     assert test.endswith("1 not tested (fewer than two seeds of both models); 1 not tested (equal differences)")
     assert missing == "1 of 17 members missing: dSprites β-TCVAE τ=0 η=0.01 seed 0 (KILLED)"

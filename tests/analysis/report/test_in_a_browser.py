@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageStat
 
 from sweeps.analysis.report import whole_page
 from sweeps.analysis.report.study_record import Origin
@@ -47,6 +49,42 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(whole_page.page(study))
     return path
+
+
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 2,000 members."""
+    study = record(grid(range(20), (0.01, 0.02), range(50)), origin=Origin("memory", {}, RUNS))
+    path = tmp_path_factory.mktemp("large") / "report.html"
+    path.write_text(whole_page.page(study))
+    return path
+
+
+def colours(screenshot: bytes) -> tuple[int, float]:
+    """How many colours a picture of the window has, and its mean lightness: of an empty one that is one colour."""
+    with Image.open(io.BytesIO(screenshot)) as picture:
+        return len(set(picture.convert("RGB").getdata())), float(ImageStat.Stat(picture.convert("L")).mean[0])
+
+
+def test_it_shows_and_filters_2000_members_in_either_theme(browser: Any, large_file: Path, tmp_path: Path) -> None:
+    """Pictures of the window lie beside the test's files."""
+    expect = pytest.importorskip("playwright.sync_api").expect
+    page = browser.new_page(color_scheme="light", viewport={"width": 1280, "height": 900})
+    page.goto(large_file.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector(".slick-row")
+    expect(page.locator("#count")).to_have_text("2,000 of 2,000 members")
+    light = colours(page.screenshot(path=tmp_path / "light.png"))
+    page.fill("#text", "tau=19 seed=49")
+    expect(page.locator("#count")).to_have_text("2 of 2,000 members")
+    page.click("#theme")
+    page.wait_for_timeout(500)
+    dark = colours(page.screenshot(path=tmp_path / "dark.png"))
+    assert min(light[0], dark[0]) > 100
+    assert light[1] > 180 > 80 > dark[1]
+    page.locator(".slick-row").first.scroll_into_view_if_needed()
+    assert colours(page.screenshot(path=tmp_path / "table.png"))[0] > 50
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
