@@ -188,6 +188,6 @@ def _verdict_handle(verdict: str) -> Line2D:
 
 def _look(verdict: str) -> dict[str, Any]:
     """A marker's look, told apart without colours too."""
-    fill = {HOLDS: "full", FAILS: "left", UNDECIDED: "none"}[verdict]
-    face: dict[str, Any] = {"markerfacecoloralt": "white"} if fill == "left" else {}
-    return {"color": _COLOURS[verdict], "fillstyle": fill, "markersize": 3.4, "markeredgewidth": 0.8, **face}
+    half: dict[str, Any] = {"fillstyle": "left", "markerfacecoloralt": "white"} if verdict == FAILS else {}
+    face = "white" if verdict == UNDECIDED else _COLOURS[verdict]
+    return {"color": _COLOURS[verdict], "markerfacecolor": face, "markersize": 3.4, "markeredgewidth": 0.8, **half}
