@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.course import Course
 from sweeps.analysis.differences import COMPARED_METRICS, differences_frame
-from sweeps.analysis.docs.written_pages import markdown_table
+from sweeps.analysis.docs.written_pages import markdown_table, number_text
 from sweeps.analysis.estimates import has_result
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import TAU, value_text
@@ -49,16 +48,12 @@ def _line(setting: Setting, metric: str, last: Mapping[Hashable, Any]) -> list[s
     """last: the row of differences of the highest τ."""
     members = setting.members[has_result(setting.members, metric)]
     means = [members[metric][members["tau"] == tau].mean() for tau in CURVE_TAUS]
-    interval = f" [{_number(last['ci_low'])}, {_number(last['ci_high'])}]" if last["num_pairs"] > 1 else ""
+    interval = f" [{number_text(last['ci_low'])}, {number_text(last['ci_high'])}]" if last["num_pairs"] > 1 else ""
     return [
         setting.name,
         written(metric),
-        *map(_number, means),
-        _number(last["mean_difference"]) + interval,
+        *map(number_text, means),
+        number_text(last["mean_difference"]) + interval,
         p_text(last["p_value"], last["p_holm"], starred=False).strip(),
         value_text(last["num_pairs"]),
     ]
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")

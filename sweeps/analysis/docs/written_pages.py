@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,11 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], num_texts
     """A table in Markdown. num_texts: columns from the left that hold text, numbers are in the others; None for all."""
     rules = ["---" if num_texts is None or column < num_texts else "---:" for column in range(len(head))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows))
+
+
+def number_text(value: float) -> str:
+    """A number as a cell of a table; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def with_table(page: str, table: str, name: str = "table") -> str:
