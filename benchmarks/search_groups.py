@@ -17,14 +17,13 @@ import itertools
 import math
 import random
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from larvae.config import MemberConfig
 from larvae.files import save_json
 from sweeps.adaptive.configurations import Rules
 from sweeps.adaptive.halving import rungs
-from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
+from sweeps.adaptive.sampling import Sampler, Suggestion
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import parse_space
 
@@ -48,13 +47,10 @@ def new_search(configurations: int, parallel: int, iterations: int) -> Search:
         reproducible=False,
     )
 
-    def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
-        return sampler.suggest(number, known, attempt)
-
     def member(suggestion: Suggestion, seed: int) -> MemberConfig:
         return MemberConfig.from_dict({"held_out": 0.1, "seed": seed, **SPACE.fields(suggestion.point)})
 
-    return Search(rules, ask, member)
+    return Search(rules, sampler.suggest, member)
 
 
 def held_out_mig(member: MemberConfig, iteration: int) -> float:

@@ -16,7 +16,7 @@ import tyro
 
 from larvae import command_line, datasets
 from sweeps.console.tracking_uri import TrackingUri
-from sweeps.options import require_cpus, require_folder, require_gpus
+from sweeps.options import require_cpus, require_gpus, require_storage_folder
 from sweeps.tracking.addresses import default_uri, take_passwords_off_command_line
 
 
@@ -43,7 +43,7 @@ class PreflightOptions:
             datasets.specification(name)
         require_cpus(self.cpus_per_trial)
         require_gpus(self.gpus_per_trial or 0.0)
-        require_folder("storage_path", self.storage_path)
+        require_storage_folder(self.storage_path)
 
 
 def run(arguments: Sequence[str]) -> int:

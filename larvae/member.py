@@ -211,14 +211,13 @@ def train_member(
     dataset: Dataset,
     directory: MemberDirectory,
     *,
-    device: str = "cpu",
     compiled: bool = False,
 ) -> Iterator[Row]:
-    """Train a member to the schedule's end, yielding rows; the first ones are those of its checkpoint.
+    """Train a member on the CPU to the schedule's end, yielding rows; the first ones are those of its checkpoint.
 
     Raises NonFiniteLossError, InvalidInputError; writes `result.json` when finished.
     """
-    member = Member(config, schedule, dataset, directory, device=device, compiled=compiled)
+    member = Member(config, schedule, dataset, directory, compiled=compiled)
     yield from member.history
     while not member.is_trained:
         member.before_step()

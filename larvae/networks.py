@@ -122,12 +122,12 @@ class Decoder(nn.Sequential):
 class Discriminator(nn.Sequential):
     """Latents (B, D) to logits (B, 2): of the joint, of the product of marginals (Kim & Mnih, 2018, Appendix A)."""
 
-    def __init__(self, num_latents: int, width: int = 1000, depth: int = 6) -> None:
-        widths = [num_latents] + [width] * depth
+    def __init__(self, num_latents: int) -> None:
+        widths = [num_latents] + [1000] * 6
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Linear(width, 2))
+        super().__init__(*layers, nn.Linear(widths[-1], 2))
 
 
 class Conditioner(nn.Sequential):

@@ -76,7 +76,7 @@ class WhereOptions:
             raise InvalidInputError(f"`probe_minutes` must be in [1, 60], got {self.probe_minutes:g}")
         if self.gpus_per_trial is not None:
             require_gpus(self.gpus_per_trial)
-        require_folder("storage_path", self.storage_path)
+        require_storage_folder(self.storage_path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,11 +169,13 @@ def require_gpus(gpus: float) -> None:
         raise InvalidInputError(f"`gpus_per_trial` must be 0, in [0.0001, 1], or a whole number up to 8, got {gpus:g}")
 
 
-def require_folder(name: str, path: Path) -> None:
+def require_storage_folder(path: Path) -> None:
     """Raise InvalidInputError for an address, such as s3://bucket, of which a path would be a folder `s3:`."""
     if path.parts and path.parts[0].endswith(":"):
         address = str(path).replace(":/", "://", 1)
-        raise InvalidInputError(f"`{name}` must be a folder, on a cluster one that all nodes share, got {address}")
+        raise InvalidInputError(
+            f"`storage_path` must be a folder, on a cluster one that all nodes share, got {address}"
+        )
 
 
 Options = TypeVar("Options", bound=StudyOptions)

@@ -30,7 +30,7 @@ def run_study(study: Study, options: StudyOptions) -> int:
     todo = directory.unfinished(study)
     if options.plan:
         work = _work(study, todo, prepared)
-        plan_study(work, settings, resources, settings.members_directory, options.price, console)
+        plan_study(work, settings, resources, options.price, console)
         return 0
     with held(study, options, prepared, console) as session:
         session.announce(_heading(study, len(todo), resources))

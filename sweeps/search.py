@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from larvae.config import Schedule
 from sweeps import options
-from sweeps.adaptive.adaptive_study import adaptive_study
+from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.search_options import SearchOptions
 from sweeps.console.terminal import LOADING, working
 
@@ -52,7 +52,7 @@ PRESETS = {
 def run(arguments: Sequence[str]) -> int:
     """Parse a command line and run the search; the exit code."""
     chosen = options.parse(arguments, PRESETS, options.default_preset, __doc__ or "")
-    study = adaptive_study(chosen, PRESETS[chosen.preset])
+    study = AdaptiveStudy(chosen, chosen.fixed_fields(PRESETS[chosen.preset]))
     options.require_free(chosen)
     with working(LOADING):
         from sweeps.adaptive import search_runner  # late: `--help` and errors above need not

@@ -50,9 +50,9 @@ def task(way: str, members: list[dict[str, Any]], settings: Settings, **more: An
     return Task(way, fields, settings.device, WAYS[way].is_compiled and not settings.small, **usual | more)
 
 
-def of_own_seeds(count: int, first: int = 0) -> list[dict[str, Any]]:
+def of_own_seeds(count: int) -> list[dict[str, Any]]:
     """Members that have no draws in common."""
-    return [{"seed": seed} for seed in range(first, first + count)]
+    return [{"seed": seed} for seed in range(count)]
 
 
 def as_in_the_sweep(count: int) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ class Dataset:
     @property
     def maximum(self) -> int:
         """The value of a white pixel."""
-        return self.store.maximum
+        return self.specification.maximum
 
     @property
     def fingerprint(self) -> str:
@@ -196,15 +196,13 @@ def how_to_prepare(known: Specification) -> str:
     return f"`{command} --source FOLDER`, with {known.takes}, from {known.home}"
 
 
-def cached_path(name: str, digest: str | None = None) -> Path:
-    """The path of a prepared data set in the cache.
-
-    digest: of the published file that was converted; it matters only where images can be rendered too.
-    """
-    return _cached(specification(name), digest)
+def cached_path(name: str) -> Path:
+    """The path of a prepared data set in the cache."""
+    return _cached(specification(name))
 
 
 def _cached(known: Specification, digest: str | None = None) -> Path:
+    """digest: of the published file that was converted; it matters only where images can be rendered too."""
     parts = [known.name]
     if known.is_rendered and known.takes:  # rendered images and published ones stand side by side
         parts.append(f"rendered-{store.FORMAT}" if digest is None else digest[:12])

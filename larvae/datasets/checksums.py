@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from larvae.datasets.specification import Specification
 from larvae.errors import InvalidInputError
 
 
@@ -14,16 +15,19 @@ def of_file(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def require_checksum(what: str, path: Path, checksum: tuple[str, str]) -> str:
-    """Return a file's digest; InvalidInputError where it cannot be read or is not the published one.
+def require_published(specification: Specification, path: Path) -> str:
+    """Check that a file is one of those published of a data set; return its digest.
 
-    what: what the file is, in words. checksum: algorithm and digest of the published file.
+    Raises InvalidInputError when it is missing, of an unknown kind, truncated or altered.
     """
-    algorithm, expected = checksum
+    label, checksums = specification.label, specification.checksums
+    if path.suffix not in checksums:
+        raise InvalidInputError(f"a file of {label} must end in {', '.join(checksums)}, got `{path}`")
+    algorithm, expected = checksums[path.suffix]
     try:
         digest = of_file(path, algorithm)
     except OSError as error:
-        raise InvalidInputError(f"{what} must be readable, got `{path}`: {error.strerror}") from None
+        raise InvalidInputError(f"a file of {label} must be readable, got `{path}`: {error.strerror}") from None
     if digest != expected:
         raise InvalidInputError(
             f"`{path}` must have {algorithm} {expected}, got {digest}: truncated or not the published file"

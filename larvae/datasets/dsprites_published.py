@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae.datasets import damage, guarded_hdf5, store, writing
-from larvae.datasets.checksums import require_checksum
+from larvae.datasets.checksums import require_published
 from larvae.datasets.specification import Specification
 from larvae.datasets.store import IMAGE_SIZE
 from larvae.errors import InvalidInputError
@@ -21,15 +21,7 @@ from larvae.progress_bar import progress_bar
 _SLICE = 4096  # images read at a time: 16 MiB
 
 
-def verify(specification: Specification, path: Path) -> str:
-    """Check that a file is one of the published ones; return its digest.
-
-    Raises InvalidInputError when it is missing, of an unknown kind, truncated or altered.
-    """
-    checksums = specification.checksums
-    if path.suffix not in checksums:
-        raise InvalidInputError(f"a dSprites file must end in one of {', '.join(checksums)}, got `{path}`")
-    return require_checksum("the dSprites file", path, checksums[path.suffix])
+verify = require_published
 
 
 def convert(specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:

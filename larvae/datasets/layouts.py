@@ -33,10 +33,6 @@ class ImageStore(Protocol):
     """Images by index, whatever holds them."""
 
     @property
-    def maximum(self) -> int:
-        """The value of a white pixel."""
-
-    @property
     def fingerprint(self) -> str:
         """sha256 of what the file holds, uncompressed: equal for equal images, whatever file they came from."""
 
@@ -55,10 +51,6 @@ class PackedImages:
     """Memory-mapped bytes (N, 512)."""
     fingerprint: str
 
-    @property
-    def maximum(self) -> int:
-        return 1
-
     def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The images (n, 1, 64, 64) in {0, 1} at the given indices."""
         return store.unpack(self.packed[indices])[:, None]
@@ -75,10 +67,6 @@ class CompressedImages:
         self.path, self.fingerprint, self.stored_classes = path, fingerprint, stored_classes
         self._chunks: Any = None
         self._process = 0
-
-    @property
-    def maximum(self) -> int:
-        return 255
 
     def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The images (n, 3, 64, 64) at the given indices."""
@@ -111,10 +99,6 @@ class RenderedImages:
     geometry: NDArray[np.uint8]
     """Memory-mapped table (combinations of shape, scale and orientation, 64, 64, properties of a pixel)."""
     fingerprint: str
-
-    @property
-    def maximum(self) -> int:
-        return 255
 
     def images(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The images (n, 3, 64, 64) at the given indices."""

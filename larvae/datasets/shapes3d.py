@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae.datasets import damage, guarded_hdf5, shapes3d_rendered, writing
-from larvae.datasets.checksums import require_checksum
+from larvae.datasets.checksums import require_published
 from larvae.datasets.factors import FactorGrid
 from larvae.datasets.guarded_hdf5 import GuardedArray
 from larvae.datasets.specification import Specification
@@ -63,14 +63,7 @@ _MIN_SLICE, _MAX_SLICE = 2048, 32_768
 """Images read at a time; where the file's chunks span more than the first number, as many, up to 400 MB."""
 
 
-def verify(specification: Specification, path: Path) -> str:
-    """Check that a file is the published one; return its digest.
-
-    Raises InvalidInputError when it is missing, of an unknown kind, truncated or altered.
-    """
-    if path.suffix not in specification.checksums:
-        raise InvalidInputError(f"a 3D Shapes file must end in {', '.join(specification.checksums)}, got `{path}`")
-    return require_checksum("the 3D Shapes file", path, specification.checksums[path.suffix])
+verify = require_published
 
 
 def convert(specification: Specification, path: Path, target: Path, *, progress: bool = False) -> None:

@@ -55,6 +55,11 @@ class Specification:
     """Part that is cut out of each photograph; None where images are taken whole."""
 
     @property
+    def maximum(self) -> int:
+        """The value of a white pixel."""
+        return 1 if self.channels == 1 else 255
+
+    @property
     def download_megabytes(self) -> int:
         return self.download_bytes // 10**6
 

@@ -54,22 +54,19 @@ class Header:
 
     dataset: str
     num_images: int
-    maximum: int
-    """The value of a white pixel."""
     sha256: str
     """Digest of what the file holds, before compression: equal for equal images, whatever file they came from."""
 
 
 def header(attributes: Mapping[str, Any]) -> Header:
     """A prepared file's description of itself; LookupError, TypeError or ValueError unless these attributes are one."""
-    if missing := [name for name in ("format", "dataset", "num_images", "maximum", "sha256") if name not in attributes]:
+    if missing := [name for name in ("format", "dataset", "num_images", "sha256") if name not in attributes]:
         raise LookupError(f"it does not tell its {missing[0]}")
     if attributes["format"] != FORMAT:
         raise LookupError(f"its format is {attributes['format']}, not {FORMAT}")
     return Header(
         dataset=str(attributes["dataset"]),
         num_images=int(attributes["num_images"]),
-        maximum=int(attributes["maximum"]),
         sha256=str(attributes["sha256"]),
     )
 
@@ -109,7 +106,7 @@ def writing(path: Path, specification: Specification) -> Iterator[h5py.File]:
             file.attrs["format"] = FORMAT
             file.attrs["dataset"] = specification.name
             file.attrs["num_images"] = specification.num_images
-            file.attrs["maximum"] = 1 if specification.channels == 1 else 255
+            file.attrs["maximum"] = specification.maximum
             if specification.crop is not None:
                 file.attrs["crop"] = specification.crop
             yield file

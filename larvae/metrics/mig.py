@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from larvae.metrics.information import NUM_BINS, mean_gap, mutual_information_matrix
+from larvae.metrics.information import mean_gap, mutual_information_matrix
 from larvae.metrics.sample import Sample
 
 
@@ -18,27 +18,23 @@ def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
     }
 
 
-def mutual_information_gap(
-    codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int = NUM_BINS
-) -> float:
+def mutual_information_gap(codes: NDArray[np.floating], classes: NDArray[np.integer]) -> float:
     """MIG: the mean over factors of (I₁ − I₂)/H, I₁ and I₂ the two most informative dimensions'.
 
     codes: posterior means, (n, d). classes: class indices of the factors, (n, k).
     With a single dimension I₂ is 0. A factor that does not vary is left out.
     Raises ValueError when codes are not finite or no factor varies.
     """
-    return mean_gap(*mutual_information_matrix(codes, classes, num_bins))
+    return mean_gap(*mutual_information_matrix(codes, classes))
 
 
-def aligned_mutual_information_gap(
-    codes: NDArray[np.floating], classes: NDArray[np.integer], num_bins: int = NUM_BINS
-) -> float:
+def aligned_mutual_information_gap(codes: NDArray[np.floating], classes: NDArray[np.integer]) -> float:
     """MIG with dimension k held to factor k: the mean of (I(k, y_k) − the best other's)/H.
 
     Negative when another dimension knows more of the factor. The first k of d >= k dimensions are
     the factors' own.
     """
-    information, entropies = mutual_information_matrix(codes, classes, num_bins)
+    information, entropies = mutual_information_matrix(codes, classes)
     if len(information) < len(entropies):
         raise ValueError(f"`codes` must have a dimension for each factor, got {len(information)} for {len(entropies)}")
     gaps = []

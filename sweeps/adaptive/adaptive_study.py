@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from larvae import datasets
 from larvae.config import MemberConfig
 from sweeps.adaptive.configurations import Configuration, Rules
-from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
+from sweeps.adaptive.sampling import Sampler, Suggestion
 from sweeps.adaptive.search_options import SearchOptions
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import Space
@@ -83,10 +83,7 @@ class AdaptiveStudy:
         except (ValueError, TypeError, LookupError, ArithmeticError):
             raise log.damaged() from None
 
-        def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
-            return self.sampler.suggest(number, known, attempt)
-
-        return Search(rules, ask, self.member, remembered, log.append)
+        return Search(rules, self.sampler.suggest, self.member, remembered, log.append)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -110,8 +107,3 @@ def member_tags(configuration: Configuration) -> dict[str, str]:
     """Tags by which MLflow remembers a configuration, with each of its members' runs."""
     point = json.dumps(dict(configuration.suggestion.point))
     return {mlflow_names.CONFIGURATION: str(configuration.number), mlflow_names.POINT: point}
-
-
-def adaptive_study(options: SearchOptions, preset: SearchOptions) -> AdaptiveStudy:
-    """preset: the options where nothing is given. Raises InvalidInputError when a rule is broken."""
-    return AdaptiveStudy(options, options.fixed_fields(preset))

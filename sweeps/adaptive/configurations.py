@@ -79,10 +79,6 @@ class Configuration:
         """Tell whether a first seed has ended without a value at an iteration, so that there is no mean of them."""
         return any(run.status != "open" and iteration not in run.values for run in self.first)
 
-    def final_values(self, runs: list[Run]) -> Values:
-        """Means over some runs of their last values."""
-        return means(run.values[max(run.values)] for run in runs)
-
 
 @dataclass(eq=False)
 class Job:

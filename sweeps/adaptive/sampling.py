@@ -83,8 +83,9 @@ class Sampler:
         if self.kind == "sobol" and not attempt:
             return Suggestion(self._sobol_point(number), {})
         seed = _seed(self.seed, number, attempt)
-        if attempt < OWN_ATTEMPTS:
-            sampler = SAMPLERS[self.kind](seed, number, attempt)
+        own_attempts = 1 if self.kind == "gp" else OWN_ATTEMPTS  # its optimum is the same again and again
+        if attempt < own_attempts:
+            sampler = SAMPLERS[self.kind](seed)
         else:
             sampler, known = RandomSampler(seed=seed), ()
         study = self.study(known, sampler)
@@ -168,7 +169,7 @@ def _at(axis: Any, share: float) -> Any:
     return min(max(math.floor(value + 0.5), axis.low), axis.high) if is_whole else value
 
 
-def _tpe(seed: int, number: int, attempt: int) -> BaseSampler:
+def _tpe(seed: int) -> BaseSampler:
     return TPESampler(
         seed=seed,
         n_startup_trials=STARTUP,
@@ -179,25 +180,19 @@ def _tpe(seed: int, number: int, attempt: int) -> BaseSampler:
     )
 
 
-def _gaussian_process(seed: int, number: int, attempt: int) -> BaseSampler:
-    if attempt:  # its optimum is the same again and again
-        return RandomSampler(seed=seed)
+def _gaussian_process(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=STARTUP, deterministic_objective=False)
 
 
-def _cma_es(seed: int, number: int, attempt: int) -> BaseSampler:
+def _cma_es(seed: int) -> BaseSampler:
     return CmaEsSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
 
 
-def _random(seed: int, number: int, attempt: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-SAMPLERS: dict[str, Callable[[int, int, int], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": _tpe,
     "gp": _gaussian_process,
     "cmaes": _cma_es,
-    "sobol": _random,
-    "random": _random,
+    "sobol": RandomSampler,
+    "random": RandomSampler,
 }
-"""Optuna's samplers by name, of a suggestion's seed, number and attempt; `sobol` is SciPy's sequence instead."""
+"""Optuna's samplers by name, of a suggestion's seed; `sobol` is SciPy's sequence instead."""

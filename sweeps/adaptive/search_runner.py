@@ -55,7 +55,7 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
     if options.plan:
         work = _work(rules, sample[-1], resources.members, _progress(settings.members_directory, rules.iterations))
-        plan_study(work, settings, resources, settings.members_directory, options.price, console)
+        plan_study(work, settings, resources, options.price, console)
         return 0
     with held(study, options, prepared, console, adaptive.tags) as session:
         log.start(rules.parallel)
@@ -161,7 +161,7 @@ class _Progress(NamedTuple):
 
 
 def _work(rules: Rules, example: MemberConfig, members_per_trial: int, done: _Progress) -> Work:
-    """The work that is left at most and the likely work, where each rung stops its share.
+    """The work that is left at most and the likely work, where configurations come in random order.
 
     At most all configurations train to the end, with all seeds: a better one may come each time.
     """

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from larvae.config import MemberConfig
 from larvae.member_directory import Row
 from sweeps.adaptive import halving
-from sweeps.adaptive.configurations import Configuration, Job, Rules, Run
+from sweeps.adaptive.configurations import Configuration, Job, Rules, Run, means
 from sweeps.adaptive.objectives import front, scores
 from sweeps.adaptive.sampling import Observation, Suggestion
 
@@ -190,7 +190,8 @@ class Search:
             return Observation(number, point, attributes, "failed", (), 0)
         if len(runs) < self.rules.first_seeds:
             return Observation(number, point, attributes, "running", (), 0)
-        return Observation(number, point, attributes, "finished", configuration.final_values(runs), 0)
+        values = means(run.values[max(run.values)] for run in runs)
+        return Observation(number, point, attributes, "finished", values, 0)
 
     def _seeds_known(self, observation: Observation) -> int:
         """Seeds of a finished configuration that an observation knows."""

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from larvae.errors import InvalidInputError
+from larvae.metrics import SCORES
 from sweeps.analysis.estimates import (
     CONFIDENCE,
     Estimate,
@@ -76,13 +77,9 @@ class Comparison(NamedTuple):
         return bool(abs(larvae.mean - baseline.mean) > np.max([baseline.std, larvae.std]))  # NaN, of one seed: False
 
     @property
-    def lower_is_better(self) -> bool:
-        return self.metric == "l2"
-
-    @property
     def better(self) -> Estimate:
         """The estimate of the two that the mean difference speaks for."""
-        favours_larvae = (self.difference.mean > 0) != self.lower_is_better
+        favours_larvae = (self.difference.mean > 0) == SCORES[self.metric].higher_is_better
         return self.larvae if favours_larvae else self.baseline
 
 

@@ -113,7 +113,7 @@ class Sensitivity(NamedTuple):
         return f"{self.study}: {', '.join(map(written, self.datasets))}, {budget_text(self.iterations)}{setting}"
 
 
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Mean of independent values with Student's t-interval; from one value no interval, from none no mean."""
     if not values:
         return Interval(math.nan, math.nan, math.nan, math.nan)
@@ -121,7 +121,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan, math.nan)
     std = float(np.std(values, ddof=1))
-    half_width = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * std / math.sqrt(len(values))
+    half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * std / math.sqrt(len(values))
     return Interval(mean, mean - half_width, mean + half_width, std)
 
 

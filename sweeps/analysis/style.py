@@ -56,19 +56,20 @@ SMALLEST_RANGE = 0.02
 
 _L2 = r"$\ell_2$"
 _NOTE_SIZE, _NOTE_LINE_HEIGHT, _NOTE_LINE_LENGTH = 6, 0.105, 116  # points, inches, characters
+_MOST_NAMED = 4
+"""Missing members that a note names."""
 
 
 class Panel(NamedTuple):
-    """One metric's axes: label and the values the metric can take."""
+    """One metric's axes: label and the largest value it can take; the smallest is 0."""
 
     metric: str
     label: str
-    lowest: float
     highest: float
 
 
 PANELS = {
-    name: Panel(name, f"{label.replace('ℓ2', _L2)} ({'higher' if is_upwards else 'lower'} is better)", 0.0, highest)
+    name: Panel(name, f"{label.replace('ℓ2', _L2)} ({'higher' if is_upwards else 'lower'} is better)", highest)
     for name, label, is_upwards, highest in SCORES.values()
 }
 
@@ -102,7 +103,7 @@ def points_note(heading: str, estimates: Sequence[Estimate]) -> str:
     """The note on points: what curves are of and points are, which are hollow, and which intervals are cut."""
     hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
     drawn = [e for e in estimates if e.metric in DRAWN_METRICS]
-    cut = "; intervals are cut at 0" if any(e.interval.low < PANELS[e.metric].lowest for e in drawn) else ""
+    cut = "; intervals are cut at 0" if any(e.interval.low < 0 for e in drawn) else ""
     return f"{heading}; {means_note([e.num_seeds for e in estimates])}{hollow}{cut}"
 
 
@@ -117,13 +118,13 @@ def means_note(nums_seeds: Iterable[int]) -> str:
     return f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds{beyond}"
 
 
-def missing_note(missing: Sequence[MissingMember], num_members: int, most_named: int = 4) -> list[str]:
+def missing_note(missing: Sequence[MissingMember], num_members: int) -> list[str]:
     """The note on missing members, a few by name, failures first; nothing where none is missing."""
     if not missing:
         return []
     ordered = sorted(missing, key=lambda member: member.status != FAILED)
-    named = [textwrap.shorten(member.description, 80, placeholder=" …)") for member in ordered[:most_named]]
-    more = f", and {len(ordered) - most_named} more; see CSV" if len(ordered) > most_named else ""
+    named = [textwrap.shorten(member.description, 80, placeholder=" …)") for member in ordered[:_MOST_NAMED]]
+    more = f", and {len(ordered) - _MOST_NAMED} more; see CSV" if len(ordered) > _MOST_NAMED else ""
     return [f"{len(ordered)} of {num_members} members missing: {', '.join(named)}{more}"]
 
 
@@ -173,7 +174,7 @@ def limit_axis(ax: Axes, panel: Panel) -> None:
     """Keep the y axis high enough for small differences to look small, and within what the metric can be."""
     low, high = ax.get_ylim()
     growth = max(0.0, SMALLEST_RANGE - (high - low)) / 2
-    ax.set_ylim(max(low - growth, panel.lowest), min(high + growth, panel.highest))
+    ax.set_ylim(max(low - growth, 0.0), min(high + growth, panel.highest))
 
 
 def draw_reference(row: Sequence[Axes], reference: Reference, data_height: float, smallest_share: float = 0.4) -> None:

@@ -25,7 +25,7 @@ from sweeps.study import label
 from sweeps.tracking.provenance import git_commit
 
 
-def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None = None, threads: int = 1) -> list[str]:
+def train_missing(study: KeptStudy, kept: Path, storage: Path, most: int | None, threads: int) -> list[str]:
     """Train members that have not ended, one after another, each to its end; their statuses.
 
     kept: folder of the ended ones. storage: folder of checkpoints of the others. most: how many to train; None for all.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ class Work:
     configs: tuple[tuple[MemberConfig, ...], ...] = ()
     """The members of `trials`, where they are known; else all are like the example."""
     assumption: str = ""
-    """Assumption of `expected`, such as `if each rung stops two thirds`."""
+    """Assumption of `expected`, such as `if configurations come in random order`."""
     parallel: int | None = None
     """Trials in training at once, where they are fewer than the cluster holds."""
 
@@ -92,13 +91,11 @@ def plan_study(
     work: Work,
     settings: TrialSettings,
     resources: TrialResources,
-    members_directory: Path,
     price: float | None,
     console: Console,
 ) -> None:
     """Print what a study would cost; none of it is trained, nothing written. Ray is connected and data are prepared.
 
-    members_directory: where members of the study that have ended are, whose times are used.
     price: of an hour of a GPU or, where trials hold none, of a CPU core.
     """
 
@@ -109,7 +106,6 @@ def plan_study(
         say(f"members      {work.members:,}, all finished: nothing to train")
         return
     say("Timing one trial …")
-    settings = dataclasses.replace(settings, members_directory=members_directory)
     together = max(map(len, work.trials))
     trials = min(len(work.trials), work.parallel or len(work.trials))
     measured = measure(work.examples(), together, trials, settings, resources)

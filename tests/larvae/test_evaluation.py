@@ -177,7 +177,6 @@ def test_metrics_that_learn_are_scored_on_the_other_sample(noisy_sample: Sample,
 class FewImages:
     """Images of dSprites and what they show."""
 
-    maximum = 1
     fingerprint = "few"
 
     def __init__(self, dataset: Dataset, classes: np.ndarray) -> None:

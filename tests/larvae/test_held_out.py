@@ -141,7 +141,7 @@ class Watched:
 
     def __init__(self, dataset: Dataset) -> None:
         self.store = dataset.store
-        self.maximum, self.fingerprint = dataset.maximum, dataset.fingerprint
+        self.fingerprint = dataset.fingerprint
         self.images_of: list[np.ndarray] = []
         self.classes_of: list[np.ndarray] = []
 

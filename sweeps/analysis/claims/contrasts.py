@@ -265,17 +265,14 @@ def _whole(
 
 
 def _over_label_sets(table: pd.DataFrame) -> pd.DataFrame:
-    return _as_one(table, LABELLED_SET) if LABELLED_SET in table.columns.names else table
+    """Means over labelled sets, where there are several."""
+    others = [name for name in table.columns.names if name != LABELLED_SET]
+    return table if len(others) == table.columns.nlevels else table.T.groupby(level=others).mean().T
 
 
 def _over_rates(table: pd.DataFrame) -> pd.DataFrame:
     """A column a τ: means over all else."""
     return table.T.groupby(level="tau").mean().T
-
-
-def _as_one(table: pd.DataFrame, field: str) -> pd.DataFrame:
-    """Means over the values of a field."""
-    return table.T.groupby(level=[name for name in table.columns.names if name != field]).mean().T
 
 
 def _halves(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
+from larvae.metrics import SCORES
 from sweeps.analysis.comparisons import ALPHA, Comparison, LabelRates
 from sweeps.analysis.estimates import caution
 from sweeps.analysis.names import written
@@ -102,10 +103,10 @@ def draw_stars(ax: Axes, rates: LabelRates, comparisons: Sequence[Comparison]) -
         if not comparison.is_significant:
             continue
         better = comparison.better
-        if comparison.lower_is_better:
-            end, side = min(better.interval.low, *better.seed_results), -1
-        else:
+        if SCORES[comparison.metric].higher_is_better:
             end, side = max(better.interval.high, *better.seed_results), 1
+        else:
+            end, side = min(better.interval.low, *better.seed_results), -1
         low, high = ax.get_ylim()
         room = _STAR_ROOM * (high - low)
         ax.set_ylim(min(low, end - room), max(high, end + room))

@@ -64,13 +64,6 @@ def sensitivity_figure(sensitivities: Sequence[Sensitivity]) -> Figure:
     return figure
 
 
-def draw_sensitivity(ax: Axes, sensitivity: Sensitivity, panel: Panel) -> Axes:
-    """Draw one metric against the parameter: lines, intervals, the seeds' dots and the reference."""
-    draw_curves(ax, sensitivity, panel, sensitivity.label_rates)
-    draw_limits(ax, sensitivity, panel)
-    return ax
-
-
 def draw_curves(ax: Axes, sensitivity: Sensitivity, panel: Panel, label_rates: Sequence[float]) -> None:
     """Draw intervals and the seeds' dots, joined by lines where the parameter's values are numbers.
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis import load
 from sweeps.analysis.estimates import Sensitivity, estimate_sensitivity
-from sweeps.analysis.figures.sensitivity_figures import draw_sensitivity, figure_notes, sensitivity_figure
+from sweeps.analysis.figures.sensitivity_figures import draw_curves, draw_limits, figure_notes, sensitivity_figure
 from sweeps.analysis.parameters import TAU, parameter
 from sweeps.analysis.settings import by_setting
 from sweeps.analysis.style import MARKERS, PALETTE, PANELS, STYLE, figure_bytes
@@ -26,7 +26,10 @@ def sensitivity_of(members: list, **columns: object) -> Sensitivity:
 
 
 def drawn(sensitivity: Sensitivity, metric: str = "mig") -> Axes:
-    return draw_sensitivity(Figure().subplots(), sensitivity, PANELS[metric])
+    ax = Figure().subplots()
+    draw_curves(ax, sensitivity, PANELS[metric], sensitivity.label_rates)
+    draw_limits(ax, sensitivity, PANELS[metric])
+    return ax
 
 
 def markers(ax: Axes, filled: bool) -> list[float]:

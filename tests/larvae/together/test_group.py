@@ -342,7 +342,7 @@ def test_images_rendered_or_held_on_a_device_are_the_data_sets() -> None:
     some = dataclasses.replace(rendered, specification=dataclasses.replace(rendered.specification, num_images=5000))
     indices = np.random.default_rng(0).integers(some.num_images, size=(4, 10))
     expected = some.images(indices.flatten()).reshape(4, 10, 3, 64, 64) / np.float32(255)
-    compressed = dataclasses.replace(some, store=SimpleNamespace(images=some.images, maximum=255))
+    compressed = dataclasses.replace(some, store=SimpleNamespace(images=some.images))
     for dataset, free, kind in (
         (some, 0, on_device.Rendered),
         (compressed, 4 * 5000 * 3 * 64 * 64, on_device.Bytes),

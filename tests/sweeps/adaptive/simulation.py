@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from larvae.config import MemberConfig
 from larvae.member_directory import Row
 from sweeps.adaptive.configurations import Rules
-from sweeps.adaptive.sampling import Observation, Sampler, Suggestion
+from sweeps.adaptive.sampling import Sampler, Suggestion
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import parse_space
 
@@ -64,9 +64,6 @@ class KilledError(Exception):
 def new_search(rules: Rules, disk: Disk, kind: str = "tpe", space: object = SPACE) -> Search:
     sampler = Sampler(kind=kind, space=space, objectives=rules.objectives, seed=0)  # type: ignore[arg-type]
 
-    def ask(number: int, known: Sequence[Observation], attempt: int) -> Suggestion:
-        return sampler.suggest(number, known, attempt)
-
     def member(suggestion: Suggestion, seed: int) -> MemberConfig:
         return MemberConfig(held_out=0.1, seed=seed, **sampler.space.fields(suggestion.point))  # type: ignore[arg-type]
 
@@ -74,7 +71,7 @@ def new_search(rules: Rules, disk: Disk, kind: str = "tpe", space: object = SPAC
         assert number == len(disk.suggestions)
         disk.suggestions.append(suggestion)
 
-    return Search(rules, ask, member, list(disk.suggestions), remember)
+    return Search(rules, sampler.suggest, member, list(disk.suggestions), remember)
 
 
 def simulate(

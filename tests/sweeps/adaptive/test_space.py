@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from sweeps import options, search
-from sweeps.adaptive.adaptive_study import adaptive_study
+from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.space import SEARCHABLE, Choice, Range, Space, parse_space
 
@@ -222,7 +222,7 @@ def test_a_file_that_is_edited_while_a_search_runs_is_for_the_next_command(tmp_p
     file = toml_file(tmp_path, "tau = {low = 0, high = 10}")
     given = ["--preset", "quick", "--space-file", str(file)]
     chosen = options.parse(given, search.PRESETS, options.default_preset, "")
-    study = adaptive_study(chosen, search.PRESETS["quick"])
+    study = AdaptiveStudy(chosen, chosen.fixed_fields(search.PRESETS["quick"]))
     before = [study.member(Suggestion({"tau": 8.0}, {}), seed=0), str(study.space)]
     toml_file(tmp_path, "alpha = {low = 1, high = 5}")
     assert [study.member(Suggestion({"tau": 8.0}, {}), seed=0), str(study.space)] == before

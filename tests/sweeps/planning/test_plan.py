@@ -238,7 +238,7 @@ def settings_of(tmp_path: Path, dataset: Dataset) -> TrialSettings:
 def printed(work: Work, settings: TrialSettings, price: float | None = None) -> str:
     output = io.StringIO()
     console = Console(file=output, width=200)
-    plan_study(work, settings, CPU, settings.members_directory, price, console)
+    plan_study(work, settings, CPU, price, console)
     return output.getvalue()
 
 
