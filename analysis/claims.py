@@ -55,7 +55,8 @@ def judge(arguments: Arguments) -> None:
 
     chosen = [paper_claims.claim(name) for name in arguments.claims or paper_claims.CLAIMS]
     if arguments.kept:
-        found = {folder.resolve().name: load_kept.load_kept_course(folder) for folder in arguments.kept}
+        results = {folder.resolve().name: load_kept.read_results(folder) for folder in arguments.kept}
+        found = {name: load_kept.course_of(kept) for name, kept in results.items()}
     else:
         uri = arguments.tracking_uri
         metrics = list(dict.fromkeys(metric for claim in chosen for metric in claim.metrics))

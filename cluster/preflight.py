@@ -52,18 +52,10 @@ def run(arguments: Sequence[str]) -> int:
     options.require_valid()
     from sweeps.console.terminal import new_console
     from sweeps.driver import connection  # late: it loads Ray, which `--help` and errors above need not
-    from sweeps.preflight.checks import Demand
-    from sweeps.preflight.inspection import inspect, prepared_names
-    from sweeps.resources.missing_gpus import may_be_missing
+    from sweeps.preflight.inspection import demand_of, inspect
 
-    demand = Demand(
-        storage=options.storage_path,
-        tracking_uri=options.tracking_uri,
-        prepared=prepared_names(options.datasets),
-        cpus=options.cpus_per_trial,
-        gpus=options.gpus_per_trial or 0.0,
-        gpus_may_be_missing=may_be_missing() or options.gpus_per_trial == 0,
-    )
+    storage, cpus, gpus = options.storage_path, options.cpus_per_trial, options.gpus_per_trial
+    demand = demand_of(storage, options.tracking_uri, options.datasets, cpus, gpus)
     connection.connect(options.address)
     console = new_console()
     inspection = inspect(demand, console, asks_mlflow=True)

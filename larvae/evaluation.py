@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larvae import streams
-from larvae.datasets import Dataset
-from larvae.datasets.factors import FactorGrid
-from larvae.errors import InvalidInputError, NonFiniteLossError
+from larvae.errors import NonFiniteLossError
 from larvae.metrics import HELD_OUT_METRICS, METRICS, applicable, computation, held_out
 from larvae.metrics.sample import OnDemand, Sample
 from larvae.phases import phase
@@ -86,7 +84,7 @@ def _sample(trainer: Trainer, indices: NDArray[np.integer], test_indices: NDArra
         on_demand=OnDemand(
             log_variances=lambda: _log_variances(trainer, indices),
             decode=trainer.decode,
-            pictures=lambda classes: _pictures(trainer.dataset, classes),
+            pictures=lambda classes: trainer.dataset.pictures(trainer.dataset.grid.indices(classes)),
         ),
     )
 
@@ -96,15 +94,6 @@ def _log_variances(trainer: Trainer, indices: NDArray[np.integer]) -> NDArray[np
     if not np.isfinite(log_variances).all():
         raise NonFiniteLossError(f"posterior log-variances not finite at iteration {trainer.iteration}")
     return log_variances
-
-
-def _pictures(dataset: Dataset, classes: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """The images (n, channels, 64, 64), 0 to 255, that show class indices (n, k)."""
-    if not isinstance(dataset.factors, FactorGrid):
-        raise InvalidInputError(
-            f"only a data set with all combinations of factors has them, got {dataset.specification.name}"
-        )
-    return dataset.pictures(dataset.factors.indices(classes))
 
 
 def evaluation_indices(

@@ -25,7 +25,6 @@ from larvae.native.library import is_faster
 from larvae.native.model import NativeModel
 from larvae.networks import Architecture, VariationalAutoencoder
 from larvae.objectives import Batch, Model, Noise, Terms, Weights, inferred_posterior, larvae_objective
-from larvae.regularisers import REGULARISERS
 from larvae.together.stacked_adam import update
 
 Parameters = Mapping[str, Tensor]
@@ -60,7 +59,7 @@ class Functions(NamedTuple):
 def structure_of(config: MemberConfig) -> Structure:
     """The structure of a member."""
     specification = datasets.specification(config.dataset)
-    regulariser = REGULARISERS[config.regulariser] if config.gamma_tc > 0 else None
+    regulariser = regularisers.of_weight(config.regulariser, config.gamma_tc)
     architecture = Architecture(
         channels=specification.channels,
         num_latents=len(config.labels) + config.z_dim,

@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from larvae import regularisers
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset, hold_out, labelled_indices
 from larvae.datasets.on_device import Receiver
 from larvae.errors import InvalidInputError
 from larvae.objectives import Batch, Noise, Weights
-from larvae.regularisers import REGULARISERS, annealing
+from larvae.regularisers import annealing
 from larvae.streams import Stream, Streams
 
 Made = TypeVar("Made")
@@ -82,7 +83,7 @@ class Sampler:
         if len(self.held_out) and not np.ptp(self.label_classes(self.held_out), axis=0).any():
             rule = f"`held_out` must hold out images that differ in {' or '.join(config.labels)}"
             raise InvalidInputError(f"{rule}, got {config.held_out}: {len(self.held_out)} that do not")
-        regulariser = REGULARISERS[config.regulariser] if config.gamma_tc > 0 else None
+        regulariser = regularisers.of_weight(config.regulariser, config.gamma_tc)
         self._has_discriminator = regulariser is not None and regulariser.has_discriminator
         self._streams = Streams()
         self._anneal = annealing(regulariser.name) if regulariser and regulariser.anneals else None

@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw
 
 from larvae import streams
 from larvae.datasets import Dataset
-from larvae.datasets.factors import FactorGrid, Factors
-from larvae.errors import InvalidInputError
+from larvae.datasets.factors import Factors
 from larvae.streams import Stream
 
 if TYPE_CHECKING:  # command lines name STEPS, and need no PyTorch
@@ -91,17 +90,13 @@ def traverse_data(
 
     Raises InvalidInputError where a factor is unknown, or where not all combinations of factors have an image.
     """
-    if not isinstance(dataset.factors, FactorGrid):
-        raise InvalidInputError(
-            f"only a data set with all combinations of factors has them, got {dataset.specification.name}"
-        )
+    grid = dataset.grid
     traversals = []
     for name in factors:
-        values = traversed_values(dataset.factors, name, steps, classes=classes)
-        shown = nearest_class(values) % dataset.factors.periods.get(name, dataset.factors.num_images)
-        varied = dataset.factors.varied(dataset.classes(np.array([reference]))[0], name, shown)
-        images = dataset.pictures(dataset.factors.indices(varied))
-        traversals.append(Traversal(name, value_names(dataset.factors, name, values), images))
+        values = traversed_values(grid, name, steps, classes=classes)
+        shown = nearest_class(values) % grid.periods.get(name, grid.num_images)
+        varied = grid.varied(grid.classes(np.array([reference]))[0], name, shown)
+        traversals.append(Traversal(name, value_names(grid, name, values), dataset.pictures(grid.indices(varied))))
     return traversals
 
 

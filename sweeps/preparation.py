@@ -19,9 +19,8 @@ from larvae.errors import InvalidInputError
 from sweeps.console.terminal import working
 from sweeps.driver import connection
 from sweeps.options import StudyOptions
-from sweeps.preflight.checks import Demand
 from sweeps.preflight.gathering import gpu_nodes
-from sweeps.preflight.inspection import prepared_names, require_ready
+from sweeps.preflight.inspection import demand_of, require_ready
 from sweeps.resources.allocation import Request, allocate
 from sweeps.resources.gpu_kinds import GpuKind, gpu_kinds
 from sweeps.resources.missing_gpus import ADVICE, MUST_BE_FOUND, may_be_missing
@@ -120,14 +119,8 @@ def _require_lasting(name: str, path: Path) -> None:
 
 def _preflight(options: StudyOptions, names: tuple[str, ...], console: Console) -> list[GpuKind]:
     """Ask all nodes of a cluster whether the study can run there, and what GPUs they have. Raises InvalidInputError."""
-    demand = Demand(
-        storage=options.where.storage_path,
-        tracking_uri=options.where.tracking_uri,
-        prepared=prepared_names(names),
-        cpus=options.where.cpus_per_trial,
-        gpus=options.where.gpus_per_trial or 0.0,
-        gpus_may_be_missing=may_be_missing() or options.where.gpus_per_trial == 0,
-    )
+    where = options.where
+    demand = demand_of(where.storage_path, where.tracking_uri, names, where.cpus_per_trial, where.gpus_per_trial)
     return gpu_kinds(gpu_nodes(require_ready(demand, console).nodes))
 
 

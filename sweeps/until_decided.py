@@ -119,9 +119,9 @@ class _Verdicts(NamedTuple):
 def _verdicts(claim: str, study: Study, directory: StudyDirectory, level: float) -> _Verdicts:
     from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
     from sweeps.analysis.claims.verdicts import UNDECIDED
-    from sweeps.analysis.load_kept import load_results
+    from sweeps.analysis.load_kept import members_of, read_result
 
-    members = load_results([directory.member(member).result for member in study.members])
+    members = members_of(read_result(directory.member(member).result) for member in study.members)
     found = _judged(claim, study, members, level)
     texts = [
         "; ".join(filter(None, (one.case, verdict_text(one), evidence_text(one.telling) if one.telling else "")))

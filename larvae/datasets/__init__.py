@@ -71,6 +71,14 @@ class Dataset:
         return self.specification.factors
 
     @property
+    def grid(self) -> FactorGrid:
+        """The factors where all combinations of them have an image; InvalidInputError where not all have."""
+        if not isinstance(self.factors, FactorGrid):
+            name = self.specification.name
+            raise InvalidInputError(f"only a data set with all combinations of factors has them, got {name}")
+        return self.factors
+
+    @property
     def num_images(self) -> int:
         return self.specification.num_images
 

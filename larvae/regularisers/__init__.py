@@ -111,6 +111,11 @@ SETTINGS = tuple(dict.fromkeys(setting.name for known in REGULARISERS.values() f
 """Names of all settings of regularisers' own."""
 
 
+def of_weight(name: str, weight: float) -> Regulariser | None:
+    """The regulariser of a member with this weight γ_tc; None where that is 0."""
+    return REGULARISERS[name] if weight > 0 else None
+
+
 def computation(name: str) -> Penalise:
     """The function that computes a regulariser."""
     penalty: Penalise = importlib.import_module(f"{__name__}.{name}").penalty

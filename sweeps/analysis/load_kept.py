@@ -29,10 +29,15 @@ class KeptResult(NamedTuple):
 
 def read_results(folder: Path) -> list[KeptResult]:
     """The files of a folder. Raises InvalidInputError for none, and for one that is damaged or of an earlier format."""
-    found = [KeptResult(path, *_read(path)) for path in listed(folder, "*.json")]
+    found = list(map(read_result, listed(folder, "*.json")))
     if not found:
         raise InvalidInputError(f"`kept` must be a folder with results of members, got `{folder}`")
     return found
+
+
+def read_result(path: Path) -> KeptResult:
+    """One file. Raises InvalidInputError where it is damaged or of an earlier format."""
+    return KeptResult(path, *_read(path))
 
 
 def load_kept(folder: Path, iterations: int | None = None) -> pd.DataFrame:
@@ -49,11 +54,6 @@ def members_of(results: Iterable[KeptResult], iterations: int | None = None) -> 
     return distinct_members([_row(*kept, iterations) for kept in results])
 
 
-def load_results(paths: Iterable[Path]) -> pd.DataFrame:
-    """The same of members' results wherever they are, at the end."""
-    return distinct_members([_row(path, *_read(path), None) for path in paths])
-
-
 def with_planned(members: pd.DataFrame, planned: Iterable[MemberConfig]) -> pd.DataFrame:
     """Members that have ended, and those of a plan that have not, as SCHEDULED: figures tell of them as missing."""
     ended = set(members["hash"])
@@ -68,13 +68,8 @@ def with_planned(members: pd.DataFrame, planned: Iterable[MemberConfig]) -> pd.D
     return distinct_members([*there, *rows])
 
 
-def load_kept_course(folder: Path) -> Course:
-    """The same at the end, and at each iteration at which all members that have finished were evaluated."""
-    return course_of(read_results(folder))
-
-
 def course_of(results: Sequence[KeptResult]) -> Course:
-    """The same of files that have been read."""
+    """The same at the end, and at each iteration at which all members that have finished were evaluated."""
     finished = [kept.content for kept in results if _is_finished(kept.content)]
     evaluated = [{int(row["iteration"]) for row in _evaluated(content)} for content in finished]
     common = sorted(set.intersection(*evaluated)) if evaluated else []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from larvae.datasets import SPECIFICATIONS
-from larvae.metrics import SCORES
+from larvae.metrics import SCORES, held_out
 from larvae.regularisers import REGULARISERS
 
 METRIC_NAMES = {name: score.label for name, score in SCORES.items()}
+METRIC_NAMES |= {held_out(name): f"held-out {label}" for name, label in METRIC_NAMES.items()}
 DATASET_NAMES = {name: known.label for name, known in SPECIFICATIONS.items()}
 REGULARISER_NAMES = {name: regulariser.label for name, regulariser in REGULARISERS.items()}
 

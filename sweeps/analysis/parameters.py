@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,9 @@ SYMBOLS = {
     "learning_rate": "learning rate",
     "batch_size": "batch size",
     "instance_norm": "instance norm",
+    "dataset": "data set",
 }
 """Names of fields for people; others are written as they are."""
-
-
 EMPTY = ("", "()", "[]")
 """Empty values as MLflow and kept results have them: all factors observed, say, or the ELBO's own likelihood."""
 
@@ -35,9 +34,14 @@ class Parameter(NamedTuple):
     symbol: str
 
 
+def symbol(name: str) -> str:
+    """The name of a field for people."""
+    return SYMBOLS.get(name, name)
+
+
 def parameter(name: str) -> Parameter:
     """A field as a figure's parameter."""
-    return Parameter(name, SYMBOLS.get(name, name))
+    return Parameter(name, symbol(name))
 
 
 def value_text(value: object) -> str:
@@ -52,10 +56,15 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def in_value_order(values: Iterable[Any]) -> list[Any]:
+    """Distinct values of a field: numbers first, then words."""
+    return sorted(set(values), key=lambda value: (isinstance(value, str), value))
+
+
 def setting_name(values: Mapping[str, object]) -> str:
     """A setting in words, such as `τ = 1, η = 0.01`; without what only others have, such as a regulariser's own."""
     known = {name: value for name, value in values.items() if not pd.isna(value)}  # type: ignore[call-overload]
-    parts = [f"{SYMBOLS.get(name, name)} = {value_text(value)}" for name, value in known.items()]
+    parts = [f"{symbol(name)} = {value_text(value)}" for name, value in known.items()]
     return ", ".join(parts) or "the only setting"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from larvae.errors import InvalidInputError, require_known
 from sweeps.analysis.idle_fields import is_idle
 from sweeps.analysis.load import apart, other_parameters, parameters_of
-from sweeps.analysis.parameters import SYMBOLS, Parameter, is_number, value_text, varies
+from sweeps.analysis.parameters import Parameter, in_value_order, is_number, symbol, value_text, varies
 from sweeps.tracking.mlflow_names import FINISHED
 
 MOST_SETTINGS = 8
@@ -48,8 +48,7 @@ def where(members: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         require_known("where", name, parameters_of(members))
         has_value = np.array([_is_meant(wanted.strip(), value) for value in members[name]])
         if not has_value.any():
-            ordered = sorted(members[name].dropna(), key=lambda value: (isinstance(value, str), value))
-            known = ", ".join(dict.fromkeys(map(value_text, ordered)))
+            known = ", ".join(dict.fromkeys(map(value_text, in_value_order(members[name].dropna()))))
             raise InvalidInputError(f"`where` must name one of {known} for {name}, got {wanted}")
         value = members.loc[has_value, name].iloc[0]
         members = members.assign(**{name: members[name].where(has_value, value)})[has_value | is_idle(members, name)]
@@ -100,5 +99,5 @@ def described(values: Mapping[str, object], member: pd.Series) -> str:
         if name in ("dataset", "regulariser"):
             parts.append(value_text(value))
         elif name not in ("likelihood", "pixel_mean") and not pd.isna(value):  # type: ignore[call-overload]
-            parts.append(_WORDS.get((name, str(value)), f"{SYMBOLS.get(name, name)} = {value_text(value)}"))
+            parts.append(_WORDS.get((name, str(value)), f"{symbol(name)} = {value_text(value)}"))
     return ", ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from sweeps.preflight import gathering
 from sweeps.preflight.checks import Demand, Finding, examine
 from sweeps.preflight.findings_table import advise, in_common, in_one_line, nodes_table
 from sweeps.preflight.gathering import Node
+from sweeps.resources.missing_gpus import may_be_missing
 from sweeps.tracking.tracker import require_reachable
 
 MOST_ROWS = 40
@@ -79,9 +81,16 @@ def require_ready(demand: Demand, console: Console) -> Inspection:
     return inspection
 
 
-def prepared_names(dataset_names: Sequence[str]) -> tuple[str, ...]:
-    """Names of the files that data sets have in a node's cache."""
-    return tuple(datasets.cached_path(name).name for name in dataset_names)
+def demand_of(storage: Path, tracking_uri: str, dataset_names: Sequence[str], cpus: int, gpus: float | None) -> Demand:
+    """What trials will ask of their nodes. gpus: of each trial; None where a sweep measures it."""
+    return Demand(
+        storage=storage,
+        tracking_uri=tracking_uri,
+        prepared=tuple(datasets.cached_path(name).name for name in dataset_names),
+        cpus=cpus,
+        gpus=gpus or 0.0,
+        gpus_may_be_missing=may_be_missing() or gpus == 0,
+    )
 
 
 def _of_mlflow(tracking_uri: str) -> list[Finding]:

@@ -21,7 +21,7 @@ from larvae.config import MemberConfig
 from sweeps.analysis.claims.evidence import Bounds, Evidence, of_mean, of_spread
 from sweeps.analysis.crossed import full_product, without_gaps
 from sweeps.analysis.names import written
-from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.parameters import symbol, value_text
 
 Tables = Mapping[str, pd.DataFrame]
 """Tables of a claim's metrics by their names."""
@@ -126,7 +126,7 @@ def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[E
         groups = [
             (list(low), list(high)) for (_, low), (_, high) in zip(*(side.items() for side in sides), strict=True)
         ]
-        names = " over ".join(f"{_symbol(field)} = {value_text(end)}" for end in (first, last))
+        names = " over ".join(f"{symbol(field)} = {value_text(end)}" for end in (first, last))
         found.append(of_spread(f"{written(metric)}: sd of {names}", groups, _RATIO))
     return found
 
@@ -146,7 +146,7 @@ def cost_of_others_tau(tables: Tables, *, field: str) -> list[Evidence]:
             for place, (_, judging) in enumerate(curves[: len(best)])
             for other in (*best[:place], *best[place + 1 :])
         ]
-        subject = f"{written(metric)}: own best τ less that of another {_symbol(field)}"
+        subject = f"{written(metric)}: own best τ less that of another {symbol(field)}"
         found.append(_chosen(subject, sum(costs) / len(costs) if costs else [], choosing))
     return found
 
@@ -284,10 +284,6 @@ def _lacks_pair(table: pd.DataFrame) -> bool:
     """Tell that there are not both, τ = 0 and τ > 0."""
     taus = _values(table, "tau")
     return len(taus) < 2 or taus[0] > 0
-
-
-def _symbol(field: str) -> str:
-    return SYMBOLS.get(field, {"dataset": "data set"}.get(field, field))
 
 
 def _level(table: pd.DataFrame, field: str) -> pd.Index[Any]:

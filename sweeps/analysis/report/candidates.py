@@ -11,8 +11,7 @@ import pandas as pd
 from larvae.metrics import SCORES, held_out
 from sweeps.analysis.estimates import DRAWN_METRICS, Interval, has_result, mean_interval
 from sweeps.analysis.idle_fields import idle_at_zero
-from sweeps.analysis.names import written
-from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
+from sweeps.analysis.parameters import setting_name, symbol, value_text
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.analysis.search.ranking import SearchResult
 from sweeps.tracking.mlflow_names import FINISHED
@@ -66,14 +65,8 @@ def short_name(values: Mapping[str, Any]) -> str:
     parts = []
     for name, value in values.items():
         is_word = isinstance(value, str) and value_text(value) not in ("True", "False")
-        parts.append(value_text(value) if is_word else f"{SYMBOLS.get(name, name)}={value_text(value)}")
+        parts.append(value_text(value) if is_word else f"{symbol(name)}={value_text(value)}")
     return ", ".join(parts) or "the only setting"
-
-
-def metric_label(metric: str) -> str:
-    """The name of a metric for people; of held-out labels where it is of those."""
-    known = {held_out(name): f"held-out {written(name)}" for name in DRAWN_METRICS}
-    return known.get(metric, written(metric))
 
 
 def higher_is_better(metric: str) -> bool:

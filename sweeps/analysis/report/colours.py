@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from sweeps.analysis.parameters import SYMBOLS, value_text
+from sweeps.analysis.parameters import symbol, value_text
 from sweeps.analysis.style import PALETTE
 
 GREY = "#808080"
@@ -38,7 +38,7 @@ def coloured(members: pd.DataFrame, field: str) -> Colouring:
     """Colour members by a field: six values one by one, more numbers in ranges, more names as others."""
     if not field or members[field].nunique(dropna=False) < 2:
         return Colouring("", [PALETTE[0]] * len(members), [])
-    title, values = SYMBOLS.get(field, field), members[field]
+    title, values = symbol(field), members[field]
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(PALETTE):
         return _in_ranges(title, values)
     known = sorted(set(values), key=lambda value: (str(type(value)), value))

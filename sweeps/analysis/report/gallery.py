@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from sweeps.analysis.report.candidates import Candidate, candidates, main_metrics, metric_label, ranked
+from sweeps.analysis.names import written
+from sweeps.analysis.report.candidates import Candidate, candidates, main_metrics, ranked
 from sweeps.analysis.report.study_record import StudyRecord
 
 MOST_PICTURES = 12
@@ -41,7 +42,7 @@ def gallery(record: StudyRecord) -> list[Exhibit]:
             picture = record.picture(rows[name]) if left else None
             if small := picture and smaller(picture):
                 mean = candidate.interval(metrics[0]).mean
-                which = f"{words} by {metric_label(metrics[0])}, mean {mean:.3f}"
+                which = f"{words} by {written(metrics[0])}, mean {mean:.3f}"
                 caption = f"{which}: {candidate.name}, seed {rows[name]['seed']}"
                 exhibits.append(Exhibit(caption, *small))
                 left -= 1

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 from sweeps.analysis.estimates import CONFIDENCE, Interval, budgets, caution
 from sweeps.analysis.names import in_order, seeds_text, written
-from sweeps.analysis.parameters import SYMBOLS, setting_name, value_text
+from sweeps.analysis.parameters import in_value_order, setting_name, symbol, value_text
 from sweeps.analysis.report.candidates import (
     Contrast,
     Finding,
     findings,
     higher_is_better,
     main_metrics,
-    metric_label,
 )
 from sweeps.analysis.report.study_record import StudyRecord
 from sweeps.tracking.mlflow_names import FAILED, FINISHED, RUNNING, SCHEDULED, STOPPED
@@ -82,8 +81,8 @@ def _facts(record: StudyRecord) -> list[tuple[str, str]]:
         search = record.search
         facts.append(("search", f"{search.sampler} over {search.space}; {search.counts}"))
     for name in () if record.search else record.fields:
-        values = sorted(set(members[name]), key=lambda value: (isinstance(value, str), value))
-        facts.append((SYMBOLS.get(name, name), _listed([value_text(value) for value in values])))
+        values = in_value_order(members[name])
+        facts.append((symbol(name), _listed([value_text(value) for value in values])))
     return [(name, text) for name, text in facts if text]
 
 
@@ -98,7 +97,7 @@ def _listed(values: Sequence[str]) -> str:
 
 
 def _sentence(finding: Finding) -> str:
-    label = metric_label(finding.metric)
+    label = written(finding.metric)
     which = f"{'Highest' if higher_is_better(finding.metric) else 'Lowest'} {label}"
     where = f" with {setting_name(finding.stratum)}" if finding.stratum else ""
     text = f"{which}{where}: {mean_text(finding.interval)} ({_seeds(finding)}) at {_best_name(finding)}."
@@ -106,7 +105,7 @@ def _sentence(finding: Finding) -> str:
         return f"{text} No other setting has a result."
     text += f" The runner-up ({differing(finding, finding.runner_up)}) {_behind(finding, finding.runner_up)}"
     if finding.lowest and finding.lowest.other is not finding.runner_up.other:
-        text += f" The lowest {SYMBOLS.get(finding.parameter, finding.parameter)}"
+        text += f" The lowest {symbol(finding.parameter)}"
         text += f" ({differing(finding, finding.lowest)}) {_behind(finding, finding.lowest)}"
     return text
 
@@ -164,11 +163,11 @@ def _of_strata(found: Sequence[Finding]) -> list[str]:
         own = [finding for finding in found if finding.metric == metric]
         sign = 1 if higher_is_better(metric) else -1
         best = max(own, key=lambda finding: sign * finding.interval.mean)
-        which = f"{'Highest' if sign > 0 else 'Lowest'} {metric_label(metric)} of all"
+        which = f"{'Highest' if sign > 0 else 'Lowest'} {written(metric)} of all"
         text = f"{which}: {mean_text(best.interval)} ({_seeds(best)}) at {best.best.name}. Of {len(own)} cases, a line "
         text += f"each below, the {100 * CONFIDENCE:g} % interval of the best setting excludes 0 "
         against = [_share("the runner-up", [finding.runner_up for finding in own])]
-        symbols = {SYMBOLS.get(finding.parameter, finding.parameter) for finding in own if finding.lowest}
+        symbols = {symbol(finding.parameter) for finding in own if finding.lowest}
         if len(symbols) == 1:
             against.append(_share(f"the lowest {symbols.pop()}", [finding.lowest for finding in own]))
         sentences.append(f"{text}{', and '.join(against)}.")
@@ -189,7 +188,7 @@ def _row(finding: Finding) -> list[str]:
     seeds = f"{len(finding.best.results[finding.metric])}/{finding.best.num_planned}"
     return [
         setting_name(finding.stratum),
-        metric_label(finding.metric),
+        written(finding.metric),
         _best_name(finding),
         mean_text(finding.interval),
         seeds,

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from bokeh.models import DataTable, InlineStyleSheet, NanCompare, NumberFormatter, StringFormatter, TableColumn
 
-from sweeps.analysis.parameters import SYMBOLS, value_text
-from sweeps.analysis.report.candidates import higher_is_better, metric_label
+from sweeps.analysis.names import written
+from sweeps.analysis.parameters import in_value_order, symbol, value_text
+from sweeps.analysis.report.candidates import higher_is_better
 from sweeps.analysis.report.member_source import Members, field_column, results
 from sweeps.analysis.report.study_record import StudyRecord
 
@@ -57,10 +58,10 @@ def member_table(record: StudyRecord, members: Members) -> DataTable:
 def choices(record: StudyRecord, members: Members) -> list[Choice]:
     """The filters: status, and varied fields that have few values."""
     data = members.source.data
-    columns = {"status": "status"} | {field_column(name): SYMBOLS.get(name, name) for name in record.fields}
+    columns = {"status": "status"} | {field_column(name): symbol(name) for name in record.fields}
     found = []
     for column, title in columns.items():
-        values = sorted(set(data[column]), key=lambda value: (isinstance(value, str), value))
+        values = in_value_order(data[column])
         if 1 < len(values) <= MOST_CHOICES:
             found.append(Choice(column, title, [(value, value_text(value)) for value in values]))
     return found
@@ -71,8 +72,7 @@ def _columns(record: StudyRecord, members: Members) -> list[TableColumn]:
     count, three = NumberFormatter(format="0,0", nan_format="–"), NumberFormatter(format="0.000", nan_format="–")
     text = StringFormatter()
     fields = [
-        _column(field_column(name), SYMBOLS.get(name, name), _format(data[field_column(name)]), 90)
-        for name in record.fields
+        _column(field_column(name), symbol(name), _format(data[field_column(name)]), 90) for name in record.fields
     ]
     metrics = [_metric(str(name), three) for name in results(record)]
     columns = [
@@ -92,7 +92,7 @@ def _columns(record: StudyRecord, members: Members) -> list[TableColumn]:
 
 def _metric(name: str, formatter: StringFormatter) -> TableColumn:
     """A metric's column: the first click sorts from the best on, members without the metric last."""
-    column, is_upwards = _column(name, metric_label(name), formatter, 90), higher_is_better(name)
+    column, is_upwards = _column(name, written(name), formatter, 90), higher_is_better(name)
     column.default_sort = "descending" if is_upwards else "ascending"
     column.sorter = NanCompare(ascending_first=is_upwards)
     return column

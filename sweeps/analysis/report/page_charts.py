@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from sweeps.analysis.parameters import SYMBOLS
+from sweeps.analysis.parameters import symbol
 from sweeps.analysis.report import other_charts, sweep_charts
 from sweeps.analysis.report.candidates import Candidate, candidates, main_metrics, main_parameter, ranked
 from sweeps.analysis.report.colours import Colouring
@@ -51,13 +51,13 @@ def _fields(record: StudyRecord, metrics: Sequence[str], members: Members, colou
     drawn = []
     sweeps = sweep_charts.sweeps(record)
     for sweep in sweeps:
-        title = f"Against {SYMBOLS.get(sweep.field, sweep.field)}"
+        title = f"Against {symbol(sweep.field)}"
         note = "Means with 95 % t-intervals over seeds; small points are members. Intervals that are very long are cut."
         drawn.append(Chart(title, sweep_charts.figures(sweep, members), sweep_charts.legend(sweep), note, "two"))
     room = sweep_charts.MOST_FIGURES - sum(sweep.num_figures for sweep in sweeps)
     left = sweep_charts.left_out(record, sweeps)
     for name in left[: room // len(metrics)] if metrics else ():
-        title = f"Members against {SYMBOLS.get(name, name)}"
+        title = f"Members against {symbol(name)}"
         note = "Other fields vary too: two members may differ in more than this one."
         plots = sweep_charts.member_figures(record, name, metrics, members)
         key = [(f"{colouring.title} = {text}", colour) for text, colour in colouring.legend]

@@ -11,8 +11,9 @@ from bokeh.plotting import figure
 
 from larvae.metrics import SCORES
 from sweeps.analysis.estimates import Interval
+from sweeps.analysis.names import written
 from sweeps.analysis.references import Reference
-from sweeps.analysis.report.candidates import higher_is_better, metric_label
+from sweeps.analysis.report.candidates import higher_is_better
 from sweeps.analysis.style import SMALLEST_RANGE
 
 HEIGHT = 280
@@ -63,7 +64,7 @@ def metric_axis(metric: str) -> str:
     """The label of a metric's axis."""
     if metric == "loss":
         return "loss"
-    return f"{metric_label(metric)} ({'higher' if higher_is_better(metric) else 'lower'} is better)"
+    return f"{written(metric)} ({'higher' if higher_is_better(metric) else 'lower'} is better)"
 
 
 def write_ticks(axis: Any, texts: Mapping[float, str]) -> None:

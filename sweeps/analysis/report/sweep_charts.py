@@ -13,7 +13,7 @@ from bokeh.plotting import figure
 
 from larvae.errors import InvalidInputError
 from sweeps.analysis.estimates import Estimate, Sensitivity, estimate_sensitivity, plain_value
-from sweeps.analysis.parameters import parameter, value_text
+from sweeps.analysis.parameters import in_value_order, parameter, value_text
 from sweeps.analysis.report import plots
 from sweeps.analysis.report.member_source import Members
 from sweeps.analysis.report.study_record import StudyRecord
@@ -220,7 +220,7 @@ def left_out(record: StudyRecord, drawn: Iterable[Sweep]) -> list[str]:
 def member_figures(record: StudyRecord, name: str, metrics: Sequence[str], members: Members) -> list[figure]:
     """All members against a field with which others vary, a plot a metric: there is no mean of one setting to draw."""
     column = members.source.data[f"field_{name}"]
-    values = sorted(set(column), key=lambda value: (isinstance(value, str), value))
+    values = in_value_order(column)
     positions = {value: float(place) for place, value in enumerate(values)}
     members.source.data[f"place_{name}"] = [positions[value] for value in column]
     plotted = []

@@ -14,7 +14,8 @@ from bokeh.resources import Resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from sweeps.analysis.parameters import SYMBOLS
+from sweeps.analysis.names import written
+from sweeps.analysis.parameters import symbol
 from sweeps.analysis.report import (
     claim_rows,
     costs,
@@ -25,7 +26,6 @@ from sweeps.analysis.report import (
     page_charts,
     provenance_facts,
 )
-from sweeps.analysis.report.candidates import metric_label
 from sweeps.analysis.report.colours import coloured
 from sweeps.analysis.report.member_source import field_column, member_source, results
 from sweeps.analysis.report.study_record import StudyRecord
@@ -126,7 +126,7 @@ def _policy(scripts: Iterable[str]) -> str:
 
 def _card(record: StudyRecord) -> list[tuple[str, str, int]]:
     """Columns of the source that a marked member's card shows: column, title and digits after the point."""
-    fields = [(field_column(name), SYMBOLS.get(name, name), 8) for name in record.fields]
-    metrics = [(str(name), metric_label(str(name)), 4) for name in results(record)]
+    fields = [(field_column(name), symbol(name), 8) for name in record.fields]
+    metrics = [(str(name), written(str(name)), 4) for name in results(record)]
     first = [("label", "member", 0), ("hash", "hash", 0), ("status", "status", 0), ("reason", "reason", 0)]
     return [*first, *fields, ("seed", "seed", 0), ("iterations", "iterations", 0), *metrics, ("seconds", "seconds", 0)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 
 from sweeps.adaptive.space import INTEGERS, Choice, Range, Space
-from sweeps.analysis.parameters import SYMBOLS
+from sweeps.analysis.parameters import symbol
 
 _MOST_TICKS = 10
 _TEXT_WIDTH, _TEXT_HEIGHT, _GAP = 0.065, 0.11, 0.045  # inches: of a figure, of a line, between ticks' texts
@@ -33,7 +33,7 @@ class Axis(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        return SYMBOLS.get(self.name, self.name)
+        return symbol(self.name)
 
     @property
     def label(self) -> str:

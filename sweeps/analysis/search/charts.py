@@ -14,7 +14,9 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from larvae.metrics import held_out
 from sweeps.analysis.estimates import CONFIDENCE
+from sweeps.analysis.names import written
 from sweeps.analysis.search.axes import Axis, axes_of
 from sweeps.analysis.search.history import History
 from sweeps.analysis.search.importances import BEST, FANOVA, PED_ANOVA, Importance
@@ -45,7 +47,7 @@ def metric_label(objective: str) -> str:
 
 def short_label(objective: str) -> str:
     """The short label of an objective, such as `held-out MIG`."""
-    return metric_label(objective).partition(" (")[0]
+    return written(held_out(objective))
 
 
 def history_figure(search: SearchResult, histories: Sequence[History]) -> Figure:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from larvae.metrics import held_out
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import TAU, Z_DIM
 from sweeps.analysis.search import charts, contours, importances, landscapes, surrogate
@@ -112,7 +113,7 @@ def _pareto(search: SearchResult) -> Picture:
 def _of_objective(search: SearchResult, place: int) -> Iterator[Picture]:
     """The pictures of one objective, by its place."""
     objective = search.objectives[place]
-    name = f"held-out {written(objective)}"
+    name = written(held_out(objective))
     model = surrogate.surrogate(search, place)
     has_finished = bool(search.finished)
     for parameter in (p for p in (TAU, Z_DIM) if p.name in search.space.parameters):
@@ -153,7 +154,7 @@ def _html_table(table: Table) -> str:
 def _summary(search: SearchResult) -> str:
     rungs = ", ".join(f"{rung:,}" for rung in search.rungs)
     stopping = f"stopping at {rungs} iterations" if rungs else "no early stopping"
-    objectives = " and ".join(f"held-out {written(name)}" for name in search.objectives)
+    objectives = " and ".join(written(held_out(name)) for name in search.objectives)
     how = f"{search.sampler} over {search.space}, for {objectives}; {stopping}, up to {search.planned_seeds} seeds."
     return f"{search.heading}. {how}"
 

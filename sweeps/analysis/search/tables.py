@@ -102,7 +102,7 @@ def best_table(configurations: pd.DataFrame, search: SearchResult, most: int = 1
     configurations: of `configurations_frame`.
     """
     axes = axes_of(search.space)
-    columns = {held_out(name): f"held-out {written(name)}" for name in DRAWN_METRICS}
+    columns = {held_out(name): written(held_out(name)) for name in DRAWN_METRICS}
     columns |= {name: f"{written(name)}, whole data" for name in DRAWN_METRICS}
     measured = [name for name in columns if f"{name}_mean" in configurations]
     has_front = "on_front" in configurations
