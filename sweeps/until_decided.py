@@ -8,7 +8,7 @@ they had nothing in common (the union bound), which holds for any test and any n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from larvae.command_line import INTERRUPTED
@@ -68,9 +68,12 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
 
     study_of: the study of so many seeds. Rounds that have ended are looked at again and not run.
     """
+    from sweeps.analysis.claims.verdicts import LOOK_ALIKE
+
     console = new_console()
     directory = StudyDirectory((options.where.storage_path / options.study).absolute())
     whole = study_of(options.seeds)
+    decided: dict[str, str] = {}  # cases, and what an earlier look has found: it has its share of the errors allowed
     directory.require_going_on(whole, {})  # rounds that have ended are not run, which would ask that
     code = None
     for look in looks(options.seeds, seeds_a_round):
@@ -81,10 +84,11 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
             code = _run_round(study, options, patience, console)  # members that fail are gaps: their seeds do not count
         if code == INTERRUPTED or is_asked():
             return INTERRUPTED
-        verdicts = _verdicts(claim, study, directory, look.level)
-        for text in verdicts.texts:
-            console.print(f"{claim} after {look.seeds} seeds, tested at {look.level:.2g}: {text}")
-        if verdicts.are_decided:
+        found = _verdicts(claim, study, directory, look.level)
+        for one in found:
+            console.print(f"{claim} after {look.seeds} seeds, tested at {look.level:.2g}: {_told(one, decided)}")
+        decided |= {one.case: f"{one.verdict}, by {look.seeds} seeds" for one in found if _is_new(one, decided)}
+        if all(one.case in decided for one in found if one.reason != LOOK_ALIKE):
             spared = 1 - len(study.members) / len(whole.members)
             console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
             if code is None and directory.is_unfinished:  # all have ended, but MLflow may lack some
@@ -111,23 +115,25 @@ def _run_round(study: Study, options: StudyOptions, patience: float, console: Co
             time.sleep(AGAIN_SECONDS)
 
 
-class _Verdicts(NamedTuple):
-    texts: list[str]
-    are_decided: bool
-
-
-def _verdicts(claim: str, study: Study, directory: StudyDirectory, level: float) -> _Verdicts:
-    from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
-    from sweeps.analysis.claims.verdicts import UNDECIDED
+def _verdicts(claim: str, study: Study, directory: StudyDirectory, level: float) -> list[Verdict]:
     from sweeps.analysis.load_kept import members_of, read_result
 
     members = members_of(read_result(directory.member(member).result) for member in study.members)
-    found = _judged(claim, study, members, level)
-    texts = [
-        "; ".join(filter(None, (one.case, verdict_text(one), evidence_text(one.telling) if one.telling else "")))
-        for one in found
-    ]
-    return _Verdicts(texts, all(one.verdict != UNDECIDED for one in found))
+    return _judged(claim, study, members, level)
+
+
+def _is_new(one: Verdict, decided: Mapping[str, str]) -> bool:
+    from sweeps.analysis.claims.verdicts import UNDECIDED
+
+    return one.verdict != UNDECIDED and one.case not in decided
+
+
+def _told(one: Verdict, decided: Mapping[str, str]) -> str:
+    """A case in words: the verdict of an earlier look, or this one's."""
+    from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
+
+    verdict = decided.get(one.case) or verdict_text(one)
+    return "; ".join(filter(None, (one.case, verdict, evidence_text(one.telling) if one.telling else "")))
 
 
 def _judged(claim: str, study: Study, members: pd.DataFrame, level: float) -> list[Verdict]:

@@ -19,19 +19,30 @@ def without_gaps(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def full_product(table: pd.DataFrame, fewest: Mapping[str, int], kept: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def full_product(
+    table: pd.DataFrame, fewest: Mapping[str, int], kept: Mapping[str, Sequence[Any]], rows: int = 0
+) -> pd.DataFrame:
     """The part of a table in which each row has all combinations of the values of its fields.
 
     table: a column a combination, with a level a field; gaps are NaN, and combinations that are not there. Rows and
     values of fields with most gaps are left out until there is none, a whole value at a time, so that no field's values
     stand for another's. fewest: values of a field that stay, by its name; one where it is not told. kept: values that
-    stay. Without rows where that cannot be had.
+    stay. rows: how many stay where leaving out values can bring that about. Without rows where nothing can be had.
     """
+    part = _reduced(table, fewest, kept, rows)
+    return part if len(part) >= rows else _reduced(table, fewest, kept, 0)
+
+
+def _reduced(
+    table: pd.DataFrame, fewest: Mapping[str, int], kept: Mapping[str, Sequence[Any]], rows: int
+) -> pd.DataFrame:
     levels = [sorted(set(level)) for level in zip(*table.columns.to_list(), strict=True)]
     table = table.reindex(columns=pd.MultiIndex.from_product(levels, names=table.columns.names))
     while table.isna().any(axis=None):
         gaps = table.isna()
         worst, drop = gaps.mean(axis=1).max(), table.drop(index=gaps.mean(axis=1).idxmax())
+        if len(table) <= rows:  # only where no value can be left out
+            worst = 0.0
         for field in map(str, table.columns.names):
             of_values = gaps.mean().groupby(level=field).mean()
             if len(of_values) > fewest.get(field, 1):

@@ -24,15 +24,22 @@ def test_looks_come_to_the_most_seeds_and_spend_all_that_a_verdict_may_err(
     assert sum(look.level for look in found) == pytest.approx(ALPHA)
 
 
-def ending_with(gain_of_seed: dict[int, float], ran: list[int]) -> object:
-    """A way to run a study that writes results of these gains of τ = 1 in MIG and ℓ2 at once."""
+def ending_with(gain_of_seed: dict[int, float], ran: list[int], others: dict[int, float] | None = None) -> object:
+    """A way to run a study that writes results of these gains of τ = 1 in MIG and ℓ2 at once.
+
+    others: those where α is not 1, whose members otherwise fail.
+    """
 
     def run_study(study: Study, options: StudyOptions) -> int:
         ran.append(len({member.seed for member in study.members}))
         directory = StudyDirectory((options.where.storage_path / study.name).absolute())
         directory.write_record(study, {})
         for member in directory.unfinished(study):
-            gain = member.tau * gain_of_seed[member.seed]
+            gains = gain_of_seed if member.alpha == 1 else others
+            if gains is None:
+                directory.member(member).write_failure(member, ValueError("no loss"), [])
+                continue
+            gain = member.tau * gains[member.seed]
             rows = [{"iteration": study.schedule.iterations, "loss": 1.0, "mig": 0.2 + gain, "l2": 0.8 - gain}]
             directory.member(member).write_result(member, "finished", rows)
         directory.write_finished()
@@ -78,6 +85,33 @@ def test_rounds_end_with_the_most_seeds_and_a_failed_round_ends_the_command(
     assert "Not decided with 5 seeds" in capsys.readouterr().out
     monkeypatch.setattr(runner, "run_study", lambda study, options: 130)
     assert command(tmp_path / "none", "--seeds", "5") == 130
+
+
+def test_cases_are_decided_each_at_its_own_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is decided stays so, though later seeds blur it; the other case is decided by the last look."""
+    ran: list[int] = []
+    first = {0: 0.2, 1: 0.21, 2: 0.2, 3: -2.0, 4: 2.0, 5: -2.0, 6: 2.0}
+    second = {0: 0.0, 1: 0.3, 2: 0.18, 3: 0.2, 4: 0.19, 5: 0.2, 6: 0.19}
+    monkeypatch.setattr(runner, "run_study", ending_with(first, ran, second))
+    assert command(tmp_path, "--seeds", "7", "--grid", "alpha=1,64") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"outperforms after {ran[-1]} seeds, tested at 0.0071: α = 1; holds, by 3 seeds; " in printed
+    assert ran[-1] > 3
+    assert f"Decided with {ran[-1]} of at most 7 seeds" in printed
+
+
+def test_a_case_whose_members_all_fail_is_not_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[int] = []
+    monkeypatch.setattr(runner, "run_study", ending_with({0: 0.2, 1: 0.21, 2: 0.2, 3: 0.2}, ran))
+    assert command(tmp_path, "--seeds", "4", "--grid", "alpha=1,64") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ran == [3, 4]
+    assert "α = 64; not decidable here: no members with its results" in printed
+    assert "Not decided with 4 seeds" in printed
 
 
 def test_later_rounds_wait_for_what_the_first_one_had_and_a_stop_between_rounds_counts(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sweeps.analysis.claims.evidence import FEWEST_SEEDS, Evidence
+from sweeps.analysis.claims.evidence import FEWEST_SEEDS, FEWEST_SEEDS_OF_CHOICE, Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim, judge
 from sweeps.analysis.comparisons import p_text
@@ -106,8 +106,8 @@ def verdict_text(one: Verdict) -> str:
 
 
 def fewest_seeds(one: Verdict) -> int:
-    """Seeds that a case takes to be tested at all: beside those that judge, where some choose, one less that do."""
-    return 2 * FEWEST_SEEDS - 1 if one.claim.has_choice else FEWEST_SEEDS
+    """Seeds that a case takes to be tested at all."""
+    return FEWEST_SEEDS_OF_CHOICE if one.claim.has_choice else FEWEST_SEEDS
 
 
 def needed_text(seeds: int) -> str:
@@ -116,10 +116,13 @@ def needed_text(seeds: int) -> str:
 
 
 def evidence_text(part: Evidence) -> str:
-    """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 seeds`."""
-    seeds = seeds_text(part.num_seeds)
+    """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 of 5 seeds, without τ = 10`."""
+    is_whole = part.num_seeds + part.num_choosing >= part.num_planned
+    seeds = seeds_text(part.num_seeds) if is_whole else f"{part.num_seeds} of {seeds_text(part.num_planned)}"
     if part.num_choosing:
         seeds += f", chosen by {part.num_choosing} more"
+    if part.left_out:
+        seeds += f", without {', '.join(part.left_out)}"
     if math.isnan(part.effect):
         return f"{part.subject}: {seeds}"
     bounds = "" if math.isnan(part.low) else f" [{number_text(part, part.low)}, {number_text(part, part.high)}]"
@@ -159,6 +162,8 @@ def _rows(one: Verdict) -> list[dict[str, object]]:
             "number": part.subject,
             "num_seeds": part.num_seeds,
             "num_choosing": part.num_choosing,
+            "num_planned": part.num_planned,
+            "left_out": ", ".join(part.left_out),
             "effect": part.effect,
             "ci_low": part.low,
             "ci_high": part.high,

@@ -8,29 +8,41 @@ true are negated. Tables have gaps: each contrast takes what it needs, and of th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from larvae.config import MemberConfig
-from sweeps.analysis.claims.evidence import Bounds, Evidence, of_mean, of_spread
-from sweeps.analysis.crossed import full_product, without_gaps
+from sweeps.analysis.claims.evidence import FEWEST_SEEDS_OF_CHOICE, Bounds, Evidence, of_mean, of_spread
+from sweeps.analysis.claims.seed_tables import (
+    Whole,
+    among,
+    at,
+    best_column,
+    difference,
+    halves,
+    lacks_pair,
+    level,
+    mean_of,
+    over_label_sets,
+    over_rates,
+    single,
+    values_of,
+    whole_part,
+    with_label_loss,
+)
+from sweeps.analysis.crossed import without_gaps
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import symbol, value_text
 
 Tables = Mapping[str, pd.DataFrame]
-"""Tables of a claim's metrics by their names."""
+"""Tables of metrics by their names: one, or of a joint claim all."""
 Contrast = Callable[[Tables], list[Evidence]]
 """The numbers that a claim bounds, all of them; none where members do not have what it takes."""
 
-Kept = Mapping[str, Sequence[Any]]
-LABELLED_SET = "label_seed"
-"""Name of the level of a table that has several labelled sets a seed."""
 MARGIN = 0.02
 """Smallest difference of MIG, ℓ2 and scores that matters: a tenth of what Fig. 2 of the paper shows between models."""
 LEAK_MARGIN = 0.05
@@ -47,60 +59,61 @@ _GAIN, _RATIO = Bounds(0.0, MARGIN), Bounds(1.0, RATIO_MARGIN)
 
 def replacement_gain(tables: Tables, *, only: bool) -> list[Evidence]:
     """LaRVAE less its baseline. only: at LaRVAE's one τ, else the mean over all τ > 0, of which there are several."""
-    found = []
-    for metric, table in tables.items():
-        taus = _values(table, "tau")
-        if len(taus) < (2 if only else 3) or taus[0] > 0:
-            continue
-        chosen = [larvae_tau(taus)] if only else taus[1:]
-        table = _whole(_among(table, tau=[0.0, *chosen]), fewest={"tau": 2 if only else 3}, kept={"tau": [0.0]})
-        gains = _difference(table, "tau", chosen, [0.0])
-        name = f"τ = {chosen[0]:g}" if only else "τ > 0"
-        found += _mean(f"{written(metric)}: {name} less τ = 0", gains)
-    return found
+    metric, table = single(tables)
+    taus = values_of(table, "tau")
+    if len(taus) < (2 if only else 3) or taus[0] > 0:
+        return []
+    chosen = [larvae_tau(taus)] if only else taus[1:]
+    whole = whole_part(among(table, tau=[0.0, *chosen]), fewest={"tau": 2 if only else 3}, kept={"tau": [0.0]})
+    name = f"τ = {chosen[0]:g}" if only else "τ > 0"
+    return _mean(f"{metric}: {name} less τ = 0", difference(whole.table, "tau", chosen, [0.0]), whole)
 
 
 def rise_and_fall(tables: Tables) -> list[Evidence]:
     """The best τ in between less the lowest τ, and less the highest; half of the seeds choose it, the others judge."""
-    found = []
-    for metric, table in tables.items():
-        taus = _values(table, "tau")
-        if len(taus) < 3 or taus[0] > 0:
-            continue
-        choosing, judging = map(_over_rates, _halves(_whole(table, fewest={"tau": 3}, kept={"tau": [0.0]})))
-        first, *between, last = choosing
-        for end, name in ((first, "less τ = 0"), (last, f"less τ = {last:g}")):
-            values = judging[_best(choosing[between])] - judging[end] if len(choosing) else []
-            found.append(_chosen(f"{written(metric)}: best τ between {name}", values, choosing))
-    return found
+    metric, table = single(tables)
+    taus = values_of(table, "tau")
+    if len(taus) < 3 or taus[0] > 0:
+        return []
+    whole = whole_part(table, fewest={"tau": 3}, kept={"tau": [0.0]}, seeds=FEWEST_SEEDS_OF_CHOICE)
+    choosing, judging = map(over_rates, halves(whole.table))
+    first, *between, last = choosing
+    return [
+        _chosen(
+            f"{metric}: best τ between {name}",
+            judging[best_column(choosing[between])] - judging[end] if len(choosing) else (),
+            whole,
+        )
+        for end, name in ((first, "less τ = 0"), (last, f"less τ = {last:g}"))
+    ]
 
 
 def growth_with_z(tables: Tables) -> list[Evidence]:
     """Each size of the nuisance less the next smaller one, from LARGE_Z on."""
-    found = []
-    for metric, table in tables.items():
-        sizes = [size for size in _values(table, "z_dim") if size >= LARGE_Z]
-        if len(sizes) < 2:
-            continue
-        table = _whole(_among(table, z_dim=sizes), fewest={"z_dim": 2})
-        for smaller, larger in itertools.pairwise(_values(table, "z_dim")):
-            gains = _difference(table, "z_dim", [larger], [smaller])
-            found += _mean(f"{written(metric)}: dim z = {larger} less {smaller}", gains)
-    return found
+    metric, table = single(tables)
+    sizes = [size for size in values_of(table, "z_dim") if size >= LARGE_Z]
+    if len(sizes) < 2:
+        return []
+    whole = whole_part(among(table, z_dim=sizes), fewest={"z_dim": 2})
+    return [
+        one
+        for smaller, larger in itertools.pairwise(values_of(whole.table, "z_dim"))
+        for one in _mean(
+            f"{metric}: dim z = {larger} less {smaller}", difference(whole.table, "z_dim", [larger], [smaller]), whole
+        )
+    ]
 
 
 def no_leak(tables: Tables) -> list[Evidence]:
     """Leak of the smallest nuisance from LARGE_Z on less that of the largest: at most a margin below 0."""
-    found = []
-    for metric, table in tables.items():
-        sizes = [size for size in _values(table, "z_dim") if size >= LARGE_Z]
-        if len(sizes) > 1:
-            table = _whole(_among(table, z_dim=sizes), fewest={"z_dim": 2})
-            smallest, *_, largest = _values(table, "z_dim")
-            gains = _difference(table, "z_dim", [largest], [smallest])
-            bounds = Bounds(-LEAK_MARGIN, -LEAK_MARGIN)
-            found += _mean(f"{written(metric)}: dim z = {smallest} less {largest}", gains, bounds)
-    return found
+    metric, table = single(tables)
+    sizes = [size for size in values_of(table, "z_dim") if size >= LARGE_Z]
+    if len(sizes) < 2:
+        return []
+    whole = whole_part(among(table, z_dim=sizes), fewest={"z_dim": 2})
+    smallest, *_, largest = values_of(whole.table, "z_dim")
+    gains = difference(whole.table, "z_dim", [largest], [smallest])
+    return _mean(f"{metric}: dim z = {smallest} less {largest}", gains, whole, Bounds(-LEAK_MARGIN, -LEAK_MARGIN))
 
 
 def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[Evidence]:
@@ -108,93 +121,91 @@ def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[E
 
     Of τ, the baseline's against LaRVAE's; of other fields, LaRVAE's. smallest: of the field's values that count.
     """
-    found = []
-    for metric, table in tables.items():
-        if field == "tau":
-            taus = _values(table, "tau")
-            table = _among(table, tau=[0.0, larvae_tau(taus)]) if taus[0] == 0 < taus[-1] else table.iloc[:, :0]
-        else:
-            of_taus = {tau: _at(table, tau=tau) for tau in _values(table, "tau") if tau > 0}
-            known = {tau: some for tau, some in of_taus.items() if sum(v >= smallest for v in _values(some, field)) > 1}
-            table = known[larvae_tau(known)] if known else table.iloc[:, :0]
-        values = [value for value in _values(table, field) if value >= smallest]
-        if len(values) < 2:
-            continue
-        table = _whole(_among(table, **{field: values}), fewest={field: 2})
-        first, *_, last = _values(table, field)
-        sides = [_at(table, **{field: end}) for end in (first, last)]
-        groups = [
-            (list(low), list(high)) for (_, low), (_, high) in zip(*(side.items() for side in sides), strict=True)
-        ]
-        names = " over ".join(f"{symbol(field)} = {value_text(end)}" for end in (first, last))
-        found.append(of_spread(f"{written(metric)}: sd of {names}", groups, _RATIO))
-    return found
+    metric, table = single(tables)
+    if field == "tau":
+        taus = values_of(table, "tau")
+        table = among(table, tau=[0.0, larvae_tau(taus)]) if taus[0] == 0 < taus[-1] else table.iloc[:, :0]
+    else:
+        of_taus = {tau: at(table, tau=tau) for tau in values_of(table, "tau") if tau > 0}
+        known = {tau: some for tau, some in of_taus.items() if sum(v >= smallest for v in values_of(some, field)) > 1}
+        table = known[larvae_tau(known)] if known else table.iloc[:, :0]
+    values = [value for value in values_of(table, field) if value >= smallest]
+    if len(values) < 2:
+        return []
+    whole = whole_part(among(table, **{field: values}), fewest={field: 2})
+    first, *_, last = values_of(whole.table, field)
+    sides = [at(whole.table, **{field: end}) for end in (first, last)]
+    groups = [(list(low), list(high)) for (_, low), (_, high) in zip(*(side.items() for side in sides), strict=True)]
+    names = " over ".join(f"{symbol(field)} = {value_text(end)}" for end in (first, last))
+    return [whole.evidence(of_spread(f"{metric}: sd of {names}", groups, _RATIO))]
 
 
 def cost_of_others_tau(tables: Tables, *, field: str) -> list[Evidence]:
-    """The cost, at each value of a field, of the τ that is best at another one: half of the seeds choose both."""
+    """What the τ that is best at other values of a field costs, a number for each value; half of the seeds choose.
+
+    Not their mean: where τ hardly matters at a value, luck chooses its best τ, which costs much at another one.
+    """
+    metric, table = single(tables)
+    if len(values_of(table, field)) < 2 or len(values_of(table, "tau")) < 3:
+        return []
+    whole = whole_part(table, fewest={field: 2, "tau": 3}, seeds=FEWEST_SEEDS_OF_CHOICE)
+    values = values_of(whole.table, field)
+    curves = {value: tuple(map(over_rates, halves(at(whole.table, **{field: value})))) for value in values}
+    best = {value: best_column(choosing) for value, (choosing, _) in curves.items() if len(choosing)}
     found = []
-    for metric, table in tables.items():
-        if len(_values(table, field)) < 2 or len(_values(table, "tau")) < 3:
-            continue
-        table = _whole(table, fewest={field: 2, "tau": 3})
-        curves = [tuple(map(_over_rates, _halves(_at(table, **{field: value})))) for value in _values(table, field)]
-        choosing = curves[0][0]
-        best = [_best(of_choosing) for of_choosing, _ in curves] if len(choosing) else []
-        costs = [
-            judging[best[place]] - judging[other]
-            for place, (_, judging) in enumerate(curves[: len(best)])
-            for other in (*best[:place], *best[place + 1 :])
-        ]
-        subject = f"{written(metric)}: own best τ less that of another {symbol(field)}"
-        found.append(_chosen(subject, sum(costs) / len(costs) if costs else [], choosing))
+    for value, (_, judging) in curves.items():
+        costs = [judging[best[value]] - judging[tau] for other, tau in best.items() if other != value]
+        subject = f"{metric}: at {symbol(field)} = {value_text(value)}, own best τ less that of others"
+        found.append(_chosen(subject, mean_of(costs), whole))
     return found
 
 
 def weak_over_strong(tables: Tables) -> list[Evidence]:
     """The gain of label replacement at the weakest label loss less that at the strongest."""
-    found = []
-    for metric, table in tables.items():
-        table = _among(table, alpha=[weight for weight in _values(table, "alpha") if weight > 0])
-        if len(_values(table, "alpha")) < 2 or _lacks_pair(table):
-            continue
-        table = _whole(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
-        (weakest, *_, strongest), (_, *above) = _values(table, "alpha"), _values(table, "tau")
-        weak, strong = (_difference(_at(table, alpha=end), "tau", above, [0.0]) for end in (weakest, strongest))
-        found += _mean(f"{written(metric)}: gain at α = {weakest:g} less that at α = {strongest:g}", weak - strong)
-    return found
+    metric, table = single(tables)
+    table = with_label_loss(table)
+    if len(values_of(table, "alpha")) < 2 or lacks_pair(table):
+        return []
+    whole = whole_part(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
+    (weakest, *_, strongest), (_, *above) = values_of(whole.table, "alpha"), values_of(whole.table, "tau")
+    weak, strong = (difference(at(whole.table, alpha=end), "tau", above, [0.0]) for end in (weakest, strongest))
+    return _mean(f"{metric}: gain at α = {weakest:g} less that at α = {strongest:g}", weak - strong, whole)
 
 
 def best_over_best(tables: Tables) -> list[Evidence]:
-    """The best LaRVAE over α and τ less the best baseline over α, at each label rate; half of the seeds choose both."""
-    found = []
-    for metric, table in tables.items():
-        if len(_values(table, "alpha")) < 2 or _lacks_pair(table):
-            continue
-        table = _whole(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]})
-        choosing, _ = _halves(table)
-        gains = []
-        for rate in _values(table, "label_rate") if len(choosing) else ():
-            of_choosing, of_judging = _halves(_at(table, label_rate=rate))
-            is_larvae = _level(of_choosing, "tau") > 0
-            larvae, baseline = (_best(of_choosing.loc[:, mask]) for mask in (is_larvae, ~is_larvae))
-            gains.append(of_judging[larvae] - of_judging[baseline])
-        gain = sum(gains) / len(gains) if gains else []
-        found.append(_chosen(f"{written(metric)}: best LaRVAE less best baseline", gain, choosing))
-    return found
+    """The best LaRVAE over α and τ of each label rate, chosen by half of the seeds, less the baseline of each α.
+
+    Less all of them: a baseline that luck chose would be a weaker opponent than the best.
+    """
+    metric, table = single(tables)
+    table = with_label_loss(table)
+    if len(values_of(table, "alpha")) < 2 or lacks_pair(table):
+        return []
+    whole = whole_part(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]}, seeds=FEWEST_SEEDS_OF_CHOICE)
+    weights = values_of(whole.table, "alpha")
+    gains: dict[float, list[pd.Series]] = {weight: [] for weight in weights}
+    for rate in values_of(whole.table, "label_rate"):
+        choosing, judging = halves(at(whole.table, label_rate=rate))
+        if len(choosing):
+            larvae = judging[best_column(choosing.loc[:, level(choosing, "tau") > 0])]
+            for weight in weights:
+                gains[weight].append(larvae - at(judging, tau=0.0, alpha=weight).iloc[:, 0])
+    return [
+        _chosen(f"{metric}: best LaRVAE less baseline of α = {weight:g}", mean_of(of), whole)
+        for weight, of in gains.items()
+    ]
 
 
 def supervision_gain(tables: Tables) -> list[Evidence]:
     """The baseline with labels less the one without, α = 0."""
-    found = []
-    for metric, table in tables.items():
-        baseline = _among(table, tau=[0.0])
-        weights = _values(baseline, "alpha")
-        if len(weights) > 1 and weights[0] == 0:
-            baseline = _whole(baseline, fewest={"alpha": 2}, kept={"alpha": [0.0]})
-            gains = _difference(baseline, "alpha", _values(baseline, "alpha")[1:], [0.0])
-            found += _mean(f"{written(metric)}: α > 0 less α = 0, both at τ = 0", gains)
-    return found
+    metric, table = single(tables)
+    baseline = among(table, tau=[0.0])
+    weights = values_of(baseline, "alpha")
+    if len(weights) < 2 or weights[0] > 0:
+        return []
+    whole = whole_part(baseline, fewest={"alpha": 2}, kept={"alpha": [0.0]})
+    gains = difference(whole.table, "alpha", weights[1:], [0.0])
+    return _mean(f"{metric}: α > 0 less α = 0, both at τ = 0", gains, whole)
 
 
 def rank_correlation(tables: Tables) -> list[Evidence]:
@@ -203,27 +214,26 @@ def rank_correlation(tables: Tables) -> list[Evidence]:
         return []
     (first_name, first), (second_name, second) = tables.items()
     if first.columns.names != second.columns.names:  # only one was measured with several labelled sets a seed
-        first, second = map(_over_label_sets, (first, second))
+        first, second = map(over_label_sets, (first, second))
     known = without_gaps((first + second).dropna(axis="columns", how="all"))  # a gap in either is one in both
     if known.empty:
         return []
-    sides = [_over_label_sets(side.loc[known.index, known.columns]).to_numpy() for side in (first, second)]
+    sides = [over_label_sets(side.loc[known.index, known.columns]).to_numpy() for side in (first, second)]
     if sides[0].shape[1] < 4:
         return []
     differing = [rows for rows in zip(*sides, strict=True) if min(map(np.ptp, rows)) > 0]
     values = [float(stats.spearmanr(*rows).statistic) for rows in differing]
     subject = f"rank correlation of {written(first_name)} and {written(second_name)}"
-    return [of_mean(subject, values, Bounds(CORRELATED, CORRELATED))]
+    evidence = of_mean(subject, values, Bounds(CORRELATED, CORRELATED))
+    return [_at_most_one(evidence)._replace(num_planned=len(first))]
 
 
 def saturation(tables: Tables) -> list[Evidence]:
     """The mean score of all members of a seed."""
-    bounds = Bounds(SATURATED, SATURATED)
-    return [
-        one
-        for name, table in tables.items()
-        for one in _mean(f"{written(name)}: mean", _whole(table).mean(axis=1), bounds)
-    ]
+    metric, table = single(tables)
+    whole = whole_part(table)
+    found = _mean(f"{metric}: mean", whole.table.mean(axis=1), whole, Bounds(SATURATED, SATURATED))
+    return list(map(_at_most_one, found))
 
 
 outperforming: Contrast = partial(replacement_gain, only=True)
@@ -242,70 +252,18 @@ def larvae_tau(taus: Iterable[float]) -> float:
     return default if default in above else above[len(above) // 2]
 
 
-def _mean(subject: str, values: pd.Series, bounds: Bounds = _GAIN) -> list[Evidence]:
+def _mean(subject: str, values: pd.Series, whole: Whole, bounds: Bounds = _GAIN) -> list[Evidence]:
     """The evidence of a value a seed; none where there is no seed."""
-    return [of_mean(subject, list(values), bounds)] if len(values) else []
+    return [whole.evidence(of_mean(subject, list(values), bounds))] if len(values) else []
 
 
-def _chosen(subject: str, values: Iterable[float], choosing: pd.DataFrame) -> Evidence:
+def _chosen(subject: str, values: Iterable[float], whole: Whole) -> Evidence:
     """The evidence of a value a seed for what other seeds have chosen."""
-    return of_mean(subject, list(values), _GAIN)._replace(num_choosing=len(choosing))
+    choosing, judging = map(len, halves(whole.table))
+    evidence = of_mean(subject, list(values), _GAIN)._replace(num_seeds=judging, num_choosing=choosing)
+    return whole.evidence(evidence)
 
 
-def _difference(table: pd.DataFrame, field: str, first: Sequence[Any], second: Sequence[Any]) -> pd.Series:
-    """Mean of each seed at the first values of a field, less that at the second ones."""
-    return _among(table, **{field: first}).mean(axis=1) - _among(table, **{field: second}).mean(axis=1)
-
-
-def _whole(
-    table: pd.DataFrame, fewest: Mapping[str, int] = MappingProxyType({}), kept: Kept = MappingProxyType({})
-) -> pd.DataFrame:
-    """The part of a table without gaps, labelled sets as one: each value of a field with all of the others."""
-    return _over_label_sets(full_product(table, fewest, kept))
-
-
-def _over_label_sets(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over labelled sets, where there are several."""
-    others = [name for name in table.columns.names if name != LABELLED_SET]
-    return table if len(others) == table.columns.nlevels else table.T.groupby(level=others).mean().T
-
-
-def _over_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """A column a τ: means over all else."""
-    return table.T.groupby(level="tau").mean().T
-
-
-def _halves(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Seeds that choose, and the others, which judge: so these are as independent as seeds are."""
-    return table.iloc[: len(table) // 2], table.iloc[len(table) // 2 :]
-
-
-def _lacks_pair(table: pd.DataFrame) -> bool:
-    """Tell that there are not both, τ = 0 and τ > 0."""
-    taus = _values(table, "tau")
-    return len(taus) < 2 or taus[0] > 0
-
-
-def _level(table: pd.DataFrame, field: str) -> pd.Index[Any]:
-    return table.columns.get_level_values(field)
-
-
-def _values(table: pd.DataFrame, field: str) -> list[Any]:
-    return sorted(set(_level(table, field)))
-
-
-def _at(table: pd.DataFrame, **fields: Any) -> pd.DataFrame:
-    """The columns of a table with these values."""
-    return _among(table, **{field: [value] for field, value in fields.items()})
-
-
-def _among(table: pd.DataFrame, **fields: Sequence[Any]) -> pd.DataFrame:
-    """The columns of a table with one of these values of each field."""
-    for field, values in fields.items():
-        table = table.loc[:, _level(table, field).isin(values)]
-    return table
-
-
-def _best(table: pd.DataFrame) -> Any:
-    """The column of the highest mean over seeds."""
-    return table.mean().idxmax()
+def _at_most_one(evidence: Evidence) -> Evidence:
+    """Evidence on a number that cannot be larger than 1 nor smaller than −1: its interval ends there."""
+    return evidence._replace(low=max(evidence.low, -1.0), high=min(evidence.high, 1.0))

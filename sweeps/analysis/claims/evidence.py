@@ -18,6 +18,8 @@ from sweeps.analysis.estimates import CONFIDENCE, mean_interval
 
 FEWEST_SEEDS = 3
 """Fewest seeds of a test: of two, a correlation is ±1, and a deviation says little."""
+FEWEST_SEEDS_OF_CHOICE = 2 * FEWEST_SEEDS - 1
+"""The same where some choose for the others to judge: one less than these do."""
 POWER = 0.8
 """Probability with which the seeds that are told as needed decide, if the number is what it seems to be."""
 
@@ -50,6 +52,10 @@ class Evidence(NamedTuple):
     """Further seeds, as many as these or one less, that chose what is judged."""
     num_groups: int = 0
     """Groups of seeds whose deviations were pooled; 0 for means."""
+    num_planned: int = 0
+    """Seeds that were to be trained."""
+    left_out: tuple[str, ...] = ()
+    """Values of fields that were, too, but too few seeds have, such as `τ = 10`."""
 
     @property
     def is_ratio(self) -> bool:
@@ -59,7 +65,7 @@ class Evidence(NamedTuple):
     @property
     def is_constant(self) -> bool:
         """True where seeds are enough for a test, but all of one value: without spread there is none."""
-        return self.num_seeds >= FEWEST_SEEDS and math.isfinite(self.effect) and math.isnan(self.p_holds)
+        return self.num_seeds >= FEWEST_SEEDS and math.isnan(self.p_holds)
 
     def seeds_needed(self, num_tests: float) -> int | None:
         """Seeds that would decide with probability POWER, as one of several tests; None where that is not known.
@@ -101,8 +107,8 @@ def of_spread(subject: str, groups: Sequence[tuple[Sequence[float], Sequence[flo
     of sums with differences (Pitman, 1939; Morgan, 1939), which is Student's with one degree of freedom less a group;
     pairs are assumed to be bivariate normal, and groups independent, which those of one seed are not quite.
     """
-    groups = [(first, second) for first, second in groups if len(first) > 1]
     num_seeds = min((len(first) for first, _ in groups), default=0)
+    groups = [(first, second) for first, second in groups if len(first) > 1]
     first, second = (np.concatenate([_centred(group[side]) for group in groups] or [np.zeros(0)]) for side in (0, 1))
     freedom = len(first) - len(groups) - 1
     if num_seeds < FEWEST_SEEDS or min(np.ptp(first), np.ptp(second)) <= ROUNDING:

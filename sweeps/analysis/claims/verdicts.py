@@ -11,14 +11,15 @@ import pandas as pd
 
 from larvae.metrics import SCORES
 from sweeps.analysis import load
-from sweeps.analysis.claims.contrasts import LABELLED_SET
 from sweeps.analysis.claims.evidence import Evidence, weakest
 from sweeps.analysis.claims.paper_claims import CLAIMS, Claim
+from sweeps.analysis.claims.seed_tables import LABELLED_SET
 from sweeps.analysis.comparisons import ALPHA, holm
 from sweeps.analysis.estimates import budgets, has_result
 from sweeps.analysis.idle_fields import shared
 from sweeps.analysis.parameters import varies
 from sweeps.analysis.settings import described
+from sweeps.tracking.mlflow_names import FINISHED
 
 LOOK_ALIKE = "not decidable on a look-alike"
 _UNEQUAL = "members were not trained equally long"
@@ -63,8 +64,8 @@ class Verdict(NamedTuple):
 
     @property
     def telling(self) -> Evidence | None:
-        """The number that the verdict rests on: of a claim that does not hold the one that fails, else the weakest."""
-        if self.verdict != FAILS:
+        """The number that p is of: the one nearest to failing where the claim is nearer to that, else the weakest."""
+        if self.verdict == HOLDS or not self.p_fails < (2.0 if math.isnan(self.p_holds) else self.p_holds):
             return self.weakest
         return min(self.evidence, key=lambda part: 2.0 if math.isnan(part.p_fails) else part.p_fails)
 
@@ -78,11 +79,15 @@ def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS, le
     found = []
     for claim in map(CLAIMS.__getitem__, names):
         cases = [verdict for study, members in studies.items() for verdict in _cases(claim, study, members)]
-        found += cases or [Verdict(claim, "", "", (), (), reason=f"no members: it takes {claim.needs}")]
-    tried = [one for one in found if one.evidence]
+        found += cases or [Verdict(claim, "", "", (), (), reason=_no_results(claim))]
+    tried = [one for one in found if one.study]  # with those of which nothing has finished yet: they will be tested
     held, failed = (holm([getattr(one, p) for one in tried]) for p in ("p_holds", "p_fails"))
     corrected = {id(one): (p, q) for one, p, q in zip(tried, held, failed, strict=True)}
     return [_decided(one, *corrected[id(one)], level, len(tried)) if one.evidence else one for one in found]
+
+
+def _no_results(claim: Claim) -> str:
+    return f"no members with its results: it takes {claim.needs}"
 
 
 def by_claim(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
@@ -109,18 +114,27 @@ def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
         return []
     members = shared(members, claim.varied)
     names = case_fields(claim, members)
-    found = []
-    for _, some in members.groupby(names, dropna=False) if names else [((), members)]:
-        tables = {metric: _table(some, claim, metric) for metric in claim.metrics}
-        if any(table.empty for table in tables.values()):
-            continue
-        asked = [tables] if claim.is_joint else [{metric: table} for metric, table in tables.items()]
-        evidence = [claim.contrast(one) for one in asked]
-        if all(evidence):  # each primary metric must bear it out
-            found.append((some, tuple(itertools.chain(*evidence))))
-    firsts = pd.DataFrame([some.iloc[0] for some, _ in found])
-    names = [name for name in names if varies(firsts, name)]  # cases without evidence need no telling apart
-    return [_case(claim, study, names, some, evidence) for some, evidence in found]
+    groups = [some for _, some in members.groupby(names, dropna=False)] if names else [members]
+    asked = [some for some in groups if _is_asked(claim, some)]
+    firsts = pd.DataFrame([some.iloc[0] for some in asked])
+    names = [name for name in names if varies(firsts, name)]  # members of no case need no telling apart
+    return [_case(claim, study, names, some, _evidence(claim, some)) for some in asked]
+
+
+def _is_asked(claim: Claim, members: pd.DataFrame) -> bool:
+    """Tell that members would be a case of the claim if all had finished, as far as they have its metrics."""
+    finished = members[members["status"] == FINISHED]
+    if len(finished) and not all(has_result(finished, metric).any() for metric in claim.metrics):
+        return False
+    return bool(_evidence(claim, members.assign(status=FINISHED, **dict.fromkeys(claim.metrics, 0.0))))
+
+
+def _evidence(claim: Claim, members: pd.DataFrame) -> tuple[Evidence, ...]:
+    """The numbers of all primary metrics, each of which must bear the claim out; none where one has none."""
+    tables = {metric: _table(members, claim, metric) for metric in claim.metrics}
+    asked = [tables] if claim.is_joint else [{metric: table} for metric, table in tables.items()]
+    evidence = [claim.contrast(one) for one in asked]
+    return tuple(itertools.chain(*evidence)) if all(evidence) else ()
 
 
 def without_controls(members: pd.DataFrame) -> pd.DataFrame:
@@ -136,6 +150,8 @@ def _case(
     first = members.iloc[0]
     name = described({name: first[name] for name in names}, first)
     verdict = Verdict(claim, study, name, budgets(members, claim.metrics), evidence)
+    if not evidence:
+        return verdict._replace(reason=_no_results(claim))
     if len(verdict.iterations) > 1:
         return verdict._replace(reason=_UNEQUAL)
     if set(members["dataset"]) & set(claim.look_alikes):
@@ -146,16 +162,14 @@ def _case(
 def _table(members: pd.DataFrame, claim: Claim, metric: str) -> pd.DataFrame:
     """One metric, the better the higher: a row a seed, a column a combination of the fields that a claim is about.
 
-    Labelled sets are one more level of the columns, where seeds have several.
+    Labelled sets are one more level of the columns, where seeds have several. Members without a result are gaps.
     """
-    has = has_result(members, metric).to_numpy()
-    if not has.any():
-        return pd.DataFrame()
+    has = has_result(members, metric)
     fields = ["seed", *claim.varied]
     if varies(members, LABELLED_SET) and members[has].groupby("seed")[LABELLED_SET].nunique().max() > 1:
         fields.append(LABELLED_SET)
-    index = pd.MultiIndex.from_arrays([members[field].to_numpy()[has] for field in fields], names=fields)
-    results = pd.Series(members[metric].to_numpy()[has], index)
+    index = pd.MultiIndex.from_arrays([members[field] for field in fields], names=fields)
+    results = pd.Series(members[metric].where(has).to_numpy(), index)
     if not index.is_unique:
         results = results.groupby(level=fields).mean()
     table = results.unstack(fields[1:])
