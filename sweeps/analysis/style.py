@@ -99,12 +99,15 @@ def figure_with_notes(panels_height: float, notes: Sequence[str]) -> Figure:
     return figure
 
 
-def points_note(heading: str, estimates: Sequence[Estimate]) -> str:
+def points_note(heading: str, estimates: Sequence[Estimate], metrics: Sequence[str] = DRAWN_METRICS) -> str:
     """The note on points: what curves are of and points are, which are hollow, and which intervals are cut."""
     hollow = "; hollow: seeds missing" if any(0 < e.num_seeds < e.num_planned for e in estimates) else ""
-    drawn = [e for e in estimates if e.metric in DRAWN_METRICS]
-    cut = "; intervals are cut at 0" if any(e.interval.low < 0 for e in drawn) else ""
-    return f"{heading}; {means_note([e.num_seeds for e in estimates])}{hollow}{cut}"
+    drawn = [e for e in estimates if e.metric in metrics]
+    ends = {"0": any(e.interval.low < 0 for e in drawn)}
+    ends |= {"1": any(e.interval.high > PANELS[e.metric].highest for e in drawn)}
+    cut = " and ".join(end for end, is_cut in ends.items() if is_cut)
+    points = means_note([e.num_seeds for e in estimates])
+    return f"{heading}; {points}{hollow}{cut and f'; intervals are cut at {cut}'}"
 
 
 def means_note(nums_seeds: Iterable[int]) -> str:

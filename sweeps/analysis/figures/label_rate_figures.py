@@ -121,7 +121,7 @@ def figure_notes(rates: LabelRates) -> list[str]:
     """Notes under the panels: what points and stars are, what was not tested, which members are missing."""
     sides = [side for comparison in rates.comparisons for side in (comparison.baseline, comparison.larvae)]
     return [
-        points_note(rates.heading, sides),
+        points_note(rates.heading, sides, [rates.metric]),
         *caution(rates.iterations),
         *_test_notes(rates.comparisons),
         *missing_note(rates.missing, rates.num_members),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from larvae.config import FORMAT
 from sweeps.analysis.load_kept import members_of, read_results
@@ -21,7 +23,14 @@ def read_kept(folder: Path, iterations: int | None = None) -> StudyRecord:
     return StudyRecord(
         study=folder.resolve().name,
         members=members_of(results, iterations),
-        trained={kept.config.content_hash: trained_of(kept.content) for kept in results},
+        trained={kept.config.content_hash: trained_of(_until(iterations, kept.content)) for kept in results},
         origin=Origin(str(folder), facts),
         picture=lambda _: None,
     )
+
+
+def _until(iterations: int | None, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A result as it was at an iteration; the whole one where none is given."""
+    if iterations is None:
+        return result
+    return {**result, "history": [row for row in result["history"] if row["iteration"] <= iterations]}

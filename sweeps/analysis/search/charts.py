@@ -163,7 +163,7 @@ def draw_parallel(ax: Axes, search: SearchResult, objective: int) -> Axes:
     worst_first = sorted(search.finished, key=lambda c: search.signs[objective] * c.values[objective])
     for rank, configuration in enumerate(worst_first, start=1):
         heights = [axis.position(configuration.fields[axis.name]) for axis in axes]
-        is_best = rank == len(worst_first)
+        is_best = configuration is best_in(search, objective)
         height_of_value = (configuration.values[objective] - low) / height
         ax.plot([*heights, height_of_value], color=SCALE(rank / len(worst_first)), linewidth=2 if is_best else 0.9)
     for place, axis in enumerate(axes):

@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 _SIGNAL, _LENGTH, _NOISE = (3.0, 1.0), (0.7, 0.8), (0.1, 1.0)
 _MEAN_VARIANCE = 4.0
 _KERNELS, _MOST_OTHERS = 32, 48
+_BEYOND = 2.0  # farther than any two positions on two axes
 
 
 class Marginal(NamedTuple):
@@ -98,9 +99,17 @@ class Surrogate:
         return np.any(near, axis=1)
 
     def distance(self, first: int, second: int, places: Floats, other_places: Floats) -> Floats:
-        """The distance in two axes to the nearest finished configuration, (len(other_places), len(places))."""
+        """The distance in two axes to the nearest finished configuration, (len(other_places), len(places)).
+
+        0 beside a range is far from all that is in it.
+        """
         grid = np.stack(np.meshgrid(places, other_places), axis=-1)
-        return cdist(grid.reshape(-1, 2), self._configurations[:, [first, second]]).min(axis=1).reshape(grid.shape[:2])
+        asked, known = grid.reshape(-1, 2), self._configurations[:, [first, second]]
+        distance = cdist(asked, known)
+        for column, axis in enumerate((first, second)):
+            if self.axes[axis].has_zero:
+                distance[(asked[:, column, None] == 0) != (known[:, column] == 0)] = _BEYOND
+        return distance.min(axis=1).reshape(grid.shape[:2])
 
 
 def draw_processes(points: Floats, values: Floats) -> list[GaussianProcessRegressor]:

@@ -16,6 +16,7 @@ from sweeps.analysis.report import sweep_charts, whole_page
 from sweeps.analysis.report.headline import headline
 from sweeps.analysis.report.member_source import member_source
 from sweeps.analysis.report.page_charts import learning_note
+from sweeps.analysis.report.read_kept import read_kept
 from sweeps.analysis.report.study_record import Origin
 from tests.analysis.invented import MIXED, Member, grid
 from tests.analysis.outcome import Script
@@ -239,6 +240,7 @@ def test_kept_results_have_processors_and_commits(script: Script) -> None:
     assert "AMD EPYC" in page.texts["cost"]
     assert "commits" in page.texts["provenance"]
     script.of(report.main, "--kept", str(KEPT)).succeed("--iterations 1000 --where detach_nuisance=False", "before")
+    assert {row["iteration"] for one in read_kept(KEPT, 1000).trained.values() for row in one.rows} <= {*range(1001)}
     result = Page((script.folder / "before/report.html").read_text()).texts["result"]
     assert "members 21: 21 finished iterations 1,000" in result
     script.of(report.main).refuse({f"--kept {script.folder}": "must be a folder with results"})

@@ -64,6 +64,8 @@ def test_the_interval_is_wider_where_there_are_no_data_and_zero_is_known_from_ze
     for known, expected in ((np.array([0.1, *points[1:, 0]]), [False, True]), (np.zeros(10), [True, False])):
         model = Surrogate(axes, np.stack([known, points[:, 1]], axis=1), points[:, 0])
         assert list(model.is_near(0, np.array([0.0, 0.1]))) == expected
+        distance = model.distance(0, 1, np.array([0.0, 0.1]), points[:1, 1])
+        assert list(distance[0] < 1) == expected
 
 
 def test_the_interval_is_of_the_mean_and_shrinks_with_seeds_that_scatter() -> None:
