@@ -86,7 +86,8 @@ def stratified_weights(batch_size: int, dataset_size: int, like: Tensor) -> Tens
     """Weight w_ij of image j in the density at sample i, (B, B) in the kind of `like`; each row sums to 1.
 
     1/N for the image that the sample comes from, (N − M)/(N·M) for one other, 1/M for the rest, M = B − 1.
-    The authors' code puts the 1/N into one column rather than on the diagonal, so its rows do not sum to 1.
+    The authors' code puts the 1/N into the first column, so that it is another image's, and in its last row but one
+    (N − M)/(N·M) in its place: that row does not sum to 1.
     """
     others = batch_size - 1
     identity = torch.eye(batch_size, dtype=like.dtype, device=like.device)

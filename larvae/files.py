@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 from filelock import FileLock, SoftFileLock, Timeout
 
 from larvae.errors import InvalidInputError
@@ -104,9 +105,10 @@ def _named(path: Path, partial: Path) -> Iterator[None]:
 
 
 def remove_partials(path: Path) -> None:
-    """Remove what killed processes of this host have left of a file; nobody may be writing it."""
+    """Remove what processes of this host that are no more have left of a file."""
     for stale in path.parent.glob(f"{_partials(path)}*"):
-        stale.unlink(missing_ok=True)
+        if not psutil.pid_exists(int(stale.name.removeprefix(_partials(path)))):
+            stale.unlink(missing_ok=True)
 
 
 def _partials(path: Path) -> str:

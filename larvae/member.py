@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import time
 from collections.abc import Iterator
@@ -15,14 +16,15 @@ from larvae.checkpoint import DamagedCheckpointError, previous, save_checkpoint
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.datasets import Dataset
 from larvae.evaluation import evaluate, evaluate_held_out
-from larvae.files import save_bytes
+from larvae.files import remove_partials, save_bytes
 from larvae.hardware import device_name
 from larvae.member_directory import MemberDirectory, Row
+from larvae.native.library import version as native_version
 from larvae.resuming import resume
 from larvae.training import Trainer
 from larvae.traversal import reference_index, traversal_png
 
-ARITHMETIC = ("torch", "numpy", "device", "threads", "compiled", "native", "precision")
+ARITHMETIC = ("torch", "numpy", "scikit-learn", "device", "threads", "compiled", "native", "precision")
 """Entries of an environment that decide about the last bits of results."""
 
 
@@ -52,6 +54,7 @@ class Member:
         self.environments: list[dict[str, Any]] = []
         self._notes: Row = {}
         self._has_trained = False
+        remove_partials(directory.checkpoint)
         if state := self._newest_state():
             self._go_on(state)
         if not self.is_trained:
@@ -172,6 +175,8 @@ class Member:
         if self.last_row is not None and not self.is_trained:
             self.history.append(self.last_row | self._metrics_at(self.trainer.iteration))
             self.last_row = None
+        elif self.is_trained and self.last_row is None and not state.get("evaluated", True):  # the end lay later
+            self.last_row = self.history.pop() | evaluate_held_out(self.trainer)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -182,6 +187,7 @@ class Member:
             "fingerprint": trainer.dataset.fingerprint,
             "history": self.history,
             "last_row": self.last_row,
+            "evaluated": self.is_evaluated,
             "environments": self.environments,
             "trainer": trainer.state_dict(),
         }
@@ -234,10 +240,11 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     return {
         "torch": str(torch.__version__),  # else a class of PyTorch's, which checkpoints may not hold
         "numpy": np.__version__,
+        "scikit-learn": importlib.metadata.version("scikit-learn"),
         "python": platform.python_version(),
         "device": device_name(trainer.device),
         "threads": torch.get_num_threads(),
         "compiled": trainer.compiled_in is not None,
-        "native": trainer.is_native,
+        "native": native_version() if trainer.is_native else False,
         "precision": str(trainer.compiled_in or torch.float32).removeprefix("torch."),
     }

@@ -49,7 +49,9 @@ def traversed_values(factors: Factors, name: str, steps: int = STEPS, *, classes
     size = factors.sizes[factors.columns([name])[0]]
     period = factors.periods.get(name)
     count = min(steps, period or size) if classes else steps
-    values = np.arange(count) * period / count if period else np.linspace(0, size - 1, count)
+    # Once around, but to the last class at most: a decoder has seen no label beyond it.
+    last = min(period * (count - 1) / count, size - 1) if period else size - 1
+    values = np.linspace(0, last, count)
     if classes:
         values = np.floor(values) if period else np.round(values)
     return np.asarray(values, np.float64)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
-from larvae.config import MemberConfig
 from sweeps.console.progress import StudyProgress
 from sweeps.console.terminal import new_console
 from sweeps.driver import tuner
@@ -27,12 +25,11 @@ def run_study(study: Study, options: StudyOptions) -> int:
     console = new_console()
     prepared = prepare(study, options, _trials(study), console)
     settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
-    todo = directory.unfinished(study)
     if options.plan:
-        work = _work(study, todo, prepared)
-        plan_study(work, settings, resources, options.price, console)
+        plan_study(_work(study, prepared), settings, resources, options.price, console)
         return 0
     with held(study, options, prepared, console) as session:
+        todo = directory.unfinished(study)
         session.announce(_heading(study, len(todo), resources))
         interrupted = False
         if todo:
@@ -79,7 +76,8 @@ def _heading(study: Study, num_unfinished: int, resources: TrialResources) -> st
     return f"Study {study.name}: {size}{already}; {at_once(resources)}"
 
 
-def _work(study: Study, todo: Sequence[MemberConfig], prepared: Prepared) -> Work:
+def _work(study: Study, prepared: Prepared) -> Work:
+    todo = prepared.directory.unfinished(study)
     iterations = study.schedule.iterations
     trials = groups(todo, prepared.resources.members)
     return Work(

@@ -116,6 +116,7 @@ def held(
     """Hold the study's folder, write down what it is, and make or find its runs in MLflow. Raises InvalidInputError."""
     directory, fingerprints, uri = prepared.directory, prepared.fingerprints, options.where.tracking_uri
     with directory.locked():
+        directory.require_going_on(study, fingerprints)  # another command may have held it since
         with _answering(uri):
             is_new = directory.read_record() is None and not listed(directory.path, "members/*")
             require_own_experiment(uri, study.name, is_new=is_new)

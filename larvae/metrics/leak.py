@@ -11,7 +11,9 @@ from larvae.metrics.validation import varying_factors
 
 
 def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
-    """The leak of each factor that y stands for, in [0, 1], and their mean; a factor that does not vary is left out."""
+    """The leak of each factor that y stands for and that varies, in [0, 1], and their mean; none where none varies."""
+    if not np.ptp(sample.label_classes, axis=0).any():
+        return {}
     varies = varying_factors(sample.label_classes)
     values = leaks(sample.nuisance, sample.label_classes[:, varies])
     names = np.array(sample.labels.names)[varies]

@@ -10,12 +10,15 @@ from larvae.metrics.sample import Sample
 
 
 def scores(sample: Sample, _: np.random.Generator) -> dict[str, float]:
-    """MIG over all dimensions and all factors; over y alone, and aligned, for the factors that y stands for."""
-    return {
-        "mig": mutual_information_gap(sample.codes, sample.classes),
-        "mig_y": mutual_information_gap(sample.inferred, sample.label_classes),
-        "mig_aligned": aligned_mutual_information_gap(sample.codes, sample.label_classes),
-    }
+    """MIG over all dimensions and all factors; over y alone, and aligned, for the factors that y stands for.
+
+    Those two are left out where none of these varies.
+    """
+    found = {"mig": mutual_information_gap(sample.codes, sample.classes)}
+    if np.ptp(sample.label_classes, axis=0).any():
+        found["mig_y"] = mutual_information_gap(sample.inferred, sample.label_classes)
+        found["mig_aligned"] = aligned_mutual_information_gap(sample.codes, sample.label_classes)
+    return found
 
 
 def mutual_information_gap(codes: NDArray[np.floating], classes: NDArray[np.integer]) -> float:

@@ -50,6 +50,13 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def version() -> str:
+    """The name of the compiled library, which tells its source, compiler and processor; there must be one."""
+    loaded = library()
+    assert loaded is not None
+    return Path(loaded._name).stem
+
+
 def compiler() -> str:
     """A C++ compiler's path. Raises FileNotFoundError if there is none."""
     found = next(filter(None, map(shutil.which, COMPILERS)), None)

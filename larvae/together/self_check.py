@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -48,12 +49,17 @@ class _Stepped(NamedTuple):
 
 
 def deviation(group: Group) -> Deviation:
-    """The deviation of the group's next step, after which all is as it was. Takes a few seconds, and a compilation."""
+    """The deviation of the group's next step, after which all is as it was. Takes a few seconds, and a compilation.
+
+    Of members that have not diverged; none where all have.
+    """
     before = [{name: p.detach().clone() for name, p in trainer.parameters.items()} for trainer in group.trainers]
     expected = [_plain_step(trainer) for trainer in group.trainers]
     found = [_Stepped(*stepped) for stepped in group.rehearse()]
     losses, updates = [], []
     for start, ours, theirs in zip(before, found, expected, strict=True):
+        if not all(map(math.isfinite, theirs.terms.values())):
+            continue  # it has diverged, which its next row will tell
         losses += [abs(ours.terms[name] - term) / max(1, abs(term)) for name, term in theirs.terms.items()]
         moved, apart = _distance(theirs.parameters, start), _distance(theirs.parameters, ours.parameters)
         updates.append(apart / moved if moved else apart)
@@ -81,5 +87,5 @@ def _distance(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> float
 
 
 def _largest(values: list[float]) -> float:
-    """The maximum; not a number if one of them is none."""
-    return float(torch.tensor(values).max())
+    """The maximum, 0 of none; not a number if one of them is none."""
+    return float(torch.tensor(values or [0.0]).max())

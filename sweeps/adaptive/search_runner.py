@@ -18,6 +18,7 @@ from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.configurations import Configuration, Rules, Run
 from sweeps.adaptive.halving import judge
 from sweeps.adaptive.sampling import LEARNING, Suggestion
+from sweeps.adaptive.search_options import SearchOptions
 from sweeps.adaptive.search_reporter import SearchReporter, search_table
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.suggesting import Suggester
@@ -52,12 +53,13 @@ def run_search(adaptive: AdaptiveStudy) -> int:
     prepared = prepare(study, options, _trials_to_do(adaptive, sample), console)
     settings, resources, directory = trial_settings(study, options, prepared), prepared.resources, prepared.directory
     log = SuggestionLog(directory.path / "suggestions.jsonl")
-    rules = options.rules(options.parallel or log.parallel or _parallel(resources, options.first_seeds))
     if options.plan:
+        rules = _rules(options, log, resources)
         work = _work(rules, sample[-1], resources.members, _progress(settings.members_directory, rules.iterations))
         plan_study(work, settings, resources, options.price, console)
         return 0
     with held(study, options, prepared, console, adaptive.tags) as session:
+        rules = _rules(options, log, resources)
         log.start(rules.parallel)
         session.announce(*_headings(adaptive, rules, log, resources))
         search, interrupted = _train(adaptive, rules, log, settings, session)
@@ -128,9 +130,10 @@ def _slots(prepared: Prepared) -> int:
     return prepared.resources.concurrency() * prepared.resources.members
 
 
-def _parallel(resources: TrialResources, first_seeds: int) -> int:
-    """Configurations that the cluster trains at once."""
-    return max(1, resources.concurrency() * resources.members // first_seeds)
+def _rules(options: SearchOptions, log: SuggestionLog, resources: TrialResources) -> Rules:
+    """The rules with as many configurations at once as are given, as earlier commands had, or as the cluster trains."""
+    on_cluster = max(1, resources.concurrency() * resources.members // options.first_seeds)
+    return options.rules(options.parallel or log.parallel or on_cluster)
 
 
 def _headings(adaptive: AdaptiveStudy, rules: Rules, log: SuggestionLog, resources: TrialResources) -> list[str]:

@@ -59,14 +59,18 @@ class Suggester(UnsavedSearcher):
         """The members of another trial, and its place; None while there is none; FINISHED at the end."""
         if evaluating := self.members.evaluations.suggest(trial_id, is_all=self.has_ended):
             return evaluating
-        if self.has_ended:
-            return self.FINISHED
+        if self.has_ended:  # Tune asks no more after FINISHED: the last ones may still have to be evaluated
+            return None if self._is_training or self.members.evaluations.are_open else self.FINISHED
         place = self.places.take(trial_id) if self._waiting else None
         if place is None:
             return None
         members = self._trials[trial_id] = self._take(likeness(self._waiting[0]), self.members_per_trial)
         config = {"members": [member.to_dict() for member in members], **place}
         return config | {"mailbox": str(self._mailbox(trial_id).path)} if self.members_per_trial > 1 else config
+
+    @property
+    def _is_training(self) -> bool:
+        return any(member.content_hash not in self._ended for members in self._trials.values() for member in members)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; members that it has not told the end of have failed with their process.

@@ -32,8 +32,6 @@ class Death(NamedTuple):
 
 def death_of(trial: Any) -> Death:
     """The latest death of a trial's process."""
-    if fault := machine_fault(trial):
-        return Death(fault, is_machines=True, is_told=True)
     error = _error_of(trial)
     text = str(error or "")
     node = next(iter(_NODE.findall(text)), "")
@@ -41,11 +39,13 @@ def death_of(trial: Any) -> Death:
         advice = "have fewer trials at once (--cpus-per-trial), or raise RAY_memory_usage_threshold where it has room"
         place = f" {node}" if node else ""
         return Death(f"Ray killed it as its node{place} ran out of memory: {advice}", is_machines=True, node=node)
-    if text.startswith(_MACHINES):
-        return Death(" ".join(text.split())[:300], is_machines=True, node=node)
     if getattr(error, "actor_init_failed", False):
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return Death(lines[-1][:300], is_at_start=True, node=node)
+    if fault := machine_fault(trial):  # not before: one that never started leaves the fault of the process before it
+        return Death(fault, is_machines=True, is_told=True)
+    if text.startswith(_MACHINES):
+        return Death(" ".join(text.split())[:300], is_machines=True, node=node)
     return Death(node=node)
 
 

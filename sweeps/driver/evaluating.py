@@ -25,6 +25,11 @@ class Evaluations:
             self._known.add(member.content_hash)
             self._waiting.append(member)
 
+    @property
+    def are_open(self) -> bool:
+        """True while members wait for their evaluation, or are evaluated."""
+        return bool(self._waiting or self._given)
+
     def suggest(self, trial_id: str, *, is_all: bool) -> dict[str, Any] | None:
         """The configuration of a trial that evaluates a member; None while there is none, or no room.
 

@@ -74,6 +74,7 @@ class MemberReporter(Unsaved, tune.Callback):
                 self.evaluations.add(self.open[name])
             elif news["status"] == "out_of_memory":
                 self.progress.wait(name)
+                self.tracker.end(name)  # until it is tried again
                 ran_out.append(self.open.pop(name))
         if ran_out:
             self.out_of_memory.append(ran_out)

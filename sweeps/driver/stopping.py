@@ -34,8 +34,8 @@ def stoppable(tell: Callable[[], None]) -> Iterator[None]:
         _asked.set()
         if is_second or not is_heard:
             raise KeyboardInterrupt
-        tell()
         os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Thread(target=tell, name="telling", daemon=True).start()  # a stalled terminal would hold us here
 
     ours = {_BY_TUNE: "1"} if _BY_TUNE not in os.environ else {}
     os.environ.update(ours)

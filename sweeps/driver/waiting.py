@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +44,7 @@ class NodeWatch(Unsaved, tune.Callback):
         self._looked_at = self._said_at = 0.0
         self._hosts_without_gpu: set[str] = set()
         self._at_broken_gpus: set[str] = set()  # trials that keep one
-        self._failed_starts: Counter[str] = Counter()
+        self._failed_starts: list[tuple[str, str]] = []  # trials whose processes have not started since, and reasons
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -80,10 +79,16 @@ class NodeWatch(Unsaved, tune.Callback):
             self._at_broken_gpus.add(trial.trial_id)
         else:
             self._at_broken_gpus.discard(trial.trial_id)
+        self._failed_starts = [failed for failed in self._failed_starts if failed[0] != trial.trial_id]
         if host := host_without_gpu(fault):
             self._hosts_without_gpu.add(host)
             if gpu_hosts() <= self._hosts_without_gpu:
                 self._give_up(f"trials must find machines that work, but {fault}")
+        elif not fault and _gpus(trial):
+            self._hosts_without_gpu.discard(result.get("hostname", ""))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._at_broken_gpus.discard(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial leaves its machine, or its process has not started; no other is worth a try where none would work."""
@@ -91,8 +96,8 @@ class NodeWatch(Unsaved, tune.Callback):
         if is_broken_gpus(death.reason):
             self._leave_gpu(trial, trials, death.reason)
         if death.is_at_start:
-            self._failed_starts[death.reason] += 1
-            if self._failed_starts[death.reason] >= MOST_FAILED_STARTS:
+            self._failed_starts.append((trial.trial_id, death.reason))
+            if [reason for _, reason in self._failed_starts].count(death.reason) >= MOST_FAILED_STARTS:
                 self._give_up(f"the process of a trial must start, but {death.reason}")
 
     def _leave_gpu(self, trial: Any, trials: list[Any], reason: str) -> None:

@@ -135,8 +135,15 @@ def _fits(kept: Conditions, conditions: Conditions) -> bool:
 
 
 def _probed(kind: GpuKind, request: Request) -> Probed:
-    """As many processes at once are tried as a GPU's part of its node's CPUs is enough for."""
+    """As many processes at once are tried as a GPU's part of its node's CPUs is enough for.
+
+    Raises InvalidInputError where no node has the CPUs of a single one.
+    """
     room = max((node.get("CPU", 0) // request.cpus // node["GPU"] for node in kind.nodes), default=1)
+    most_cpus = max((node.get("CPU", 0) for node in kind.nodes), default=math.inf)
+    if most_cpus < request.cpus:  # no GPU would ever be free to be measured
+        rule = f"`cpus_per_trial` must be at most the {most_cpus:g} of a node with GPUs"
+        raise InvalidInputError(f"{rule}, got {request.cpus}")
     most = int(min(PROCESSES[-1], max(1, room)))
     return Probed(max(request.sample, key=size), request.cpus, request.compiles, most)
 
@@ -159,7 +166,8 @@ def _conditions(gpu: Gpu, probed: Probed, request: Request) -> Conditions:
 def _lent(kind: GpuKind, own: GpuRates, measured: Sequence[GpuRates]) -> KindRates:
     """A kind with its rates or, where it has none, with those of the kind that is nearest in memory."""
     if own.is_measured:
-        return KindRates(kind._replace(memory=own.conditions.gpu_bytes), own.rows)
+        held = max(row.process_bytes for row in own.rows if row.is_measured)  # with a reserve: more than there is, even
+        return KindRates(kind._replace(memory=max(own.conditions.gpu_bytes, held)), own.rows)
     nearest = min(measured, key=lambda rates: abs(rates.conditions.gpu_bytes - kind.memory))
     return KindRates(kind, nearest.rows)
 

@@ -81,7 +81,9 @@ class Mirror:
     def _sync(self, name: str) -> None:
         if name not in self.members:  # of an earlier command, which was killed
             if name in self.runs:
-                self.client.set_terminated(self.runs[name].run_id, mlflow_names.STOPPED)
+                run = self.runs[name]
+                self.client.set_terminated(run.run_id, mlflow_names.STOPPED)
+                run.state = run.state._replace(status=mlflow_names.STOPPED)
             return
         files = self.directory.member(self.members[name])
         if name not in self.runs and name not in self.running and not files.path.exists():

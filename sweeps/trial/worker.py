@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from larvae.out_of_memory import is_broken_process, is_machines, is_out_of_memor
 from larvae.phases import current_phase
 from larvae.together.training_together import Report, Together
 from sweeps.resources.taken_gpu import HELD_SECONDS, BrokenGpuError, take_gpu
-from sweeps.trial.background import Background
+from sweeps.trial.background import Background, in_thread
 from sweeps.trial.machine_faults import FAULT_SECONDS, MachineFaultError
 from sweeps.trial.mailbox import Mailbox
 from sweeps.trial.member_log import MOST_STARTS, MemberLog, silence, starts_without_progress
@@ -257,7 +258,7 @@ class Worker:
         """Tell whether members train on a GPU, having tried it. Raises what `take_gpu` does."""
         if self.gpus == 0 or (self.settings.gpus_may_be_missing and not torch.cuda.is_available()):
             return False
-        take_gpu(self.gpus, Background("trying its GPU").submit)
+        take_gpu(self.gpus, functools.partial(in_thread, name="trying its GPU"))
         return True
 
     def _open(self, config: MemberConfig, on_gpu: bool) -> Member:

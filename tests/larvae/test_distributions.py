@@ -160,7 +160,7 @@ def test_stratified_density_is_right_on_average_over_all_batches() -> None:
     """Over all batches in which the sample's own image has a place, the mean is q(ξ) = (1/N) Σ_n q(ξ | x_n) itself.
 
     So it is for the joint and for each marginal, and for N = B as well, where a single batch is not exact. Rows sum
-    to 1, as the published code's do not: it has 1/N in a column instead of on the diagonal.
+    to 1, as not all of the published code's do: it has 1/N in the first column instead of on the diagonal.
     """
     for (batch_size, dataset_size), position in itertools.product([(2, 2), (2, 6), (3, 6), (4, 4), (5, 6)], (0, 1)):
         densities = np.random.default_rng(0).uniform(0, 1, (dataset_size, 3))  # q(ξ_0 | x_n), of three kinds

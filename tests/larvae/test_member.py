@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import itertools
 import json
+import os
+import platform
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -293,6 +295,32 @@ def test_raised_budget_goes_on_from_the_checkpoint(
     assert history(directory) == raised
 
 
+def test_a_budget_that_ends_at_a_row_on_the_way_is_evaluated_in_full(
+    dataset: Dataset, directory: MemberDirectory, tmp_path: Path
+) -> None:
+    schedule = dataclasses.replace(SCHEDULE, iterations=4, metrics=(), final_metrics=("mig", "modularity"))
+    member = Member(CONFIG, dataclasses.replace(schedule, iterations=8), dataset, directory)
+    for _ in range(4):
+        member.trainer.step()
+        member.after_step()
+    member.save()
+    list(train_member(CONFIG, schedule, dataset, directory))
+    straight = MemberDirectory(tmp_path / "straight")
+    list(train_member(CONFIG, schedule, dataset, straight))
+    assert without_times(history(directory)) == without_times(history(straight))
+    assert {"mig", "modularity"} <= history(directory)[-1].keys()
+
+
+def test_what_killed_processes_left_of_a_checkpoint_is_removed(dataset: Dataset, directory: MemberDirectory) -> None:
+    """Not what a living one writes, whose number the name ends in."""
+    gone, living = (directory.path / f".checkpoint.pt.partial-{platform.node()}-{pid}" for pid in (2**30, os.getpid()))
+    for path in (gone, living):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    Member(CONFIG, SCHEDULE, dataset, directory)
+    assert [gone.exists(), living.exists()] == [False, True]
+
+
 def test_lowered_budget_ends_at_the_checkpoint_or_beyond_and_is_refused_before(
     dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory
 ) -> None:
@@ -437,7 +465,7 @@ def test_incomplete_and_foreign_checkpoints_are_refused_in_a_line(
     dataset: Dataset, directory: MemberDirectory, interrupted: MemberDirectory
 ) -> None:
     whole = load_checkpoint(interrupted.checkpoint)
-    for missing in whole.keys() - {"last_row"}:  # of a member that has not ended
+    for missing in whole.keys() - {"last_row", "evaluated"}:  # of a member that has not ended
         save_checkpoint(directory.checkpoint, {name: part for name, part in whole.items() if name != missing})
         assert all(str(directory.checkpoint) in message for message in refusals(directory.checkpoint, dataset)), missing
 

@@ -109,7 +109,7 @@ def test_interrupted_writing_leaves_nothing_and_a_killed_process_s_leavings_are_
     with pytest.raises(KeyboardInterrupt):
         write_in_part()
     assert_nothing_left(tmp_path)
-    make_packed(tmp_path / f".images.h5.partial-{platform.node()}-1")
+    make_packed(tmp_path / f".images.h5.partial-{platform.node()}-{2**30}")
     monkeypatch.setenv("LARVAE_CACHE_DIR", str(tmp_path))
     integrity.made_once(path, specification(), lambda: make_packed(path))
     assert_nothing_left(tmp_path, "images.h5", "images.h5.checked", "images.h5.lock")

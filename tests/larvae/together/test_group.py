@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import math
 import warnings
 import weakref
 from pathlib import Path
@@ -245,6 +246,17 @@ def test_a_rehearsal_leaves_no_trace(dataset: Dataset) -> None:
     for trainer, expected in zip(checked, unchecked, strict=True):
         assert all(torch.equal(trainer.parameters[name], p) for name, p in expected.parameters.items())
         assert trainer.take_means() == expected.take_means()
+
+
+def test_a_member_that_has_diverged_does_not_make_the_step_of_the_others_wrong(dataset: Dataset) -> None:
+    trainers = [Trainer(config, dataset) for config in configs({})]
+    with torch.no_grad():
+        next(iter(trainers[0].parameters.values())).fill_(math.nan)
+    assert deviation(Group(trainers)).is_within(TOLERANCES[torch.float32])
+    with torch.no_grad():
+        for trainer in trainers:
+            next(iter(trainer.parameters.values())).fill_(math.nan)
+    assert deviation(Group(trainers)) == (0, 0)
 
 
 def test_a_step_that_is_wrong_is_found_and_members_go_on_with_the_plain_one(

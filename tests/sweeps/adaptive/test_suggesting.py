@@ -76,6 +76,7 @@ def run(
             running[name] = [MemberConfig(**fields) for fields in suggestion["members"]]
             evaluating |= {name} if suggestion.get("place") == WITHOUT_GPU["place"] else set()
         if suggestion == Suggester.FINISHED or event >= kill_after:
+            assert suggestion != Suggester.FINISHED or not running  # Tune would ask no more
             return suggester, rows
         trial = generator.choice(sorted(running))
         if trial in evaluating:

@@ -92,6 +92,16 @@ def test_others_are_left_as_they_are(manager: Manager, tmp_path: Path) -> None:
     assert (told.reason, told.is_told) == ("host7: OSError: No space left on device", True)
 
 
+def test_a_process_that_cannot_start_is_not_explained_by_the_fault_of_the_one_before(tmp_path: Path) -> None:
+    """Tune keeps a trial's last result until its next process reports."""
+    error = ActorDiedError()
+    error._actor_init_failed = True
+    death = death_of(trial_of(tmp_path, error, "host7: BrokenGpuError: GPU 0 must compute, but ECC"))
+    assert (death.is_at_start, death.is_machines) == (True, False)
+    low = death_of(trial_of(tmp_path, RayActorError(None, MEMORY), "host7: OSError: No space left on device"))
+    assert low.reason.startswith("Ray killed it as its node 10.0.0.7")
+
+
 def test_nothing_starts_for_a_while_where_memory_is_short(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(deaths_of_all_kinds.time, "monotonic", lambda: now[0])

@@ -33,6 +33,7 @@ class Recorder:
         self.status = dict.fromkeys(names, "waiting")
         self.labels = {name: name for name in names}
         self.notes: list[str] = []
+        self.told_the_end_of: set[str] = set()
 
     def start(self, name: str) -> None:
         self.status[name] = "running"
@@ -42,6 +43,7 @@ class Recorder:
 
     def end(self, name: str, status: str | None = None) -> None:
         self.status[name] = status or self.status[name]
+        self.told_the_end_of.add(name)
 
     def note(self, line: str) -> None:
         self.notes.append(line)
@@ -157,6 +159,7 @@ def test_members_that_ended_before_memory_ran_out_are_not_tried_again(
     reporter.on_trial_result(0, [], trial_of(MEMBERS), {"members": news})
     assert reporter.take_out_of_memory() == [[MEMBERS[1], *MEMBERS[3:]]]
     assert reporter.take_out_of_memory() == []
+    assert sorted(recorder.told_the_end_of) == sorted(member.content_hash for member in MEMBERS)  # no run stays RUNNING
 
 
 @pytest.mark.parametrize("late", ["trained", "out_of_memory"])

@@ -13,6 +13,7 @@ from ray import tune
 
 from larvae.errors import one_line
 from sweeps.driver import waiting
+from sweeps.driver.deaths import Death
 from sweeps.driver.waiting import NodesLostError, NodeWatch
 from sweeps.resources.missing_gpus import MissingGpuError
 from sweeps.resources.taken_gpu import BrokenGpuError
@@ -101,6 +102,29 @@ def test_a_sweep_ends_once_no_host_finds_the_gpus_that_ray_has(world: World, mon
     assert world.signals == [signal.SIGINT]
     with pytest.raises(NodesLostError, match=r"^trials must .* host2: .* GPUs that Ray has, .*--gpus-per-trial 0"):
         world.watch.require_nodes()
+
+
+def test_hosts_and_starts_that_work_again_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is installed anew, or a file system that was away for a moment, does not end a sweep of days."""
+    monkeypatch.setattr(waiting, "gpu_hosts", lambda: {"host1", "host2"})
+    trial = OnGpu("a")
+    failed = Death("ImportError: Stale file handle", is_at_start=True)
+    monkeypatch.setattr(waiting, "death_of", lambda _: failed)
+
+    def tell(host: str, fault: str = "") -> None:
+        news = {"abc": {"rows": [], "status": "running", "reason": fault}}
+        world.watch.on_trial_result(0, [], trial, {"members": news, "hostname": host})
+
+    for host in ("host1", "host2", "host1", "host2"):
+        tell(host, f"{host}: {one_line(MissingGpuError())}")
+        tell(host)
+    for _ in range(5):
+        world.watch.on_trial_recover(0, [], trial)
+        tell("host1")
+    assert world.signals == []
+    for _ in range(3):
+        world.watch.on_trial_recover(0, [], trial)
+    assert world.signals == [signal.SIGINT]
 
 
 class OnGpu:

@@ -31,6 +31,8 @@ class Gpu:
     rate: Callable[[int, int], float]
     member_gigabytes: float = 0.35
     process_gigabytes: float = 0.9
+    reserve_gigabytes: float = 0.0
+    """What is counted beside that as taken."""
     compile_seconds: float = 90.0
     start_seconds: float = 20.0
     now: float = 0.0
@@ -46,7 +48,8 @@ class Gpu:
         taken = self.process_gigabytes + self.member_gigabytes * members
         if taken * processes > self.gigabytes:
             return Measurement(members, processes, Outcome.OUT_OF_MEMORY)
-        return Measurement(members, processes, Outcome.MEASURED, self.rate(members, processes), taken * 1e9)
+        reserved = (taken + self.reserve_gigabytes) * 1e9
+        return Measurement(members, processes, Outcome.MEASURED, self.rate(members, processes), reserved)
 
     def search(self, together: int, most_processes: int = 8, seconds: float = 600) -> GpuRates:
         """Measure it as a sweep does."""

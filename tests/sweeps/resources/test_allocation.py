@@ -161,6 +161,18 @@ def test_a_kind_that_is_not_free_is_filled_by_what_the_nearest_one_told(world: W
         assert taken <= kind.memory * share
 
 
+def test_a_process_that_fills_its_gpu_but_for_less_than_the_reserve_has_it_alone(world: World) -> None:
+    world.gpus = {None: dataclasses.replace(v100(), process_gigabytes=15.4, reserve_gigabytes=0.5)}
+    assert world.allocate().resources == TrialResources(1, 1.0, 1)
+
+
+def test_more_cpus_than_a_node_with_gpus_has_are_refused_before_one_is_waited_for(world: World) -> None:
+    most = max(node["CPU"] for kind in MIXED for node in kind.nodes)
+    with pytest.raises(InvalidInputError, match=rf"must be at most the {most:g} .* GPUs, got {most + 1:g}$"):
+        world.allocate(kinds=MIXED, cpus=int(most) + 1)
+    assert world.reserved == []
+
+
 def test_a_share_that_is_not_measured_is_told_with_advice(world: World) -> None:
     resources = world.allocate().resources
     assert resources.members == 8

@@ -202,6 +202,25 @@ def test_rows_trained_again_are_logged_once_and_a_killed_commands_runs_are_kille
     assert tracked.statuses() == ["FINISHED", "KILLED", NO_RUN]
 
 
+def test_a_member_that_a_killed_search_left_running_runs_again_once_the_next_command_comes_to_it(
+    tracked: Tracked,
+) -> None:
+    """A search knows its members one by one: at first the run left over is nobody's."""
+    killed, name = tracked.command(), tracked.names[0]
+    killed.start(name)
+    tracked.log(killed, name, ROW_2)
+    assert killed.flush()
+    known = tracked.members
+    again = tracked.command(5.0)
+    assert again.flush()
+    again._mirror.running.add(name)  # it is taken up before the queue has come to what it is
+    again.add([known[name]])
+    assert again.flush()
+    assert tracked.runs()[name].info.status == "RUNNING"
+    again.end(name)
+    again.close("stopped")
+
+
 def test_a_row_that_is_not_whole_yet_is_logged_when_it_is(tracked: Tracked) -> None:
     tracker = tracked.command(0.0)
     (name,) = tracked.names

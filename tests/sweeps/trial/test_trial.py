@@ -36,6 +36,18 @@ MEMBERS = [MemberConfig(batch_size=4, tau=0.0, z_dim=2, seed=seed) for seed in (
 SHORT = dataclasses.replace(SCHEDULE, iterations=10)
 
 
+def test_a_process_of_many_trials_keeps_no_thread_of_theirs(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "take_gpu", lambda gpus, submit: submit(lambda: None).result())
+    trial.start(gpus=0.5)
+    before = threading.active_count()
+    for _ in range(20):
+        assert trial.worker._takes_gpu()
+    for thread in threading.enumerate():
+        if thread.name == "trying its GPU":
+            thread.join()
+    assert threading.active_count() == before
+
+
 class Trial:
     """A trial that is not Tune's, and what it leaves."""
 
