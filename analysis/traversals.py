@@ -36,9 +36,9 @@ class Arguments:
     dataset: str | None = None
     """Data set, where the study has several."""
     baseline: str | None = None
-    """Upper row, in place of a study's: checkpoint, or id of an MLflow run."""
+    """Row 2, in place of a study's: checkpoint, or id of an MLflow run."""
     larvae: str | None = None
-    """Lower row, in place of a study's: checkpoint, or id of an MLflow run."""
+    """Row 3, in place of a study's: checkpoint, or id of an MLflow run."""
     factors: tuple[str, ...] = ()
     """Factors to vary, by the data set's names or the paper's (pale_face). Left out: all that both models have labels
     of."""

@@ -215,7 +215,7 @@ def caution(iterations: Sequence[int]) -> list[str]:
     """The caution that results need after so few iterations; nothing where there are enough."""
     if min(iterations) >= SETTLED:
         return []
-    return ["After so few iterations, differences of this size come and go with seed and budget."]
+    return ["After so few of the paper's 1,000,000 iterations, longer training may change any difference."]
 
 
 def summary_frame(sensitivity: Sensitivity) -> pd.DataFrame:

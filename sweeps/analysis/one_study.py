@@ -28,7 +28,7 @@ class OneStudy:
     tracking_uri: TrackingUri = field(default_factory=default_uri)
     """MLflow's address: sqlite:///FILE, http://HOST:PORT or a database's URL."""
     output: Path | None = None
-    """Folder that figures (PNG, PDF) and numbers (CSV) are written to. Left out: figures/STUDY."""
+    """Folder that what is made is written to. Left out: figures/STUDY."""
     study: str | None = None
     """Name of the study. Left out: the newest that fits."""
     kept: Path | None = None

@@ -89,7 +89,7 @@ def test_unequal_budgets_are_said_and_results_below_ten_thousand_iterations_get_
     sensitivity = estimate_sensitivity("s", members, TAU)
     assert sensitivity.heading == "s: dSprites, unequal budgets, 1,000 to 4,000 iterations"
     assert sensitivity.iterations == (1000, 4000)
-    assert "come and go with seed and budget" in caution((9_999, 20_000))[0]
+    assert "longer training may change any difference" in caution((9_999, 20_000))[0]
     assert caution((10_000, 20_000)) == []
 
 

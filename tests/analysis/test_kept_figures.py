@@ -26,8 +26,9 @@ from sweeps.kept.kept_studies import STUDIES
 from tests.analysis.outcome import Script
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_NUMBERS = {"docs/shapes3d-rendered.png"}
-"""Pictures of images. Those of docs/short-runs are of format 1, and of members that are not kept."""
+TRAVERSALS = {f"docs/traversals_{name}.png" for name in ("dsprites", "shapes3d-rendered")}
+WITHOUT_NUMBERS = {"docs/shapes3d-rendered.png", *TRAVERSALS}
+"""Pictures of images; traversals are of members whose checkpoints are not kept."""
 OF_BENCHMARKS = {"docs/scaling.png", "docs/search_pays.png"}
 
 

@@ -82,7 +82,7 @@ def test_notes_say_how_it_was_tested_what_was_not_and_what_is_missing() -> None:
     rates = compared(paired(BASELINE, BETTER), paired(BASELINE, UNSURE, label_rate=0.02))
     [points, caution, test] = figure_notes(rates)
     assert points == "study: 1,000 iterations; mean, 95 % t-interval and single values of 4 seeds"
-    assert "come and go with seed and budget" in caution
+    assert "longer training may change any difference" in caution
     assert figure_notes(rates._replace(iterations=(10_000,)))[1] == test
     assert test == "★ significant: paired t-test over seeds, two-sided, Holm-corrected over 2 comparisons, p ≤ 0.05"
     [points, _, test] = figure_notes(compared(paired([0.1], [0.2])))

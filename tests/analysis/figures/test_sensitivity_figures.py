@@ -89,7 +89,7 @@ def test_axes_leave_tiny_differences_small_and_stay_within_what_a_metric_can_be(
 
 def test_notes_say_what_is_drawn_and_name_failures_first() -> None:
     one = figure_notes([sensitivity_of(grid((0, 1), (0.01,), (0,)))])
-    caution = "After so few iterations, differences of this size come and go with seed and budget."
+    caution = "After so few of the paper's 1,000,000 iterations, longer training may change any difference."
     assert one == ["study: dSprites, 1,000 iterations; one seed", caution]
     [note] = figure_notes([sensitivity_of(grid((0, 1), (0.01,), (0, 1, 2)), iterations=10_000)])
     assert note == "study: dSprites, 10,000 iterations; mean, 95 % t-interval and single values of 3 seeds"
