@@ -1,7 +1,7 @@
 """Lists studies with their state, size on disk and date, or removes one with its runs in MLflow.
 
-    python -m sweeps.studies
-    python -m sweeps.studies --remove tau-sweep-quick
+python -m sweeps.studies
+python -m sweeps.studies --remove tau-sweep-quick
 """
 
 from __future__ import annotations

@@ -29,8 +29,10 @@ def full_product(
     stand for another's. fewest: values of a field that stay, by its name; one where it is not told. kept: values that
     stay. rows: how many stay where leaving out values can bring that about. Without rows where nothing can be had.
     """
-    part = _reduced(table, fewest, kept, rows)
-    return part if len(part) >= rows else _reduced(table, fewest, kept, 0)
+    for wanted in range(min(rows, len(table)), 0, -1):
+        if len(part := _reduced(table, fewest, kept, wanted)) >= wanted:
+            return part
+    return _reduced(table, fewest, kept, 0)
 
 
 def _reduced(

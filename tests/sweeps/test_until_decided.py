@@ -110,7 +110,7 @@ def test_a_case_whose_members_all_fail_is_not_decided(
     assert command(tmp_path, "--seeds", "4", "--grid", "alpha=1,64") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert ran == [3, 4]
-    assert "α = 64; not decidable here: no members with its results" in printed
+    assert "α = 64; not decidable here: no results for it" in printed
     assert "Not decided with 4 seeds" in printed
 
 

@@ -133,8 +133,13 @@ def of_spread(subject: str, groups: Sequence[tuple[Sequence[float], Sequence[flo
 
 
 def weakest(parts: Iterable[Evidence]) -> Evidence:
-    """The number that speaks least for its claim."""
-    return max(parts, key=lambda part: 2.0 if math.isnan(part.p_holds) else part.p_holds)
+    """The number that speaks least for its claim: of those without a test the one that is farthest below its bound."""
+
+    def rank(part: Evidence) -> tuple[float, float]:
+        below = part.bounds.holds_above - part.effect
+        return (2.0, math.inf if math.isnan(below) else below) if math.isnan(part.p_holds) else (part.p_holds, below)
+
+    return max(parts, key=rank)
 
 
 def _centred(values: Sequence[float]) -> np.ndarray:

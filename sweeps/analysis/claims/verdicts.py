@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -87,7 +86,7 @@ def judge(studies: Mapping[str, pd.DataFrame], names: Iterable[str] = CLAIMS, le
 
 
 def _no_results(claim: Claim) -> str:
-    return f"no members with its results: it takes {claim.needs}"
+    return f"no results for it: it takes {claim.needs}"
 
 
 def by_claim(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
@@ -115,26 +114,31 @@ def _cases(claim: Claim, study: str, members: pd.DataFrame) -> list[Verdict]:
     members = shared(members, claim.varied)
     names = case_fields(claim, members)
     groups = [some for _, some in members.groupby(names, dropna=False)] if names else [members]
-    asked = [some for some in groups if _is_asked(claim, some)]
-    firsts = pd.DataFrame([some.iloc[0] for some in asked])
+    known = [(some, _evidence(claim, some)) for some in groups]
+    found = [(some, evidence) for some, evidence in known if evidence or _would_be_asked(claim, some)]
+    firsts = pd.DataFrame([some.iloc[0] for some, _ in found])
     names = [name for name in names if varies(firsts, name)]  # members of no case need no telling apart
-    return [_case(claim, study, names, some, _evidence(claim, some)) for some in asked]
+    return [_case(claim, study, names, some, evidence) for some, evidence in found]
 
 
-def _is_asked(claim: Claim, members: pd.DataFrame) -> bool:
-    """Tell that members would be a case of the claim if all had finished, as far as they have its metrics."""
+def _would_be_asked(claim: Claim, members: pd.DataFrame) -> bool:
+    """Tell that members would be a case of the claim if all had finished, unless its metrics were not measured."""
     finished = members[members["status"] == FINISHED]
-    if len(finished) and not all(has_result(finished, metric).any() for metric in claim.metrics):
+    is_measured = all(has_result(finished, metric).any() for metric in claim.metrics)
+    if len(finished) == len(members) or (len(finished) and not is_measured):
         return False
     return bool(_evidence(claim, members.assign(status=FINISHED, **dict.fromkeys(claim.metrics, 0.0))))
 
 
 def _evidence(claim: Claim, members: pd.DataFrame) -> tuple[Evidence, ...]:
     """The numbers of all primary metrics, each of which must bear the claim out; none where one has none."""
-    tables = {metric: _table(members, claim, metric) for metric in claim.metrics}
-    asked = [tables] if claim.is_joint else [{metric: table} for metric, table in tables.items()]
-    evidence = [claim.contrast(one) for one in asked]
-    return tuple(itertools.chain(*evidence)) if all(evidence) else ()
+    found: list[Evidence] = []
+    for metrics in [claim.metrics] if claim.is_joint else [(metric,) for metric in claim.metrics]:
+        evidence = claim.contrast({metric: _table(members, claim, metric) for metric in metrics})
+        if not evidence:
+            return ()
+        found += evidence
+    return tuple(found)
 
 
 def without_controls(members: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,8 @@ from sweeps.kept.kept_studies import STUDIES
 def kept_pictures(kept: KeptResults) -> list[Drawn]:
     """Figures of the kept studies, by the names that pictures have in docs: of those that have the members."""
     members = {name: with_planned(course.end, STUDIES[name]().members) for name, course in kept.courses.items()}
-    pictures = [claims_report.drawn(kept.judgement)]
+    of_study = [one for one in kept.verdicts if one.study == "study"]  # a table has the others, too
+    pictures = [claims_report.drawn(kept.judgement._replace(verdicts=of_study))]
     if "control" in members:
         pictures.append(controls_report.drawn(controls("control", members["control"]), members["control"]))
     if "curve" in members:

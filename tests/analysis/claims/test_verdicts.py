@@ -110,7 +110,7 @@ def test_spreads_over_seeds_are_compared_and_pooled_over_label_rates() -> None:
 def test_a_claim_must_hold_of_each_primary_metric() -> None:
     found = members(of_tau(0, 0.1, 0.1))
     assert verdict("outperforms", found.assign(l2=1 + found["mig"])).verdict == FAILS
-    assert verdict("outperforms", found.assign(l2=float("nan"))).reason.startswith("no members")
+    assert verdict("outperforms", found.assign(l2=float("nan"))).reason.startswith("no results")
 
 
 def test_seeds_without_all_members_do_not_count_and_values_that_few_seeds_have_wait() -> None:
@@ -144,7 +144,7 @@ def test_a_case_of_which_nothing_has_finished_is_told_and_tested_with_the_others
     some, none = judge({"one": half}, ["outperforms"])
     assert (some.case, none.case, none.verdict, none.evidence) == ("α = 1", "α = 64", UNDECIDED, ())
     assert some.p_holds == pytest.approx(2 * alone.p_holds)
-    assert none.reason == "no members with its results: it takes τ = 0 and τ > 0"
+    assert none.reason == "no results for it: it takes τ = 0 and τ > 0"
 
 
 def test_cases_are_settings_that_a_claim_is_not_about_and_correction_is_over_all() -> None:
@@ -180,7 +180,7 @@ def test_every_claim_is_told_by_the_page_of_rules_and_by_the_table() -> None:
         assert claim.statement in claims_table(verdicts)
     table = claims_frame(verdicts)
     assert set(table["claim"]) == set(CLAIMS)
-    lacking = table[table["reason"].str.startswith("no members")]
+    lacking = table[table["reason"].str.startswith("no results")]
     assert set(lacking["claim"]) >= {"z-improves", "supervision-helps", "tune-per-dataset", "z-does-not-leak"}
 
 
@@ -333,7 +333,7 @@ def test_a_gain_needs_a_baseline_with_labels() -> None:
     gone = (found["tau"] == 0) & (found["alpha"] > 0) | (found["tau"] == 10) & (found["seed"] == 3)
     for without in (gone, gone & (found["tau"] == 0)):
         some = found.assign(status=np.where(without, "RUNNING", "FINISHED"))
-        assert verdict("weak-label-loss", some).reason.startswith("no members")
+        assert verdict("weak-label-loss", some).reason.startswith("no results")
 
 
 def test_a_control_that_replaces_by_the_inferred_label_says_nothing_about_larvae() -> None:
@@ -344,17 +344,17 @@ def test_a_control_that_replaces_by_the_inferred_label_says_nothing_about_larvae
     one = verdict("outperforms", harms)
     assert (one.case, one.verdict) == ("", HOLDS)
     alone = harms[(harms["tau"] == 0) | (harms["replacement"] == "inferred")]
-    assert verdict("outperforms", alone).reason.startswith("no members")
+    assert verdict("outperforms", alone).reason.startswith("no results")
 
 
 def test_labelled_sets_are_no_further_settings_to_correlate() -> None:
     """Two sets of two τ are two settings, of which a rank correlation would be ±1."""
     found = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_rate=(0.01,), label_seed=(7, 8))
     found = found.assign(factor_vae_score=found["mig"])
-    assert verdict("factor-vae-correlates", found).reason.startswith("no members")
+    assert verdict("factor-vae-correlates", found).reason.startswith("no results")
     more = members(of_tau(0, 0.1, 0.1), label_rate=(0.01, 0.02))
     apart = more.assign(mig=more["mig"].where(more["seed"] < 3), factor_vae_score=more["mig"].where(more["seed"] >= 3))
-    assert verdict("factor-vae-correlates", apart).reason.startswith("no members")  # no seed has both
+    assert verdict("factor-vae-correlates", apart).reason.startswith("no results")  # no seed has both
     more = members(of_tau(0, 0.1, 0.1), tau=(0.0, 1.0), label_seed=(7, 8))
     more = more.assign(factor_vae_score=more["mig"])
     assert verdict("factor-vae-correlates", more).evidence
@@ -397,7 +397,7 @@ def test_reasons_why_seeds_alone_decide_nothing_are_told() -> None:
     assert verdict("outperforms", unequal).reason == "members were not trained equally long"
     equal = found.assign(mig=0.2 + found["tau"], l2=0.8 - found["tau"])
     assert "all seeds are equal" in claims_table([verdict("outperforms", equal)])
-    assert verdict("outperforms", found.assign(l2=found["l2"].where(found["tau"] > 0))).reason.startswith("no members")
+    assert verdict("outperforms", found.assign(l2=found["l2"].where(found["tau"] > 0))).reason.startswith("no results")
 
 
 @pytest.mark.parametrize("name", CLAIMS)
