@@ -1,6 +1,6 @@
 """Measures what surrounds the step: preparing data, the memory it takes, evaluation, and what Ray Tune adds to a trial.
 
-python benchmarks/around_the_step.py --output benchmarks/results/around_the_step.json --commit $(git rev-parse HEAD)
+python benchmarks/around_the_step.py --output benchmarks/results/around_the_step.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from larvae import allocator
+from larvae.files import save_json
 from larvae.hardware import processor_name
+from sweeps.tracking.provenance import git_commit
 
 PREPARE = "from larvae import datasets; datasets.prepare('dsprites')"
 RESIDENT = """
@@ -136,11 +138,10 @@ def main() -> None:
     parser.add_argument("--member-iterations", type=int, default=30, help="of each: a second or less")
     parser.add_argument("--processes", type=int, default=4, help="that share the data")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     report: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
-        "commit": arguments.commit,
+        "commit": git_commit(),
         "processor": processor_name(),
         "cores": os.cpu_count(),
     }
@@ -155,8 +156,7 @@ def main() -> None:
         report[name] = measure()
         print(f"{name}: {json.dumps(report[name])}", flush=True)
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        save_json(arguments.output, report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Plain and fused members of a seed see the same images and noise, so their difference is the arithmetic's alone.
 Kill it and start it again: it goes on from its checkpoints.
 
-    python benchmarks/equal_results.py --output benchmarks/results/equal_results.json --commit $(git rev-parse HEAD)
+    python benchmarks/equal_results.py --output benchmarks/results/equal_results.json
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import torch
 
 from larvae import allocator, datasets
 from larvae.config import MemberConfig, Schedule
+from larvae.files import save_json
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.member import train_member
 from larvae.member_directory import MemberDirectory
+from sweeps.tracking.provenance import git_commit
 
 METRICS = ("mig", "l2")
 
@@ -54,7 +56,6 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--folder", type=Path, default=Path("results/equal-results"), help="for checkpoints")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     os.environ |= allocator.ENVIRONMENT  # for the processes to come
     datasets.prepare("dsprites", progress=True)
@@ -67,7 +68,7 @@ def main() -> None:
     for name in METRICS:
         print(name, json.dumps(report[name]))
     if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        save_json(arguments.output, report)
     raise SystemExit(not all(report[name]["within_the_spread_of_seeds"] for name in METRICS))
 
 
@@ -76,7 +77,7 @@ def _report(
 ) -> dict[str, Any]:
     report: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
-        "commit": arguments.commit,
+        "commit": git_commit(),
         "processor": processor_name(),
         "fused_precision": str(fast_precision(torch.device("cpu"))).removeprefix("torch."),
         "iterations": arguments.iterations,

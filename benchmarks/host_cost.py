@@ -3,7 +3,7 @@
 On a GPU a step is one copy and one graph: what the main thread does beside that bounds the rate, whatever the GPU
 does. A CPU stands in for the GPU here: the copy is made, and nothing is launched.
 
-    python benchmarks/host_cost.py --output benchmarks/results/host_cost.json --commit $(git rev-parse HEAD)
+    python benchmarks/host_cost.py --output benchmarks/results/host_cost.json
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from larvae.inputs import Sampler
 from larvae.together.feed import Feed
 from larvae.together.group import Group
 from larvae.training import Trainer
+from sweeps.tracking.provenance import git_commit
 
 CPU = torch.device("cpu")
 
@@ -80,7 +81,6 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=300, help="of each of five rounds, of which the best counts")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     members, count = arguments.members, arguments.iterations
@@ -93,7 +93,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name:<34}{value:>8}")
     if arguments.output:
-        about = {"command": " ".join(["python", *sys.argv]), "commit": arguments.commit, "numpy": np.__version__}
+        about = {"command": " ".join(["python", *sys.argv]), "commit": git_commit(), "numpy": np.__version__}
         hardware = {"device": processor_name(), "cpus": os.cpu_count(), "torch": torch.__version__}
         save_json(arguments.output, about | hardware | row)
 

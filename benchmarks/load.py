@@ -25,6 +25,7 @@ from unittest import mock
 import psutil
 
 from larvae.errors import InvalidInputError
+from larvae.files import save_json
 from sweeps import tau_sweep
 from sweeps.analysis import script
 from sweeps.tracking.mlflow_names import FINISHED
@@ -124,10 +125,9 @@ def run(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory(prefix="load-", ignore_cleanup_errors=True) as folder:
         uri = arguments.tracking_uri or f"sqlite:///{folder}/mlflow.db"
         numbers = measure(arguments.members, uri, folder)
-    text = json.dumps(numbers, indent=1)
-    print(text)
+    print(json.dumps(numbers, indent=1))
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        save_json(arguments.output, numbers)
 
 
 def measure(members: int, uri: str, folder: str) -> dict[str, Any]:

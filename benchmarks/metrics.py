@@ -2,13 +2,12 @@
 
 The codes are labels mixed with each other and with noise, ten dimensions, with the factors of a data set.
 
-    python benchmarks/metrics.py --output benchmarks/results/metrics.json --commit $(git rev-parse HEAD)
+    python benchmarks/metrics.py --output benchmarks/results/metrics.json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -22,9 +21,11 @@ import sklearn
 from larvae import datasets
 from larvae.datasets.factors import FactorGrid
 from larvae.evaluation import metrics_of_sample
+from larvae.files import save_json
 from larvae.hardware import processor_name
 from larvae.metrics import METRICS
 from larvae.metrics.sample import Sample
+from sweeps.tracking.provenance import git_commit
 
 NUM_LATENTS = 10
 OF_CODES = [name for name in METRICS if name not in ("traversal_error", "mig_aggregate")]
@@ -51,7 +52,6 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=10_000)
     parser.add_argument("--metrics", nargs="+", default=OF_CODES, choices=OF_CODES)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     sample = make_sample(arguments.dataset, arguments.size)
     seconds = {}
@@ -64,13 +64,12 @@ def main() -> None:
     if arguments.output:
         report = {
             "command": f"python benchmarks/metrics.py --dataset {arguments.dataset} --size {arguments.size}",
-            "commit": arguments.commit,
+            "commit": git_commit(),
             "device": processor_name(),
             "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__},
             "seconds": seconds,
         }
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        save_json(arguments.output, report)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ simulated (`simulation/`). Each point is one process:
     python benchmarks/scaling.py --trials 600 --members-per-trial 8  # 4,800 members, eight fused in each trial
     python benchmarks/scaling.py --trials 480 --mlflow sqlite        # with a real database, see the figures of MLflow
     python benchmarks/scaling.py --trials 480 --mlflow http://127.0.0.1:5000
-    python benchmarks/scaling.py --trials 48 480 4800 48000 --output benchmarks/results/scaling.json --label now \
-        --commit $(git rev-parse HEAD)
+    python benchmarks/scaling.py --trials 48 480 4800 48000 --output benchmarks/results/scaling.json --label now
 
 busy_share: processor seconds of the driver's process for each second that passes. Near 1 it has no time left.
 trial_waiting_share: of the trials' time, what they wait for the driver between two reports.
@@ -39,6 +38,7 @@ from simulation.trials import ITERATIONS_PER_ROW, Load
 from simulation.writing import CountingClient, WriterInSimulatedTime
 
 from larvae.config import Schedule
+from larvae.files import save_json
 from larvae.hardware import processor_name
 from sweeps.console.progress import StudyProgress
 from sweeps.driver import connection, tuner
@@ -47,6 +47,7 @@ from sweeps.driver.member_reporter import MemberReporter
 from sweeps.resources.shares import TrialResources
 from sweeps.study import Study, StudyDirectory, grid
 from sweeps.tracking import tracker as writer
+from sweeps.tracking.provenance import git_commit
 from sweeps.tracking.tracker import Tracker
 from sweeps.trial.trial_settings import TrialSettings
 
@@ -77,7 +78,6 @@ def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label", default="now", help="under which the points are written to --output")
     parser.add_argument("--output", type=Path, help="JSON to add the points to")
-    parser.add_argument("--commit", default="", help="of the project, to be written with the points")
     return parser.parse_args(command_line)
 
 
@@ -265,13 +265,13 @@ def write(point: dict[str, Any], arguments: argparse.Namespace) -> None:
     point = {
         "label": arguments.label,
         **point,
-        "commit": arguments.commit,
+        "commit": git_commit(),
         "command": " ".join(["python", "benchmarks/scaling.py", *sys.argv[1:]]),
         "processor": processor_name(),
     }
     kind = ("label", "trials", "members_per_trial", "mlflow")
     others = [other for other in results["points"] if any(other[name] != point[name] for name in kind)]
-    path.write_text(json.dumps({"points": [*others, point]}, indent=1) + "\n")
+    save_json(path, {"points": [*others, point]})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ on an H100, metrics included (results/train_study_h100.json); four that only ste
 rate is an assumption until a card has been measured: what the 834 MB of a model-iteration allow at 1.5 TB/s, empty
 slots included.
 
-    python benchmarks/search_groups.py --output benchmarks/results/search_groups.json --commit $(git rev-parse HEAD)
+    python benchmarks/search_groups.py --output benchmarks/results/search_groups.json
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sweeps.adaptive.halving import rungs
 from sweeps.adaptive.sampling import Sampler, Suggestion
 from sweeps.adaptive.searching import Search
 from sweeps.adaptive.space import parse_space
+from sweeps.tracking.provenance import git_commit
 
 SPACE = parse_space(["tau=0.1:10:log", "gamma_tc=1:20:log"])
 EVALUATE_EVERY = 500
@@ -119,14 +120,13 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=8, help="slots of the group")
     parser.add_argument("--rate-group", type=float, default=1.5e12 / 834e6, help="model-iterations a second of it")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     times = {way: seconds(way, arguments) for way in WAYS}
     for way, time in times.items():
         print(f"{way:<40}{time / 60:>8.1f} min{times[WAYS[0]] / time:>8.2f} ×")
     if arguments.output:
         settings = {name: value for name, value in vars(arguments).items() if name != "output"}
-        report = settings | {"command": " ".join(["python", *sys.argv]), "seconds": times}
+        report = settings | {"command": " ".join(["python", *sys.argv]), "commit": git_commit(), "seconds": times}
         save_json(arguments.output, report)
 
 

@@ -5,7 +5,7 @@ judged on held-out labels, and the MIG of whole data, which none of them sees, i
 those of all trials, stopped ones and compilation included, an iteration counting with the median of all studies: so
 what else the machine does favours none. Kill it and start it again: it goes on from where it was.
 
-    python benchmarks/search_pays.py --output benchmarks/results/search_pays.json --commit $(git rev-parse HEAD)
+    python benchmarks/search_pays.py --output benchmarks/results/search_pays.json
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from larvae.config import MemberConfig
+from larvae.files import save_json
 from larvae.hardware import processor_name
 from sweeps import options, runner, search
 from sweeps.adaptive.adaptive_study import AdaptiveStudy
 from sweeps.adaptive.sampling import Suggestion
 from sweeps.adaptive.search_runner import run_search
 from sweeps.study import grid
+from sweeps.tracking.provenance import git_commit
 
 TAUS = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
 METHODS = ("TPE with early stopping", "random search", "grid of τ")
@@ -159,7 +161,7 @@ def report(studies: dict[str, list[Path]], arguments: argparse.Namespace) -> dic
     budget = min(course.device_seconds(float("inf"), each) for course in every)
     found: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
-        "commit": arguments.commit,
+        "commit": git_commit(),
         "processor": processor_name(),
         "seconds_per_iteration": round(each, 4),
         "device_seconds": round(budget, 1),
@@ -181,7 +183,6 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=28, help="of TPE with early stopping")
     parser.add_argument("--folder", type=Path, default=Path("results/search-pays"), help="for the studies")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     studies: dict[str, list[Path]] = {method: [] for method in METHODS}
@@ -194,7 +195,7 @@ def main() -> None:
             means = f"held-out {row['mean_held_out_mig']}  MIG {row['mean_mig']}"
             print(f"{method:24} {row['device_seconds']:7.0f} s  {means}")
     if arguments.output:
-        arguments.output.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        save_json(arguments.output, found)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Every variant lives in a process of its own with one thread; they take turns, so that whatever else the machine
 does touches all of them alike. Also measured: the core's rate of matrix products, and each process's memory.
 
-    python benchmarks/step.py --output benchmarks/results/step.json --commit $(git rev-parse HEAD)
+    python benchmarks/step.py --output benchmarks/results/step.json
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from larvae import allocator, datasets, functional
 from larvae.config import MemberConfig
 from larvae.datasets import Dataset
+from larvae.files import save_json
 from larvae.functional import fast_precision
 from larvae.hardware import processor_name
 from larvae.training import Trainer
+from sweeps.tracking.provenance import git_commit
 
 
 class Variant(NamedTuple):
@@ -167,7 +169,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of a turn")
     parser.add_argument("--core", type=int, default=0, help="all variants run on this one")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--commit", default="unknown")
     parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--fields", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -191,8 +192,7 @@ def main() -> None:
     report = _report(arguments, config, workers, step_flop(config, dataset), rates)
     _print(report)
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        save_json(arguments.output, report)
 
 
 def _report(
@@ -220,7 +220,7 @@ def _report(
     ]
     return {
         "command": " ".join(["python", *sys.argv]),
-        "commit": arguments.commit,
+        "commit": git_commit(),
         "processor": processor_name(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from larvae.errors import InvalidInputError
+from larvae.files import save_json
 from sweeps.analysis import script
 from sweeps.analysis.claims.contrasts import MARGIN
 from sweeps.analysis.claims.evidence import Bounds, of_mean
@@ -57,10 +58,10 @@ def run(arguments: Arguments) -> None:
     """Simulate, and print and write what came of it."""
     rows = [simulate(effect, arguments) for effect in EFFECTS]
     command = " ".join(["python", "benchmarks/until_decided.py", *sys.argv[1:]])
-    text = json.dumps({"rows": rows, "command": command, "commit": git_commit()}, indent=1)
-    print(text)
+    found = {"rows": rows, "command": command, "commit": git_commit()}
+    print(json.dumps(found, indent=1))
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        save_json(arguments.output, found)
 
 
 def simulate(effect: float, arguments: Arguments) -> dict[str, Any]:
