@@ -204,6 +204,11 @@ def larvae_objective(model: Model, batch: Batch, noise: Noise, weights: Weights,
     return values | {"loss": loss}
 
 
+def minimised(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of an objective's terms that is minimised: the loss and, where there is one, the discriminator's."""
+    return terms["loss"] + terms.get("discriminator_loss", 0)
+
+
 def label_loss(means: Tensor, labels: Tensor) -> Tensor:
     """Squared distance of posterior means to labels, both (B, |y|), averaged over the batch (Eq. 8)."""
     return (means - labels).square().sum(1).mean()

@@ -45,5 +45,7 @@ def is_broken_process(error: BaseException) -> bool:
 
 
 def is_machines(error: BaseException) -> bool:
-    """Tell whether an error is of files or the network, or a compiler's for such a reason: a full disk, say."""
+    """Tell whether an error is of files, threads, the network, or a compiler's for such a reason: a full disk, say."""
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):  # CPython's
+        return True
     return any(isinstance(cause, OSError) for cause in (error, getattr(error, "inner_exception", None)))

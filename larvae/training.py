@@ -19,7 +19,7 @@ from larvae.errors import NonFiniteLossError
 from larvae.functional import fast_precision, functions, structure_of
 from larvae.inputs import Inputs, Sampler, inputs_of, on_tensors
 from larvae.networks import initialise
-from larvae.objectives import FixedVariances, Weights, inferred_posterior
+from larvae.objectives import FixedVariances, Weights, inferred_posterior, minimised
 
 ENCODING_BATCH = 250
 """Images encoded at a time; divides the usual evaluation sizes."""
@@ -91,7 +91,7 @@ class Trainer:
         terms = self._functions.objective(self.parameters, *self.inputs(self.iteration))
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
-        (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
+        minimised(terms).backward()
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.iteration += 1

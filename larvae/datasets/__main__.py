@@ -108,7 +108,7 @@ def prepare(options: Prepare, console: Console) -> None:
     crop = Crop(*options.crop) if options.crop != celeba.CROP else None
     path = datasets.prepare(options.name, options.source, progress=True, download=True, url=options.url, crop=crop)
     console.print(f"Checking {path}")
-    layouts.require_whole(path, known)
+    layouts.require_digest(path, known)
     console.print(f"{known.name} is whole: {known.num_images:,} images, {_size(path)}")
 
 

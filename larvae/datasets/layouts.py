@@ -122,7 +122,7 @@ def open_images(path: Path, specification: Specification) -> ImageStore:
         return CompressedImages(path, header.sha256, stored)
 
 
-def require_whole(path: Path, specification: Specification) -> None:
+def require_digest(path: Path, specification: Specification) -> None:
     """Read a prepared file from end to end; InvalidInputError unless its content has the digest that it names."""
     if found := fault(path, specification):
         raise InvalidInputError(f"{found}; delete it to prepare it again")

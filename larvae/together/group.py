@@ -18,7 +18,7 @@ from torch import Tensor
 from larvae.config import MemberConfig
 from larvae.errors import InvalidInputError
 from larvae.functional import Structure, group_functions, structure_of
-from larvae.objectives import Weights
+from larvae.objectives import Weights, minimised
 from larvae.together.captured import Captured
 from larvae.together.feed import AHEAD, Feed
 from larvae.together.stacked_adam import Moments, Rates
@@ -170,7 +170,7 @@ class Group:
         terms = self._functions.terms(
             self.parameters, self._feed.draws, first.receiver, self._weights, first.sampler.annealed
         )
-        loss = (terms["loss"] + terms.get("discriminator_loss", 0)).sum()
+        loss = minimised(terms).sum()
         gradients = dict(zip(self.parameters, torch.autograd.grad(loss, list(self.parameters.values())), strict=True))
         if not self._sums:
             self._begin_sums(terms)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from larvae.functional import functions
+from larvae.objectives import minimised
 from larvae.together.group import Group
 from larvae.training import Trainer, make_optimisers
 
@@ -75,7 +76,7 @@ def _plain_step(trainer: Trainer) -> _Stepped:
         optimiser.load_state_dict(states[name])
     objective = functions(trainer.structure, None, trainer.device.type).objective
     terms = objective(parameters, *trainer.inputs(trainer.iteration))
-    (terms["loss"] + terms.get("discriminator_loss", 0)).backward()
+    minimised(terms).backward()
     for optimiser in optimisers.values():
         optimiser.step()
     return _Stepped({name: term.item() for name, term in terms.items()}, parameters)

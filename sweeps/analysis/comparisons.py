@@ -33,6 +33,8 @@ ALPHA = 0.05
 COMPARED_METRICS = ("mig", "l2", "factor_vae_score")
 """One figure each, where it was measured: Fig. 2 and E.1 show the first two, E.2 the third."""
 BASELINE_TAU = 0.0
+FEWEST_SEEDS = 3
+"""Fewest seeds of a test: of two, a correlation is ±1, and a deviation says little."""
 ROUNDING = 1e-12
 """Rounding of a metric: differences that vary by no more are equal."""
 

@@ -9,7 +9,7 @@ from sweeps.analysis.comparisons import holm, paired_p_value, paired_results
 from sweeps.analysis.estimates import has_result, mean_interval
 from sweeps.analysis.parameters import Parameter
 
-COMPARED_METRICS = ("mig", "mig_y", "mig_aligned", "l2")
+DIFFERENCE_METRICS = ("mig", "mig_y", "mig_aligned", "l2")
 
 
 def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def differences_frame(members: pd.DataFrame, parameter: Parameter) -> pd.DataFra
     """
     rows = [
         _difference(cell, parameter, value, lowest, metric)
-        for metric in COMPARED_METRICS
+        for metric in DIFFERENCE_METRICS
         if has_result(members, metric).any()
         for _, cell in members.groupby("dataset" if parameter.name == "label_rate" else "label_rate")
         for lowest, *others in [sorted(set(cell[parameter.name]))]

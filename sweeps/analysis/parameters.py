@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweeps.analysis.names import written
 
-SYMBOLS = {
+_SYMBOLS = {
     "tau": "τ",
     "z_dim": "dim z",
     "alpha": "α",
@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
 
 def symbol(name: str) -> str:
     """The name of a field for people."""
-    return SYMBOLS.get(name, name)
+    return _SYMBOLS.get(name, name)
 
 
 def parameter(name: str) -> Parameter:

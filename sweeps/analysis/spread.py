@@ -17,13 +17,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.analysis.comparisons import ALPHA, BASELINE_TAU, ROUNDING, Comparison, LabelRates, holm, p_text
+from sweeps.analysis.comparisons import (
+    ALPHA,
+    BASELINE_TAU,
+    FEWEST_SEEDS,
+    ROUNDING,
+    Comparison,
+    LabelRates,
+    holm,
+    p_text,
+)
 from sweeps.analysis.estimates import mean_interval
 from sweeps.analysis.names import written
 
 LESS_VARIANCE, FALLS_WITH_LABELS = "less variance", "variance falls with labels"
-_FEWEST_SEEDS = 3
-"""Fewest seeds of a test: of two, a correlation is ±1, and deviations from the median are equal."""
 
 
 class SpreadTest(NamedTuple):
@@ -55,14 +62,14 @@ def pitman_morgan_p_value(first: Sequence[float], second: Sequence[float]) -> fl
     NaN below three pairs, and where either does not vary: a score at its ceiling is not normal.
     """
     sums, differences = np.add(first, second), np.subtract(first, second)
-    if len(sums) < _FEWEST_SEEDS or min(map(np.ptp, (first, second, sums, differences))) <= ROUNDING:
+    if len(sums) < FEWEST_SEEDS or min(map(np.ptp, (first, second, sums, differences))) <= ROUNDING:
         return math.nan
     return float(stats.pearsonr(sums, differences).pvalue)
 
 
 def brown_forsythe_p_value(groups: Sequence[Sequence[float]]) -> float:
     """p-value that groups have one variance (Brown and Forsythe, 1974); NaN for one group, or one of two values."""
-    if len(groups) < 2 or min(map(len, groups)) < _FEWEST_SEEDS or max(map(np.ptp, groups)) <= ROUNDING:
+    if len(groups) < 2 or min(map(len, groups)) < FEWEST_SEEDS or max(map(np.ptp, groups)) <= ROUNDING:
         return math.nan
     return float(stats.levene(*groups, center="median").pvalue)
 

@@ -24,7 +24,7 @@ from sweeps.tracking.mlflow_names import FAILED
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
-FEWEST_SEEDS = 3
+_SEEDS_WITH_ROOM = 3
 """Seeds of an interval that an axis makes room for, where there are points of so many."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#595959"
@@ -117,7 +117,7 @@ def means_note(nums_seeds: Iterable[int]) -> str:
     if most == 1:
         return "one seed"
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
-    beyond = "; an interval of two seeds may leave the axis" if 2 in numbers and most >= FEWEST_SEEDS else ""
+    beyond = "; an interval of two seeds may leave the axis" if 2 in numbers and most >= _SEEDS_WITH_ROOM else ""
     return f"mean, {100 * CONFIDENCE:g} % t-interval and single values of {seeds} seeds{beyond}"
 
 
@@ -152,7 +152,7 @@ def draw_curve(
         half_widths = np.array([estimate.interval.high - estimate.interval.mean for estimate in curve])
         width = 1.1 if joined else 0
         bars: dict[str, Any] = {"color": colour, "elinewidth": 0.9, "capsize": 2}
-        is_rough = np.array([e.num_seeds < FEWEST_SEEDS <= most_seeds for e in curve], bool)
+        is_rough = np.array([e.num_seeds < _SEEDS_WITH_ROOM <= most_seeds for e in curve], bool)
         ax.errorbar(positions, means, np.where(is_rough, np.nan, half_widths), linewidth=width, **bars)
         limits = ax.dataLim.frozen()
         if is_rough.any():

@@ -82,7 +82,7 @@ def require_ready(demand: Demand, console: Console) -> Inspection:
 
 
 def demand_of(storage: Path, tracking_uri: str, dataset_names: Sequence[str], cpus: int, gpus: float | None) -> Demand:
-    """What trials will ask of their nodes. gpus: of each trial; None where a sweep measures it."""
+    """The demand that trials will make on their nodes. gpus: of each trial; None where a sweep measures it."""
     return Demand(
         storage=storage,
         tracking_uri=tracking_uri,

@@ -70,11 +70,11 @@ def test_prepared_file_holds_the_cropped_faces_and_their_attributes(tiny: Tiny) 
 
 def test_altered_attribute_is_found(tiny: Tiny) -> None:
     specification, path = prepare(tiny).specification, datasets.cached_path("celeba")
-    layouts.require_whole(path, specification)
+    layouts.require_digest(path, specification)
     with h5py.File(path, "r+", locking=False) as file:
         file["classes"][0, 0] ^= 1
     with pytest.raises(InvalidInputError, match="it has been altered"):
-        layouts.require_whole(path, specification)
+        layouts.require_digest(path, specification)
 
 
 def test_fingerprint_is_of_images_and_attributes_wherever_they_lie(

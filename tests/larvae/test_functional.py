@@ -29,7 +29,7 @@ from larvae.functional import (
     structure_of,
 )
 from larvae.networks import initialise
-from larvae.objectives import Batch, Noise, Weights
+from larvae.objectives import Batch, Noise, Weights, minimised
 from larvae.together.group import stack_members
 from larvae.training import ENCODING_BATCH, Trainer
 
@@ -90,7 +90,7 @@ def terms_and_gradients(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Of the sum that training minimises."""
     terms = objective(parameters, batch, noise, weights)
-    total = (terms["loss"] + terms.get("discriminator_loss", 0)).sum()
+    total = minimised(terms).sum()
     names, values = zip(*parameters.items(), strict=True)
     gradients = dict(zip(names, torch.autograd.grad(total, values), strict=True))
     return {name: term.detach() for name, term in terms.items()}, gradients

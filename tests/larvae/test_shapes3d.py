@@ -77,7 +77,7 @@ def test_real_slices_are_converted_across_chunks(tmp_path: Path) -> None:
     shapes3d.convert(known, tmp_path / "shapes.h5", tmp_path / "prepared.h5")
     opened = layouts.open_images(tmp_path / "prepared.h5", known)
     assert np.array_equal(channels_last(opened.images(np.arange(1200))), images)
-    layouts.require_whole(tmp_path / "prepared.h5", known)
+    layouts.require_digest(tmp_path / "prepared.h5", known)
 
 
 def test_files_of_another_kind_are_refused(tiny: Tiny, tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def read_in_child(images: layouts.ImageStore, expected: NDArray[np.uint8]) -> No
 
 def test_altered_image_is_found(prepared: Dataset) -> None:
     path = datasets.cached_path("shapes3d")
-    layouts.require_whole(path, prepared.specification)
+    layouts.require_digest(path, prepared.specification)
     with h5py.File(path, "r+") as file:
         image = file["images"][7]
         image[0, 0, 0] ^= 1
         file["images"][7] = image
     with pytest.raises(InvalidInputError, match=r"^`[^\n]+` must have sha256 [^\n]+ it has been altered[^\n]+$"):
-        layouts.require_whole(path, prepared.specification)
+        layouts.require_digest(path, prepared.specification)
 
 
 def test_broken_conversion_leaves_nothing_and_reads_on_no_further(tmp_path: Path) -> None:

@@ -167,11 +167,11 @@ def test_prepared_file_of_another_data_set_or_with_an_altered_pixel_is_refused(t
     ):
         with pytest.raises(InvalidInputError, match=rule):
             layouts.open_images(path, known)
-    layouts.require_whole(path, specification())
+    layouts.require_digest(path, specification())
     with h5py.File(path, "r+") as file:
         file["images"][2, 100] ^= 1
     with pytest.raises(InvalidInputError, match=r"^`[^\n]+` must have sha256 [^\n]+ delete it to prepare it again$"):
-        layouts.require_whole(path, specification())
+        layouts.require_digest(path, specification())
 
 
 def test_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sweeps.analysis.claims.evidence import FEWEST_SEEDS, FEWEST_SEEDS_OF_CHOICE, Evidence
+from sweeps.analysis.claims.evidence import FEWEST_SEEDS_OF_CHOICE, Evidence
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim, judge
-from sweeps.analysis.comparisons import p_text
+from sweeps.analysis.comparisons import FEWEST_SEEDS, p_text
 from sweeps.analysis.course import Course, by_iteration
 from sweeps.analysis.destination import Destination
 from sweeps.analysis.drawn import Drawn, csv_files

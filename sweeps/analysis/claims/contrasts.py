@@ -141,7 +141,7 @@ def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[E
 
 
 def cost_of_others_tau(tables: Tables, *, field: str) -> list[Evidence]:
-    """What the τ that is best at other values of a field costs, a number for each value; half of the seeds choose.
+    """The cost, at each value of a field, of the τ that is best at the others; half of the seeds choose these.
 
     Not their mean: where τ hardly matters at a value, luck chooses its best τ, which costs much at another one.
     """

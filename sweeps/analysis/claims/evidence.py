@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from sweeps.analysis.comparisons import ROUNDING
+from sweeps.analysis.comparisons import FEWEST_SEEDS, ROUNDING
 from sweeps.analysis.estimates import CONFIDENCE, mean_interval
 
-FEWEST_SEEDS = 3
-"""Fewest seeds of a test: of two, a correlation is ±1, and a deviation says little."""
 FEWEST_SEEDS_OF_CHOICE = 2 * FEWEST_SEEDS - 1
 """The same where some choose for the others to judge: one less than these do."""
 POWER = 0.8

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sweeps.analysis.claims.evidence import FEWEST_SEEDS, Evidence
+from sweeps.analysis.claims.evidence import Evidence
+from sweeps.analysis.comparisons import FEWEST_SEEDS
 from sweeps.analysis.crossed import full_product
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import symbol, value_text

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweeps.analysis.comparisons import p_text
 from sweeps.analysis.course import Course
-from sweeps.analysis.differences import COMPARED_METRICS, differences_frame
+from sweeps.analysis.differences import DIFFERENCE_METRICS, differences_frame
 from sweeps.analysis.docs.written_pages import markdown_table, number_text
 from sweeps.analysis.estimates import has_result
 from sweeps.analysis.names import written
@@ -41,7 +41,7 @@ def curve_table(settings: list[Setting]) -> str:
 def _lines(setting: Setting) -> list[list[str]]:
     differences = differences_frame(setting.members, TAU)
     lasts = differences[differences["tau"] == CURVE_TAUS[-1]].to_dict("records")
-    return [_line(setting, metric, last) for metric in COMPARED_METRICS for last in lasts if last["metric"] == metric]
+    return [_line(setting, metric, last) for metric in DIFFERENCE_METRICS for last in lasts if last["metric"] == metric]
 
 
 def _line(setting: Setting, metric: str, last: Mapping[Hashable, Any]) -> list[str]:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from sweeps.analysis.claims.evidence import FEWEST_SEEDS, Bounds, Evidence, weakest
+from sweeps.analysis.claims.evidence import Bounds, Evidence, weakest
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
+from sweeps.analysis.comparisons import FEWEST_SEEDS
 from sweeps.analysis.estimates import CONFIDENCE, budget_text, caution
 from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_notes, legend_handle, plain
 
