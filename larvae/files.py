@@ -107,7 +107,8 @@ def _named(path: Path, partial: Path) -> Iterator[None]:
 def remove_partials(path: Path) -> None:
     """Remove what processes of this host that are no more have left of a file."""
     for stale in path.parent.glob(f"{_partials(path)}*"):
-        if not psutil.pid_exists(int(stale.name.removeprefix(_partials(path)))):
+        pid = stale.name.removeprefix(_partials(path))  # no number: of a host whose name begins with this one's
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             stale.unlink(missing_ok=True)
 
 

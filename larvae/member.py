@@ -175,8 +175,6 @@ class Member:
         if self.last_row is not None and not self.is_trained:
             self.history.append(self.last_row | self._metrics_at(self.trainer.iteration))
             self.last_row = None
-        elif self.is_trained and self.last_row is None and not state.get("evaluated", True):  # the end lay later
-            self.last_row = self.history.pop() | evaluate_held_out(self.trainer)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -203,6 +201,8 @@ class Member:
     def _enter(self, ours: dict[str, Any], *, tells: bool = True) -> None:
         """Go on in an environment; a warning where results can differ from those of the one before."""
         last = ours | (self.environments[-1] if self.environments else {})  # an older one tells less
+        if last["native"] is True:  # not of which version
+            last["native"] = ours["native"]
         changes = [f"{name} {ours[name]} after {last[name]}" for name in ARITHMETIC if ours[name] != last[name]]
         if changes or not self.environments:
             self.environments.append({"iteration": self.trainer.iteration} | ours)

@@ -44,7 +44,8 @@ def resume(trainer: Trainer, checkpoint: Path, iterations: int) -> dict[str, Any
         raise InvalidInputError(f"{error}; delete it to train from the start") from None
     reached = state["trainer"]["iteration"]
     last = state.get("last_row") or (state["history"] or [{}])[-1]
-    ended_there = reached == iterations == last.get("iteration")
+    is_an_end = "last_row" not in state or state["last_row"] is not None or state.get("evaluated", True)
+    ended_there = reached == iterations == last.get("iteration") and is_an_end  # no row on the way to a later one
     if reached >= iterations and not ended_there:
         raise InvalidInputError(f"`iterations` must lie beyond `{checkpoint}`, which is at {reached}, got {iterations}")
     _load(trainer, state, checkpoint)

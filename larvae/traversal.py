@@ -40,7 +40,8 @@ class Traversal(NamedTuple):
 
 
 def traversed_values(factors: Factors, name: str, steps: int = STEPS, *, classes: bool = False) -> NDArray[np.float64]:
-    """Values of a factor, evenly spaced: from its first class to its last, or once around where it goes round.
+    """Values of a factor, evenly spaced: from its first class to its last, or once around where it goes round,
+    to its last class at most.
 
     classes: real ones only, at most `steps`: all of a factor that has no more. Else `steps` of them, also between
     classes.

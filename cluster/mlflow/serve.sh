@@ -14,9 +14,14 @@ if (($# != 2)) || [[ -z ${MLFLOW_NAMES:-} ]]; then
     exit 2
 fi
 allowed='localhost:*,127.0.0.1:*'
+origins='http://localhost:*,http://127.0.0.1:*'
 for name in $MLFLOW_NAMES; do
     allowed+=",$name,$name:*"
+    origins+=",http://$name,http://$name:*,https://$name,https://$name:*" # else its own page is refused under this name
 done
+# Of GenAI, which sweeps do not use: eight processes, and jobs that ask for no password.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}
 export MLFLOW_DISABLE_TELEMETRY=${MLFLOW_DISABLE_TELEMETRY:-true}
 exec mlflow server --host "${MLFLOW_HOST:-127.0.0.1}" --port "${MLFLOW_PORT:-5000}" --workers "${MLFLOW_WORKERS:-4}" \
-    --backend-store-uri "$1" --artifacts-destination "$2" --allowed-hosts "$allowed"
+    --backend-store-uri "$1" --artifacts-destination "$2" --allowed-hosts "$allowed" \
+    --cors-allowed-origins "$origins"

@@ -7,6 +7,7 @@ export RAY_USAGE_STATS_ENABLED=0
 ulimit -n 65536 2>/dev/null || true # a socket or more for each worker of each node
 
 # Ports are fixed, for firewalls: the table of ports in cluster/README.md.
+export AUTOSCALER_METRIC_PORT=6386 DASHBOARD_METRIC_PORT=6387
 options=(
     --node-manager-port 6380
     --object-manager-port 6381

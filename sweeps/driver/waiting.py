@@ -84,7 +84,7 @@ class NodeWatch(Unsaved, tune.Callback):
             self._hosts_without_gpu.add(host)
             if gpu_hosts() <= self._hosts_without_gpu:
                 self._give_up(f"trials must find machines that work, but {fault}")
-        elif not fault and _gpus(trial):
+        elif not fault and _gpus(trial) and result.get("members"):  # no sign of life, before it has tried its GPU
             self._hosts_without_gpu.discard(result.get("hostname", ""))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

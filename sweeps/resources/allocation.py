@@ -72,6 +72,9 @@ def allocate(
     kinds = kinds or [GpuKind(None, 0.0, tuple(node for node in living_nodes() if node.get("GPU", 0) > 0))]
     if not request.sizes(1):
         return Allocation(_assumed(request, kinds, assumed_members, Outcome.NO_FREE_GPU))
+    if (most := max(map(_most_cpus, kinds))) < request.cpus:
+        rule = f"`cpus_per_trial` must be at most the {most:g} of a node with GPUs"
+        raise InvalidInputError(f"{rule}, got {request.cpus}")
     found = [_rates_of(kind, request, kept, tell) for kind in kinds]
     measured = [rates for rates in found if rates.is_measured]
     if not measured:
@@ -86,6 +89,11 @@ def allocate(
     return Allocation(resources, tuple(measured))
 
 
+def _most_cpus(kind: GpuKind) -> float:
+    """CPUs of the node of a kind that has most."""
+    return max((node.get("CPU", 0) for node in kind.nodes), default=math.inf)
+
+
 def _rates_of(kind: GpuKind, request: Request, kept: Sequence[GpuRates], tell: Callable[[Any], None]) -> GpuRates:
     """The rates of a kind of GPU: those that are kept where they fit, else measured; one row tells why there are none.
 
@@ -96,6 +104,8 @@ def _rates_of(kind: GpuKind, request: Request, kept: Sequence[GpuRates], tell: C
     if kept_rates := _kept(kept, _conditions(known, probed, request)):
         return kept_rates
     unknown = _conditions(known, probed, request)
+    if _most_cpus(kind) < request.cpus:  # none would ever be free
+        return GpuRates(unknown, (Measurement(0, 0, Outcome.NO_FREE_GPU),))
     with reserved_gpu(probed, kind.resource, tell) as probe:
         if probe is None:
             return GpuRates(unknown, (Measurement(0, 0, Outcome.NO_FREE_GPU),))
@@ -135,15 +145,8 @@ def _fits(kept: Conditions, conditions: Conditions) -> bool:
 
 
 def _probed(kind: GpuKind, request: Request) -> Probed:
-    """As many processes at once are tried as a GPU's part of its node's CPUs is enough for.
-
-    Raises InvalidInputError where no node has the CPUs of a single one.
-    """
+    """As many processes at once are tried as a GPU's part of its node's CPUs is enough for."""
     room = max((node.get("CPU", 0) // request.cpus // node["GPU"] for node in kind.nodes), default=1)
-    most_cpus = max((node.get("CPU", 0) for node in kind.nodes), default=math.inf)
-    if most_cpus < request.cpus:  # no GPU would ever be free to be measured
-        rule = f"`cpus_per_trial` must be at most the {most_cpus:g} of a node with GPUs"
-        raise InvalidInputError(f"{rule}, got {request.cpus}")
     most = int(min(PROCESSES[-1], max(1, room)))
     return Probed(max(request.sample, key=size), request.cpus, request.compiles, most)
 

@@ -19,6 +19,7 @@ from sweeps.analysis.docs.findings_tables import cases_table, claims_table, stud
 from sweeps.analysis.docs.kept_pictures import kept_pictures
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.kept_tables import pages_with_tables
+from sweeps.analysis.docs.tau_table import tau_table
 from sweeps.analysis.docs.written_pages import require_written, with_table
 from sweeps.analysis.drawn import Drawn, csv_files, require_up_to_date
 from sweeps.analysis.estimates import mean_interval
@@ -92,6 +93,18 @@ def test_each_case_is_counted_once_beside_its_claim(kept: KeptResults) -> None:
     counted = sum(int(cell) for row in rows for cell in row[2:5] if cell.strip())
     assert counted == sum(bool(one.evidence) for one in kept.verdicts) > 0
     assert len(cases_table(kept.verdicts).splitlines()) == 2 + len(kept.verdicts)
+
+
+def test_the_table_of_taus_is_of_seeds_that_have_them_all(kept: KeptResults) -> None:
+    members = kept.courses["study"].end
+    rows = [line.strip("| ").split(" | ") for line in tau_table(members).splitlines()[2:]]
+    assert [row[:3] for row in rows[:4]] == [["MIG", a, eta] for a in ("1", "64") for eta in ("1 %", "2 %")]
+    of_rate = members[(members["label_rate"] == 0.01) & (members["z_dim"] == 5) & (members["alpha"] == 64)]
+    assert rows[2][3] == "3"
+    assert rows[2][-1] == f"{of_rate.loc[of_rate['tau'] == 10, 'mig'].mean():.3f}"
+    gone = members[~((members["seed"] == 2) & (members["tau"] == 10))]
+    assert tau_table(gone).splitlines()[4].split(" | ")[3] == "2"
+    assert " | 0 | – | – |" in tau_table(members[members["tau"] != 10].assign(mig=float("nan")))
 
 
 def test_studies_are_told_with_members_that_have_ended(kept: KeptResults, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from ray.autoscaler._private import commands
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.cluster.files import CLUSTER, ROOT, read_constraints, read_yaml
@@ -44,6 +45,15 @@ def test_ray_accepts_them_and_they_hold_no_account_or_secret(name: str) -> None:
     assert not re.search(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b|BEGIN [A-Z ]*PRIVATE KEY", text)
     assert set(re.findall(r"\b(?:ami|fs)-([0-9a-f]+)", text)) <= {"0" * 17}
     assert {path.name for path in (CLUSTER / "launcher").glob("*.yaml")} == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_up_warns_of_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the words of the commands alone, and would say that no worker will come."""
+    warned: list[str] = []
+    monkeypatch.setattr(commands.cli_logger, "warning", lambda text, *_, **__: warned.append(text))
+    commands.warn_about_bad_start_command(prepared(name)["head_start_ray_commands"])
+    assert warned == []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -90,5 +100,6 @@ def test_workers_of_clouds_are_spot_instances_that_declare_what_they_have_and_th
         else:
             assert node["scheduling"]["provisioningModel"] == "SPOT"
             assert node["scheduling"]["onHostMaintenance"] == "TERMINATE"  # GPUs do not migrate
+            assert node["scheduling"]["instanceTerminationAction"] == "DELETE"  # else `ray down` leaves its disk
             assert node["guestAccelerators"] == [{"acceleratorType": "nvidia-tesla-v100", "acceleratorCount": gpus}]
             assert node["disks"] == head["node_config"]["disks"]

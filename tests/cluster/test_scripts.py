@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from mlflow.server import security_utils
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray.scripts.scripts import start
@@ -131,6 +133,23 @@ def test_a_worker_without_what_it_needs_says_so(programs: Path) -> None:
         assert ended.returncode == 2
         assert message in ended.stderr
         assert not (programs.parent / "calls").exists()
+
+
+def test_mlflows_pages_work_under_each_name_that_it_is_called_by_and_others_are_refused(programs: Path) -> None:
+    """A page's own requests count as another site's unless its name is among the origins."""
+    fake = programs / "mlflow"
+    fake.write_text(FAKE_RAY)
+    fake.chmod(0o755)
+    names = {"MLFLOW_NAMES": "mlflow 10.0.0.5"}
+    assert run("mlflow/serve.sh", "sqlite://", "/artifacts", programs=programs, **names).returncode == 0
+    [words] = calls(programs)
+    options = dict(itertools.pairwise(words))
+    hosts, origins = options["--allowed-hosts"].split(","), options["--cors-allowed-origins"].split(",")
+    for address in ("mlflow", "10.0.0.5:5000", "127.0.0.1:5000", "elsewhere", "elsewhere:5000"):
+        is_known = not address.startswith("elsewhere")
+        assert security_utils.is_allowed_host_header(hosts, address) == is_known
+        for origin in (f"http://{address}", f"https://{address}"):
+            assert security_utils.should_block_cors_request(origin, "POST", origins) != is_known
 
 
 def test_every_environment_has_one_python_and_versions_that_the_project_takes() -> None:

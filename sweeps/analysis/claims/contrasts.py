@@ -31,6 +31,7 @@ from sweeps.analysis.claims.seed_tables import (
     over_rates,
     single,
     values_of,
+    values_with_results,
     whole_part,
     with_label_loss,
 )
@@ -61,9 +62,9 @@ def replacement_gain(tables: Tables, *, only: bool) -> list[Evidence]:
     """LaRVAE less its baseline. only: at LaRVAE's one τ, else the mean over all τ > 0, of which there are several."""
     metric, table = single(tables)
     taus = values_of(table, "tau")
-    if len(taus) < (2 if only else 3) or taus[0] > 0:
+    if len(taus) < (2 if only else 3) or taus[0] > 0 or values_with_results(table, "tau")[-1] == 0:
         return []
-    chosen = [larvae_tau(taus)] if only else taus[1:]
+    chosen = [larvae_tau(values_with_results(table, "tau"))] if only else taus[1:]
     whole = whole_part(among(table, tau=[0.0, *chosen]), fewest={"tau": 2 if only else 3}, kept={"tau": [0.0]})
     name = f"τ = {chosen[0]:g}" if only else "τ > 0"
     return _mean(f"{metric}: {name} less τ = 0", difference(whole.table, "tau", chosen, [0.0]), whole)
@@ -123,10 +124,10 @@ def spread_ratio(tables: Tables, *, field: str, smallest: float = 0.0) -> list[E
     """
     metric, table = single(tables)
     if field == "tau":
-        taus = values_of(table, "tau")
+        taus = values_with_results(table, "tau")
         table = among(table, tau=[0.0, larvae_tau(taus)]) if taus[0] == 0 < taus[-1] else table.iloc[:, :0]
     else:
-        of_taus = {tau: at(table, tau=tau) for tau in values_of(table, "tau") if tau > 0}
+        of_taus = {tau: at(table, tau=tau) for tau in values_with_results(table, "tau") if tau > 0}
         known = {tau: some for tau, some in of_taus.items() if sum(v >= smallest for v in values_of(some, field)) > 1}
         table = known[larvae_tau(known)] if known else table.iloc[:, :0]
     values = [value for value in values_of(table, field) if value >= smallest]
@@ -173,27 +174,26 @@ def weak_over_strong(tables: Tables) -> list[Evidence]:
 
 
 def best_over_best(tables: Tables) -> list[Evidence]:
-    """The best LaRVAE over α and τ of each label rate, chosen by half of the seeds, less the baseline of each α.
+    """The best LaRVAE over α and τ of each label rate, chosen by half of the seeds, less each baseline of that rate.
 
-    Less all of them: a baseline that luck chose would be a weaker opponent than the best.
+    A number for each α: a baseline that luck chose would be a weaker opponent than the best.
     """
     metric, table = single(tables)
     table = with_label_loss(table)
     if len(values_of(table, "alpha")) < 2 or lacks_pair(table):
         return []
     whole = whole_part(table, fewest={"alpha": 2, "tau": 2}, kept={"tau": [0.0]}, seeds=FEWEST_SEEDS_OF_CHOICE)
-    weights = values_of(whole.table, "alpha")
-    gains: dict[float, list[pd.Series]] = {weight: [] for weight in weights}
-    for rate in values_of(whole.table, "label_rate"):
+    rates = values_of(whole.table, "label_rate")
+    found = []
+    for rate, weight in itertools.product(rates, values_of(whole.table, "alpha")):
         choosing, judging = halves(at(whole.table, label_rate=rate))
+        gains: Iterable[float] = ()
         if len(choosing):
             larvae = judging[best_column(choosing.loc[:, level(choosing, "tau") > 0])]
-            for weight in weights:
-                gains[weight].append(larvae - at(judging, tau=0.0, alpha=weight).iloc[:, 0])
-    return [
-        _chosen(f"{metric}: best LaRVAE less baseline of α = {weight:g}", mean_of(of), whole)
-        for weight, of in gains.items()
-    ]
+            gains = larvae - at(judging, tau=0.0, alpha=weight).iloc[:, 0]
+        where = f"at η = {rate:g}, " if len(rates) > 1 else ""
+        found.append(_chosen(f"{metric}: {where}best LaRVAE less baseline of α = {weight:g}", gains, whole))
+    return found
 
 
 def supervision_gain(tables: Tables) -> list[Evidence]:

@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
     num_groups: int = 0
     """Groups of seeds whose deviations were pooled; 0 for means."""
     num_planned: int = 0
-    """Seeds that were to be trained."""
+    """Seeds of which anything is known: of a study in MLflow, of all that were planned."""
     left_out: tuple[str, ...] = ()
     """Values of fields that were, too, but too few seeds have, such as `τ = 10`."""
 

@@ -60,6 +60,11 @@ def values_of(table: pd.DataFrame, field: str) -> list[Any]:
     return sorted(set(level(table, field)))
 
 
+def values_with_results(table: pd.DataFrame, field: str) -> list[Any]:
+    """Those of which a seed has a result."""
+    return values_of(table.dropna(axis="columns", how="all"), field)
+
+
 def level(table: pd.DataFrame, field: str) -> pd.Index[Any]:
     """The values of a field, one a column."""
     return table.columns.get_level_values(field)

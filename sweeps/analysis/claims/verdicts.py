@@ -132,6 +132,8 @@ def _would_be_asked(claim: Claim, members: pd.DataFrame) -> bool:
 
 def _evidence(claim: Claim, members: pd.DataFrame) -> tuple[Evidence, ...]:
     """The numbers of all primary metrics, each of which must bear the claim out; none where one has none."""
+    if not all(has_result(members, metric).any() for metric in claim.metrics):
+        return ()
     found: list[Evidence] = []
     for metrics in [claim.metrics] if claim.is_joint else [(metric,) for metric in claim.metrics]:
         evidence = claim.contrast({metric: _table(members, claim, metric) for metric in metrics})

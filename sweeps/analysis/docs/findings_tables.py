@@ -26,7 +26,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
     head = ["claim", "source", HOLDS, FAILS, UNDECIDED, "seeds that would decide"]
     rows = []
     for cases in by_claim(verdicts).values():
-        claim, found = cases[0].claim, Counter(one.verdict for one in cases if one.evidence)
+        claim, found = cases[0].claim, Counter(one.verdict for one in cases if one.study)
         needed = sorted({one.seeds_needed for one in cases if one.seeds_needed})
         seeds = " to ".join(dict.fromkeys(map(needed_text, needed[:1] + needed[-1:])))
         untested = {fewest_seeds(one) for one in cases if one.verdict == UNDECIDED and not one.reason}

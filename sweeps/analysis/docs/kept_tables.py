@@ -10,12 +10,14 @@ from sweeps.analysis.docs.arms_table import arms_table
 from sweeps.analysis.docs.curve_table import curve_members, curve_table
 from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_results import KeptResults
+from sweeps.analysis.docs.tau_table import tau_table
 from sweeps.analysis.docs.written_pages import with_table
 from sweeps.analysis.parameters import TAU
 from sweeps.analysis.settings import by_setting
 
 _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
     "findings.md": {
+        "taus": lambda kept: tau_table(kept.courses["study"].end),
         "studies": studies_table,
         "verdicts": lambda kept: claims_table(kept.verdicts),
         "cases": lambda kept: cases_table(kept.verdicts),
@@ -24,7 +26,7 @@ _TABLES: Mapping[str, Mapping[str, Callable[[KeptResults], str]]] = {
     "controls.md": {"table": lambda kept: arms_table(controls("control", kept.courses["control"].end))},
 }
 """Pages, by their names, and what writes each of their tables."""
-_NEEDED = {"what-decides-the-curve.md": {"curve"}, "controls.md": {"control"}}
+_NEEDED = {"findings.md": {"study"}, "what-decides-the-curve.md": {"curve"}, "controls.md": {"control"}}
 """Studies without which a page stays as it is."""
 
 

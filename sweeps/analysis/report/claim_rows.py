@@ -14,7 +14,13 @@ def claim_rows(record: StudyRecord) -> list[list[str]]:
     if record.search:
         return []
     return [
-        [one.claim.statement, one.case, verdict_text(one), evidence_text(one.telling), p_told(one)]
+        [
+            one.claim.statement,
+            one.case,
+            verdict_text(one),
+            evidence_text(one.telling) if one.telling else "",
+            p_told(one),
+        ]
         for one in judge({record.study: record.members})
-        if one.telling
+        if one.study
     ]

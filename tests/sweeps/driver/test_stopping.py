@@ -35,6 +35,7 @@ def test_the_first_signal_is_tunes_and_the_second_leaves_at_once() -> None:
         assert is_asked()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+    is_stalled.set()
 
 
 def test_a_signal_before_tune_listens_is_not_left_to_the_run_before() -> None:

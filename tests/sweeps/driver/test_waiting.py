@@ -118,6 +118,10 @@ def test_hosts_and_starts_that_work_again_are_forgotten(world: World, monkeypatc
     for host in ("host1", "host2", "host1", "host2"):
         tell(host, f"{host}: {one_line(MissingGpuError())}")
         tell(host)
+    tell("host1", f"host1: {one_line(MissingGpuError())}")
+    world.watch.on_trial_result(0, [], trial, {"members": {}, "hostname": "host1", "is_waiting": True})
+    assert world.watch._hosts_without_gpu == {"host1"}  # a sign of life is no work
+    tell("host1")
     for _ in range(5):
         world.watch.on_trial_recover(0, [], trial)
         tell("host1")

@@ -173,6 +173,15 @@ def test_more_cpus_than_a_node_with_gpus_has_are_refused_before_one_is_waited_fo
     assert world.reserved == []
 
 
+def test_a_kind_whose_nodes_hold_no_trial_is_left_out_and_not_waited_for(world: World) -> None:
+    small = MIXED[-1]._replace(nodes=({"CPU": 4.0, "GPU": 2.0},))
+    world.cluster = {"CPU": 256.0, "GPU": 18.0}
+    world.gpus = {kind.resource: dataclasses.replace(v100(), gigabytes=kind.memory / 1e9) for kind in MIXED}
+    resources = world.allocate(kinds=[*MIXED[:-1], small], cpus=8).resources
+    assert small.resource not in world.reserved
+    assert sum(place.number for place in resources.places if place.resource != small.resource) > 0
+
+
 def test_a_share_that_is_not_measured_is_told_with_advice(world: World) -> None:
     resources = world.allocate().resources
     assert resources.members == 8
