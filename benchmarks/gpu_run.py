@@ -16,6 +16,9 @@ package can be fetched there, take them along as wheels in a folder that git ign
     python -m pip install --no-index --no-deps --target /tmp/site .whl/*.whl                              # there
     PYTHONPATH=$PWD:/tmp/site python benchmarks/gpu_run.py 1 --output "$OUT" --commit HASH
 
+Half an hour of a card holds three steps: 2, then 3 (--minutes 7), then 4 or 5; each call right after the other, or a
+lent machine goes back with what was compiled there.
+
 Step 6 needs all packages of pyproject.toml. A rehearsal takes minutes: --device cpu --small.
 """
 

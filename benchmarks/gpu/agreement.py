@@ -41,8 +41,9 @@ TOLERANCES = {
     torch.float32: Deviation(gradient=0.02, loss=1e-3),
     torch.bfloat16: Deviation(gradient=0.1, loss=1e-2),
 }
-"""Most that a way may deviate, by its precision. A GPU's float32 convolutions are TF32, some 1e-3; bfloat16 gradients
-have deviated by .013 with 64 images and .057 with 4, on a CPU; a wrong sign or a lost term by more than .1."""
+"""Most that a way may deviate, by its precision. Peers' float32 convolutions are TF32 on a GPU, some 1e-3;
+bfloat16 gradients have deviated by .013 with 64 images and .057 with 4, on a CPU; a wrong sign or a lost term by more
+than .1."""
 
 
 def observe(way: Way, half: int = HALF) -> Observed:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 ON_THE_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
@@ -28,8 +27,6 @@ def profiled(step: Callable[[], object], count: int, device: str, milliseconds: 
     with profile(activities=activities) as profiler:
         for _ in range(count):
             step()
-        if on_gpu:
-            torch.cuda.synchronize()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))
@@ -40,7 +37,7 @@ def profiled(step: Callable[[], object], count: int, device: str, milliseconds: 
 def summary(events: Iterable[dict[str, Any]], count: int, milliseconds: float, main_thread: int) -> dict[str, Any]:
     """Figures of one step, of a trace of some: times of events are microseconds.
 
-    The last wait is the profiled block's own.
+    The last wait is the profiler's own, at its end.
     """
     whole = [event for event in events if event.get("ph") == "X"]
     on_gpu = [event for event in whole if event.get("cat") in ON_THE_GPU]

@@ -17,6 +17,7 @@ from gpu.agreement import HALF, TOLERANCES, deviation, observe
 from gpu.rows import Figures, LeftOutError, Row, Settings
 from gpu.ways import WAYS
 from larvae import datasets
+from larvae.advice import advice_taken
 from larvae.config import MemberConfig
 
 OBJECTIVE = {"likelihood": "bernoulli", "alpha": 64.0}
@@ -68,8 +69,9 @@ def answers(task: Task) -> Iterator[dict[str, Any]]:
     started, kind = time.perf_counter(), WAYS[task.way]
     dataset = datasets.open_dataset("dsprites", datasets.prepare("dsprites"))
     configs = [MemberConfig.from_dict(OBJECTIVE | fields) for fields in task.members]
-    way = kind.make(configs, dataset, task.device, compiled=task.compiled)
-    found = observe(way, task.half)
+    with advice_taken() as advice:
+        way = kind.make(configs, dataset, task.device, compiled=task.compiled)
+        found = observe(way, task.half)
     synchronise()
     set_up = time.perf_counter() - started
     slots = sorted({0, len(configs) - 1})
@@ -87,10 +89,14 @@ def answers(task: Task) -> Iterator[dict[str, Any]]:
         "mean_loss": loss,
         "precision": precision,
         "captured": way.is_captured,
+        "tf32": torch.backends.cudnn.allow_tf32,
+        "advice": advice,
         "fault": fault,
     } | deviates._asdict()
-    rate = steps_per_second(way.step, task.seconds, synchronise)
-    yield {"rate": rate * len(configs), "step_milliseconds": 1e3 / rate}
+    halves = [steps_per_second(way.step, task.seconds / 2, synchronise) for _ in range(2)]
+    rate = sum(halves) / 2
+    apart = abs(halves[1] - halves[0]) / rate
+    yield {"rate": rate * len(configs), "halves_apart": apart, "step_milliseconds": 1e3 / rate}
     if not all(map(math.isfinite, way.take_losses())):
         raise FloatingPointError("a loss is not finite")
     yield _memory(task.device)
@@ -122,6 +128,8 @@ def figures(phase: int, answered: list[dict[str, Any]], members: int) -> dict[st
         return {
             "precision": answered[0]["precision"],
             "captured": answered[0]["captured"],
+            "tf32": answered[0]["tf32"],
+            "advice": list(dict.fromkeys(line for answer in answered for line in answer["advice"])),
             "gradient_deviation": max(answer["gradient"] for answer in answered),
             "loss_deviation": max(answer["loss"] for answer in answered),
             "loss": round(sum(answer["mean_loss"] for answer in answered) / len(answered), 2),
@@ -130,6 +138,7 @@ def figures(phase: int, answered: list[dict[str, Any]], members: int) -> dict[st
     if phase == 1:
         return {
             "iterations_per_second": round(sum(answer["rate"] for answer in answered), 1),
+            "halves_apart": round(max(answer["halves_apart"] for answer in answered), 3),
             "step_milliseconds": round(max(answer["step_milliseconds"] for answer in answered), 3),
         }
     if phase == 2:

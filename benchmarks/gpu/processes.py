@@ -21,6 +21,7 @@ from larvae.errors import one_line
 
 MPS = "nvidia-cuda-mps-control"
 TRIAL = "import torch; torch.ones(1, device='cuda').item()"
+_faults_of_mps: list[str] = []
 Work = Callable[[Any], Iterator[Figures]]
 """Yields the answer of each phase."""
 
@@ -44,7 +45,8 @@ def together(work: Work, tasks: list[Any], timeout: float) -> Iterator[list[Figu
         while answers := _gathered(pipes, deadline, timeout):
             yield answers
             for pipe in pipes:
-                pipe.send("go on")
+                with contextlib.suppress(OSError):  # of one that has died: its next answer tells
+                    pipe.send("go on")
         for process in processes:
             process.join(20)
     finally:
@@ -58,9 +60,10 @@ def row(
 ) -> Figures:
     """The figures of a row by its processes, phase by phase; of the phases before, where one has failed."""
     found: Figures = {"processes": len(tasks)}
+    deadline = time.monotonic() + timeout
     try:
         with _mps() if mps else contextlib.nullcontext():
-            for phase, answers in enumerate(together(work, tasks, timeout)):
+            for phase, answers in enumerate(together(work, tasks, deadline - time.monotonic())):
                 found |= figures(phase, answers)
     except ProcessFailedError as error:
         found["failed"] = str(error)
@@ -95,7 +98,7 @@ def _gathered(pipes: list[Connection], deadline: float, timeout: float) -> list[
             raise ProcessFailedError(f"no answer within {timeout:.0f} s")
         try:
             answer = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise ProcessFailedError("a process has died; its message is above") from None
         if isinstance(answer, Exception):
             raise answer
@@ -118,20 +121,34 @@ def sharing_the_gpu(device: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _mps() -> Iterator[None]:
-    """NVIDIA's daemon that lets processes use a GPU at once, with its pipes in a folder that goes with it."""
+    """NVIDIA's daemon that lets processes use a GPU at once, with its pipes in a folder that goes with it.
+
+    Tried once: a daemon that hangs would take the time of all rows that want it.
+    """
     if not shutil.which(MPS):
         raise LeftOutError(f"not there: {MPS}")
+    if _faults_of_mps:
+        raise LeftOutError(_faults_of_mps[0])
     with tempfile.TemporaryDirectory(prefix="mps", ignore_cleanup_errors=True) as folder:
         names = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
         os.environ |= dict.fromkeys(names, folder)
         try:
-            if subprocess.run([MPS, "-d"], timeout=30).returncode:
-                raise LeftOutError(f"{MPS} has not started")
-            if subprocess.run([sys.executable, "-c", TRIAL], timeout=120).returncode:
-                raise LeftOutError(f"no process can use the GPU under {MPS}")
+            _try_mps([MPS, "-d"], "has not started")
+            _try_mps([sys.executable, "-c", TRIAL], "lets no process use the GPU")
             yield
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run([MPS], input="quit\n", text=True, timeout=60)
+                subprocess.run([MPS], input="quit\n", text=True, timeout=10)
             for name in names:
                 del os.environ[name]
+
+
+def _try_mps(command: list[str], fault: str) -> None:
+    """Raise LeftOutError where a command fails or hangs, from now on."""
+    try:
+        failed = subprocess.run(command, timeout=25).returncode != 0
+    except subprocess.TimeoutExpired:
+        failed = True
+    if failed:
+        _faults_of_mps.append(f"{MPS} {fault}")
+        raise LeftOutError(_faults_of_mps[0])

@@ -10,8 +10,8 @@ def rows(settings: Settings) -> list[Row]:
     """The rows, the most informative first: groups, what they are compared with, then the rest."""
     few, middle, many = settings.in_small((8, 16, 32), (2, 2, 2))
     return [
-        row("group", of_own_seeds(few), settings, at_least=90),
-        row("group", of_own_seeds(many), settings, at_least=90),
+        row("group", of_own_seeds(few), settings, at_least=90, profiled=10),
+        row("group", of_own_seeds(many), settings, at_least=90, profiled=10),
         row("textbook", of_own_seeds(1), settings),
         row("vmap", of_own_seeds(few), settings, at_least=25),
         row("eager", of_own_seeds(1), settings),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +19,7 @@ import torch
 
 from gpu.processes import ProcessFailedError, alone, sharing_the_gpu
 from gpu.rows import Figures, LeftOutError, Row, Settings
+from gpu.under_ray import deviations_of
 from larvae import datasets
 from larvae.config import FORMAT, MemberConfig, Schedule
 from larvae.evaluation import evaluate
@@ -29,6 +33,8 @@ METRICS = {"mig": 0.02, "l2": 0.02}
 """Metrics of members that have ended, with most that they may be away from a CPU's of the same parameters."""
 MOST_OF_LOSSES = 0.02
 """Most that a member's mean losses may be away from a CPU's of as many iterations, by these."""
+COMPILING = 150.0
+"""Seconds beside those of training in which processes compile their steps, all at once."""
 PROCESSES = 5
 """As many as groups of 28 come to: four of members with τ > 0, one of those without."""
 
@@ -44,6 +50,8 @@ def rows(settings: Settings) -> list[Row]:
         return _trained(folder, first, settings)
 
     def go_on() -> Figures:
+        if not (folder / "begun.json").exists():
+            raise LeftOutError("the first part has not ended")
         begun, record = load_json(folder / "begun.json"), load_json(folder / "study.json")
         found = _trained(folder, second, settings)
         # Members that had ended are not opened again.
@@ -105,7 +113,8 @@ def against_a_cpu(folder: Path) -> Iterator[Figures]:
     if not ended:
         raise LeftOutError("no member has ended")
     chosen = [ended[place] for place in sorted({0, len(ended) // 2, len(ended) - 1})]
-    found: Figures = {"ended": len(ended), "compared": len(chosen)}
+    firsts = [(directory.read_result() or {})["history"][0] for directory in ended]
+    found: Figures = {"ended": len(ended), "compared": len(chosen)} | deviations_of(firsts)
     faults = []
     for directory in chosen:
         row = (directory.read_result() or {})["history"][-1]
@@ -145,7 +154,7 @@ def _trained(folder: Path, seconds: float, settings: Settings) -> Figures:
     flags += ["--processes", str(settings.in_small(PROCESSES, 1)), "--group-size", str(settings.in_small(32, 2))]
     flags += [] if settings.small else ["--compile"]
     with sharing_the_gpu(settings.device) as has_mps:
-        done = _run([sys.executable, str(script), str(folder), *flags], settings.timeout_of(seconds + 60))
+        done = _run([sys.executable, str(script), str(folder), *flags], settings.timeout_of(seconds + COMPILING))
     if not summary.exists():
         raise ProcessFailedError(done)
     found = load_json(summary)
@@ -160,6 +169,16 @@ def _trained(folder: Path, seconds: float, settings: Settings) -> Figures:
 
 
 def _run(command: Sequence[str], timeout: float) -> str:
-    """Run a command; the last line that it has written."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
-    return json.dumps(done.stdout.strip().rpartition("\n")[2][:300])
+    """Run a command; the last line that it has written. Its processes end with it: they would keep the GPU."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ProcessFailedError(f"it has not ended within {timeout:.0f} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        log.seek(0)
+        return json.dumps(log.read().strip().rpartition("\n")[2][:300])

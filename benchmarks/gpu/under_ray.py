@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +25,24 @@ SMALL = (
 )
 FULL = ("--preset", "paper", "--seeds", "11", "--log-every", "50", "--evaluate-every", "50000", "--probe-minutes", "4")
 """Section 5.2's 132 members, with rows so often that they tell the rate."""
+EIGHT = ("--members-per-trial", "8")
+"""One number of members, whose step a single thread compiles once, leaves the probe time for numbers of processes."""
 STOPPING = 30.0
 """Seconds in which a sweep that is interrupted ends."""
 
 
 def rows(settings: Settings) -> list[Row]:
-    """The rows, the most informative first: what is usual, then the sweep's defaults, then shares without groups."""
+    """The rows, the most informative first: what is usual, by which others are told, then the sweep, then shares."""
     in_shares = ("--gpus-per-trial", "0.1666", "--members-per-trial", "1", "--no-compile")
     chosen = settings.in_small(FULL, SMALL)
     return [
         Row("stock PyTorch in Ray's shares of 1/6", lambda: in_ray_shares(settings), 40),
-        Row("tau_sweep.py as it is", lambda: swept(chosen, 360, settings), 120),
-        Row("tau_sweep.py in shares of 1/6, no groups", lambda: swept((*chosen, *in_shares), 70, settings), 60),
+        Row("tau_sweep.py, eight members a trial", lambda: swept((*chosen, *EIGHT), 360, settings), 120),
+        Row(
+            "tau_sweep.py in shares of 1/6, groups of one, not compiled",
+            lambda: swept((*chosen, *in_shares), 70, settings),
+            60,
+        ),
     ][: settings.in_small(3, 2)]
 
 
@@ -79,15 +84,15 @@ def swept(flags: Sequence[str], seconds: float, settings: Settings) -> Figures:
         places = ("--study", "sweep", "--storage-path", name, "--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}")
         limit = settings.timeout_of(seconds + STOPPING) - STOPPING
         told = _interrupted([sys.executable, str(SWEEP), *flags, *places], folder, limit)
-        found: Figures = {"seconds": round(time.monotonic() - started, 1)}
+        found: Figures = {"seconds": round(time.monotonic() - started, 1), "told": told}
         rows = (read_lines(path)[0] for path in (folder / "sweep" / "members").glob("*/rows.jsonl"))
         members = [of_one for of_one in rows if of_one]
         if (rates := folder / "sweep" / "gpu_rates.json").exists():
             found["gpu_rates"] = load_json(rates)
     found |= {"members": len(members), "reached": sum(int(rows[-1]["iteration"]) for rows in members)}
     if not members:
-        return found | {"failed": f"no member has reported within {limit:.0f} s: {told}"}
-    return found | {"iterations_per_second": rate_of(members)}
+        return found | {"failed": f"no member has reported within {limit:.0f} s: {told[-300:]}"}
+    return found | {"iterations_per_second": rate_of(members)} | deviations_of(rows[0] for rows in members)
 
 
 def rate_of(members: Sequence[Sequence[dict[str, float]]]) -> float:
@@ -101,6 +106,16 @@ def rate_of(members: Sequence[Sequence[dict[str, float]]]) -> float:
         then, now = np.interp([middle, last], when, [row["iteration"] for row in rows])
         iterations += now - then
     return round(iterations / (last - middle), 1)
+
+
+def deviations_of(firsts: Iterable[dict[str, float]]) -> Figures:
+    """The largest deviations of groups' first steps, by their members' first rows; none where they checked nothing."""
+    found: Figures = {}
+    for row in firsts:
+        for name in ("fused_loss_deviation", "fused_update_deviation"):
+            if name in row:
+                found[name] = max(found.get(name, 0.0), row[name])
+    return found
 
 
 def _interrupted(command: Sequence[str], folder: Path, seconds: float) -> str:
@@ -117,4 +132,4 @@ def _interrupted(command: Sequence[str], folder: Path, seconds: float) -> str:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-    return json.dumps(log.read_text(errors="replace")[-300:])
+    return log.read_text(errors="replace")[-4000:]

@@ -109,6 +109,7 @@ class Stacked:
         self._adam = torch.optim.Adam(self._parameters.values(), lr=first.config.learning_rate, fused=True)
         self._total = torch.zeros(len(configs), device=device)
         self._iteration = self._taken_at = 0
+        torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, as others have it; a Trainer switches it off
 
     def step(self) -> None:
         self._feed.advance()
