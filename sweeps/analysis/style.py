@@ -26,7 +26,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; lines also differ in their markers."""
 _SEEDS_WITH_ROOM = 3
 """Seeds of an interval that an axis makes room for, where there are points of so many."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
 GREY = "#595959"
 PALE = "#A6A6A6"
 """Colour of what was stopped."""

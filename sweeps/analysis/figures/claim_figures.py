@@ -22,6 +22,9 @@ from sweeps.analysis.style import GREY, MARKERS, PALETTE, STYLE, figure_with_not
 _STYLE = STYLE | {"font.size": 6.5}
 _COLOURS = {HOLDS: PALETTE[0], FAILS: PALETTE[1], UNDECIDED: GREY}
 _ROW, _FRAME = 0.19, 0.52  # inches: of a case, and around the cases of a claim
+_LINE = 0.085  # inches, of the legend
+_TITLE_LENGTH = 58
+"""Characters of a title that stand beside each other left of the legend."""
 _PANELS_A_ROW, _PANEL_HEIGHT = 4, 1.15
 _MOST_BANDS = 2
 
@@ -39,7 +42,7 @@ def claims_figure(verdicts: Sequence[Verdict]) -> Figure:
     """A panel a claim, a row a case: its numbers, a marker for each kind, with intervals, and its verdict."""
     shown = [one for one in verdicts if one.has_number]
     claims = by_claim(shown)
-    heights = [_FRAME + _ROW * len(cases) for cases in claims.values()]
+    heights = list(map(_height, claims.values()))
     budgets = sorted({number for one in shown for number in one.iterations})
     note = (
         f"{budget_text(budgets)}; numbers with {100 * CONFIDENCE:g} % intervals, the better the farther right; "
@@ -121,6 +124,17 @@ def _points(on_the_way: Mapping[int, Sequence[Verdict]], one: Verdict, part: Evi
     ]
 
 
+def _height(cases: Sequence[Verdict]) -> float:
+    """The inches of a claim's panel: of its cases or of its legend, whichever take more."""
+    labels = dict.fromkeys(_subject_label(part.subject) for one in cases for part in one.evidence)
+    legend = sum(_LINE * (label.count("\n") + 1.5) for label in labels)
+    return max(_FRAME + _ROW * len(cases), legend + 0.1) + _LINE * _title(cases).count("\n")
+
+
+def _title(cases: Sequence[Verdict]) -> str:
+    return textwrap.fill(cases[0].claim.statement, _TITLE_LENGTH)
+
+
 def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
     parts = [part for one in cases for part in one.evidence]
     markers = {subject: _marker(index) for index, subject in enumerate(dict.fromkeys(part.subject for part in parts))}
@@ -135,7 +149,7 @@ def _draw_claim(ax: Axes, cases: Sequence[Verdict]) -> None:
     # Two lines are less high than a row.
     look: dict[str, Any] = {"fontsize": 5.5, "linespacing": 0.9, "parse_math": False}
     ax.set_yticks(range(len(cases)), labels, **look)
-    ax.set_title(cases[0].claim.statement, fontsize=7, loc="left")
+    ax.set_title(_title(cases), fontsize=7, loc="left")
     if parts[0].is_ratio:
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -177,10 +191,14 @@ def _marker(index: int) -> str:
 
 
 def _subject_handle(subject: str, marker: str) -> Line2D:
-    label = "\n".join(textwrap.wrap(subject, 30))
+    label = _subject_label(subject)
     return Line2D(
         [], [], color=GREY, marker=marker, markerfacecolor="white", markersize=3, linestyle="none", label=label
     )
+
+
+def _subject_label(subject: str) -> str:
+    return textwrap.fill(subject, 30)
 
 
 def _verdict_handle(verdict: str) -> Line2D:
