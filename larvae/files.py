@@ -17,7 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
 from filelock import FileLock, SoftFileLock, Timeout
 
 from larvae.errors import InvalidInputError
@@ -108,8 +107,18 @@ def remove_partials(path: Path) -> None:
     """Remove what processes of this host that are no more have left of a file."""
     for stale in path.parent.glob(f"{_partials(path)}*"):
         pid = stale.name.removeprefix(_partials(path))  # no number: of a host whose name begins with this one's
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        if pid.isdigit() and not _is_running(int(pid)):
             stale.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # another user's
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _partials(path: Path) -> str:

@@ -96,7 +96,7 @@ BAD_INPUT: tuple[tuple[str, str], ...] = (
     ("prepare shapes3d --source x.h5 --url http://host/x", "`url` must be left out with --source"),
     ("prepare isaac3d", "isaac3d must be downloaded by hand, got no source: get the folder Isaac3D_down128"),
     ("prepare celeba --source nowhere", "the source of CelebA must be list_attr_celeba.txt and"),
-    ("prepare shapes3d --source nowhere.h5", "the 3D Shapes file must be readable, got `nowhere.h5`"),
+    ("prepare shapes3d --source nowhere.h5", "a file of 3DShapes must be readable, got `nowhere.h5`"),
     ("show shapes3d", "shapes3d is not prepared: run `python -m larvae.datasets prepare shapes3d`"),
 )
 

@@ -116,10 +116,10 @@ def test_storage_and_data_files_that_are_none(folder: Path, refusal: Refusal) ->
         message = refusal("--storage-path", below)
         assert message == f"`storage_path` must be a writable folder, got `{below}`: Not a directory"
     message = refusal("--data-file", "missing.npz")
-    assert message == f"the dSprites file must be readable, got `{folder}/missing.npz`: No such file or directory"
+    assert message == f"a file of dSprites must be readable, got `{folder}/missing.npz`: No such file or directory"
     (folder / "dsprites.zip").touch()
     message = refusal("--data-file", "dsprites.zip")
-    assert message == f"a dSprites file must end in one of .npz, .hdf5, .h5, got `{folder}/dsprites.zip`"
+    assert message == f"a file of dSprites must end in .npz, .hdf5, .h5, got `{folder}/dsprites.zip`"
     for name in ("dsprites.npz", "dsprites.hdf5"):
         (folder / name).write_bytes(b"PK\x03\x04" + 1000 * b"\0")
         message = refusal("--data-file", name)
