@@ -68,7 +68,7 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
 
     study_of: the study of so many seeds. Rounds that have ended are looked at again and not run.
     """
-    from sweeps.analysis.claims.verdicts import LOOK_ALIKE
+    from sweeps.analysis.claims.verdicts import LOOK_ALIKE, UNDECIDED
 
     console = new_console()
     directory = StudyDirectory((options.where.storage_path / options.study).absolute())
@@ -87,7 +87,8 @@ def run_until_decided(claim: str, study_of: Callable[[int], Study], options: Stu
         found = _verdicts(claim, study, directory, look.level)
         for one in found:
             console.print(f"{claim} after {look.seeds} seeds, tested at {look.level:.2g}: {_told(one, decided)}")
-        decided |= {one.case: f"{one.verdict}, by {look.seeds} seeds" for one in found if _is_new(one, decided)}
+            if one.verdict != UNDECIDED:
+                decided.setdefault(one.case, f"{one.verdict}, by {look.seeds} seeds")
         if all(one.case in decided for one in found if one.reason != LOOK_ALIKE):
             spared = 1 - len(study.members) / len(whole.members)
             console.print(f"Decided with {look.seeds} of at most {options.seeds} seeds: {spared:.0%} of members spared")
@@ -122,18 +123,12 @@ def _verdicts(claim: str, study: Study, directory: StudyDirectory, level: float)
     return _judged(claim, study, members, level)
 
 
-def _is_new(one: Verdict, decided: Mapping[str, str]) -> bool:
-    from sweeps.analysis.claims.verdicts import UNDECIDED
-
-    return one.verdict != UNDECIDED and one.case not in decided
-
-
 def _told(one: Verdict, decided: Mapping[str, str]) -> str:
     """A case in words: the verdict of an earlier look, or this one's."""
-    from sweeps.analysis.claims.claims_report import evidence_text, verdict_text
+    from sweeps.analysis.claims.claims_report import telling_text, verdict_text
 
     verdict = decided.get(one.case) or verdict_text(one)
-    return "; ".join(filter(None, (one.case, verdict, evidence_text(one.telling) if one.telling else "")))
+    return "; ".join(filter(None, (one.case, verdict, telling_text(one))))
 
 
 def _judged(claim: str, study: Study, members: pd.DataFrame, level: float) -> list[Verdict]:

@@ -101,9 +101,9 @@ def _rates_of(kind: GpuKind, request: Request, kept: Sequence[GpuRates], tell: C
     """
     probed = _probed(kind, request)
     known = Gpu(kind.name, int(kind.memory), torch.__version__.partition("+")[0])
-    if kept_rates := _kept(kept, _conditions(known, probed, request)):
-        return kept_rates
     unknown = _conditions(known, probed, request)
+    if kept_rates := _kept(kept, unknown):
+        return kept_rates
     if _most_cpus(kind) < request.cpus:  # none would ever be free
         return GpuRates(unknown, (Measurement(0, 0, Outcome.NO_FREE_GPU),))
     with reserved_gpu(probed, kind.resource, tell) as probe:

@@ -115,6 +115,11 @@ def needed_text(seeds: int) -> str:
     return f"more than {_MOST_SEEDS:,}" if seeds > _MOST_SEEDS else f"{seeds:,}"
 
 
+def telling_text(one: Verdict) -> str:
+    """The number that the verdict rests on, in words; empty where there is none."""
+    return evidence_text(one.telling) if one.telling else ""
+
+
 def evidence_text(part: Evidence) -> str:
     """A number in words, such as `MIG: τ > 0 less τ = 0: +0.031 [−0.004, +0.066], 3 of 5 seeds, without τ = 10`."""
     is_whole = part.num_seeds + part.num_choosing >= part.num_planned

@@ -61,10 +61,10 @@ _GAIN, _RATIO = Bounds(0.0, MARGIN), Bounds(1.0, RATIO_MARGIN)
 def replacement_gain(tables: Tables, *, only: bool) -> list[Evidence]:
     """LaRVAE less its baseline. only: at LaRVAE's one τ, else the mean over all τ > 0, of which there are several."""
     metric, table = single(tables)
-    taus = values_of(table, "tau")
-    if len(taus) < (2 if only else 3) or taus[0] > 0 or values_with_results(table, "tau")[-1] == 0:
+    taus, known = values_of(table, "tau"), values_with_results(table, "tau")
+    if len(taus) < (2 if only else 3) or taus[0] > 0 or known[-1] == 0:
         return []
-    chosen = [larvae_tau(values_with_results(table, "tau"))] if only else taus[1:]
+    chosen = [larvae_tau(known)] if only else taus[1:]
     whole = whole_part(among(table, tau=[0.0, *chosen]), fewest={"tau": 2 if only else 3}, kept={"tau": [0.0]})
     name = f"τ = {chosen[0]:g}" if only else "τ > 0"
     return _mean(f"{metric}: {name} less τ = 0", difference(whole.table, "tau", chosen, [0.0]), whole)

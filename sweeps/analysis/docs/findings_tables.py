@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sweeps.analysis.claims.claims_report import evidence_text, fewest_seeds, needed_text, p_told, verdict_text
+from sweeps.analysis.claims.claims_report import fewest_seeds, needed_text, p_told, telling_text, verdict_text
 from sweeps.analysis.claims.verdicts import FAILS, HOLDS, UNDECIDED, Verdict, by_claim
 from sweeps.analysis.docs.kept_results import KeptResults
 from sweeps.analysis.docs.written_pages import markdown_table
@@ -42,8 +42,7 @@ def cases_table(verdicts: Sequence[Verdict]) -> str:
     for cases in by_claim(verdicts).values():
         for one in cases:
             claim = one.claim.statement if one is cases[0] else ""
-            number = evidence_text(one.telling) if one.telling else ""
-            rows.append([claim, one.place, number, p_told(one), verdict_text(one)])
+            rows.append([claim, one.place, telling_text(one), p_told(one), verdict_text(one)])
     return markdown_table(["claim", "case", "number", "p", "verdict"], rows)
 
 

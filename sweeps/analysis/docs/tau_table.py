@@ -11,7 +11,7 @@ from sweeps.analysis.estimates import DRAWN_METRICS
 from sweeps.analysis.names import written
 from sweeps.analysis.parameters import value_text
 
-Z_DIM = 5
+_DIMENSIONS = 5
 """Dimensions of z in the τ sweep."""
 
 
@@ -20,7 +20,7 @@ def tau_table(study: pd.DataFrame) -> str:
 
     study: members of the kept study that have ended, which has a sweep over dimensions of z, too.
     """
-    members = study[(study["z_dim"] == Z_DIM) & (study["alpha"] > 0)]
+    members = study[(study["z_dim"] == _DIMENSIONS) & (study["alpha"] > 0)]
     taus = sorted(members["tau"].unique())
     rows = []
     for metric, alpha in itertools.product(DRAWN_METRICS, sorted(members["alpha"].unique())):

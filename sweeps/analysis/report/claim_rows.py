@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.analysis.claims.claims_report import evidence_text, p_told, verdict_text
+from sweeps.analysis.claims.claims_report import p_told, telling_text, verdict_text
 from sweeps.analysis.claims.verdicts import judge
 from sweeps.analysis.report.study_record import StudyRecord
 
@@ -14,13 +14,7 @@ def claim_rows(record: StudyRecord) -> list[list[str]]:
     if record.search:
         return []
     return [
-        [
-            one.claim.statement,
-            one.case,
-            verdict_text(one),
-            evidence_text(one.telling) if one.telling else "",
-            p_told(one),
-        ]
+        [one.claim.statement, one.case, verdict_text(one), telling_text(one), p_told(one)]
         for one in judge({record.study: record.members})
         if one.study
     ]
