@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from analysis import kept_figures
 from larvae.errors import InvalidInputError
 from larvae.files import load_json, save_json
+from sweeps.analysis.claims.claims_report import Judgement
 from sweeps.analysis.claims.paper_claims import CLAIMS
 from sweeps.analysis.claims.verdicts import UNDECIDED
-from sweeps.analysis.docs import kept_results
 from sweeps.analysis.docs.findings_tables import cases_table, claims_table, studies_table
 from sweeps.analysis.docs.kept_pictures import kept_pictures
 from sweeps.analysis.docs.kept_results import KeptResults
@@ -155,7 +155,8 @@ def test_every_picture_of_docs_is_drawn_by_make_figures_or_known_to_have_no_numb
     kept: KeptResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pictures' names are asked for alone: they are the same however many iterations on the way are judged."""
-    monkeypatch.setattr(kept_results, "judge_on_the_way", lambda courses: {5_000: kept.verdicts, 10_000: kept.verdicts})
+    two = Judgement(kept.verdicts, dict.fromkeys((5_000, 10_000), kept.verdicts))
+    monkeypatch.setitem(vars(kept), "judgement", two)  # later tests have the true one
     assert "analysis/kept_figures.py --check" in (ROOT / "Makefile").read_text()
     names = {name for drawn in kept_pictures(kept) for name in drawn.figures}
     pictures = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.png")}
